@@ -1,0 +1,1 @@
+"""Where truth comes from: KITTI-format folders and the Town renderer."""

@@ -1,0 +1,1 @@
+"""Average precision and error statistics on KITTI-format folders."""

@@ -1,0 +1,1 @@
+"""What is solved: cameras, boxes and the geometric reasoning module. Tensors only."""

@@ -1,0 +1,1 @@
+"""An image and a camera in, detections out."""

@@ -1,0 +1,70 @@
+"""What one needs to know to run a set of weights, stored beside them (design, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+
+HEAD_CHANNELS = {
+    "hm": len(CLASSES),
+    "hps": 18,
+    "dim": 3,
+    "rot": 8,
+    "prob": 1,
+    "wh": 2,
+    "reg": 2,
+    "hm_hp": 9,
+    "hp_offset": 2,
+}
+"""Channels of every head, by its published name; `hm` grows with the classes of a model."""
+
+INFERENCE_HEADS = ("hm", "hps", "dim", "rot", "prob")
+"""The heads that a detection is made of; the others only help training."""
+
+STRIDE = 4
+"""Input pixels per output cell."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations that the covariance of a detection is built from.
+
+    keypoint: keypoint error in pixels of the network input (not of the camera image).
+    size: relative error of the predicted box size.
+    yaw: error of the predicted yaw in radians.
+    """
+
+    keypoint: float = 2.0
+    size: float = 0.04
+    yaw: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Architecture, preprocessing and coding of one set of weights.
+
+    architecture: a name in `km3d_ros.network.km3dnet.BACKBONES`.
+    classes: class names in the order of the heatmap channels.
+    heads: names of the heads that the weights contain.
+    head_width: channels between the 3×3 and the 1×1 convolution of each head.
+    input_size: (height, width) of the network input in pixels; multiples of 32.
+    channel_order: "bgr" or "rgb", the order in which the network wants the channels.
+    mean, std: per channel in `channel_order`, for pixel values scaled to [0, 1].
+    dimension_mean, dimension_spread: per class (height, width, length). Where given, the `dim`
+        head codes log(size / mean) / spread; where empty, it is metres (published weights).
+    training: free-form summary of how the weights came to be (command, seed, figures).
+    """
+
+    architecture: str
+    classes: tuple[str, ...] = CLASSES
+    heads: tuple[str, ...] = INFERENCE_HEADS
+    head_width: int = 64
+    input_size: tuple[int, int] = (384, 1280)
+    channel_order: str = "bgr"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    dimension_mean: tuple[tuple[float, float, float], ...] = ()
+    dimension_spread: tuple[tuple[float, float, float], ...] = ()
+    noise: Noise = field(default_factory=Noise)
+    training: dict = field(default_factory=dict)
