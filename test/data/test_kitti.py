@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+
+from km3d_ros.data.kitti import (
+    KittiDataset,
+    KittiObject,
+    read_image,
+    read_objects,
+    read_projection,
+    write_calibration,
+    write_objects,
+)
+from km3d_ros.errors import InputError
+
+LABEL = "Car 0.00 1 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
+PROJECTION = np.array([[721.5, 0, 609.6, 44.9], [0, 721.5, 172.9, 0.22], [0, 0, 1, 0.003]])
+
+CAR = KittiObject(
+    class_name="Car",
+    truncation=0.25,
+    occlusion=2,
+    alpha=-1.5,
+    box2d=(10.0, 20.5, 110.25, 80.0),
+    size=(3.9, 1.6, 1.5),
+    center=(-2.0, 0.9, 20.0),
+    yaw=1.25,
+)
+
+
+def make_dataset(root, names=("000001", "000000")):
+    for part in ("image_2", "label_2", "calib"):
+        (root / part).mkdir(parents=True)
+    for name in names:
+        (root / "image_2" / f"{name}.png").touch()
+        (root / "label_2" / f"{name}.txt").write_text(f"{LABEL}\n")
+        write_calibration(root / "calib" / f"{name}.txt", PROJECTION)
+
+
+def test_label_line_becomes_an_object_with_its_geometric_centre(tmp_path):
+    path = tmp_path / "label.txt"
+    path.write_text(f"{LABEL}\n\n")
+    (item,) = read_objects(path)
+    assert item.class_name == "Car"
+    assert item.occlusion == 1
+    assert item.size == (3.69, 1.87, 1.67)
+    assert item.center == pytest.approx((-16.53, 2.39 - 1.67 / 2, 58.49))
+    assert item.yaw == 1.57
+    assert item.score is None
+
+
+@pytest.mark.parametrize("score", [None, 0.123456])
+def test_written_objects_read_back_equal(tmp_path, score):
+    item = KittiObject(**{**vars(CAR), "score": score})
+    write_objects(tmp_path / "000000.txt", [item, item])
+    first, second = read_objects(tmp_path / "000000.txt")
+    assert first == second
+    assert first.center == pytest.approx(item.center)
+    assert {**vars(first), "center": item.center} == vars(item)
+
+
+def test_written_label_stores_the_bottom_centre(tmp_path):
+    write_objects(tmp_path / "000000.txt", [CAR])
+    columns = (tmp_path / "000000.txt").read_text().split()
+    assert [float(c) for c in columns[8:14]] == [1.5, 1.6, 3.9, -2.0, 0.9 + 0.75, 20.0]
+
+
+def test_empty_label_file_has_no_objects(tmp_path):
+    write_objects(tmp_path / "000000.txt", [])
+    assert read_objects(tmp_path / "000000.txt") == []
+
+
+def test_calibration_reads_back_exactly(tmp_path):
+    projection = PROJECTION + 1 / 3
+    write_calibration(tmp_path / "calib.txt", projection)
+    np.testing.assert_array_equal(read_projection(tmp_path / "calib.txt"), projection)
+
+
+@pytest.mark.parametrize("folder", [".", "training"])
+def test_dataset_finds_its_folders_and_sorts_frames(tmp_path, folder):
+    make_dataset(tmp_path / folder)
+    dataset = KittiDataset(tmp_path)
+    assert [dataset[i].name for i in range(len(dataset))] == ["000000", "000001"]
+    frame = dataset[1]
+    assert frame.image_path.name == "000001.png"
+    assert frame.objects[0].class_name == "Car"
+    np.testing.assert_array_equal(frame.projection, PROJECTION)
+
+
+def test_split_names_the_frames_in_its_order(tmp_path):
+    make_dataset(tmp_path / "training", names=("000000", "000001", "000002"))
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets" / "val.txt").write_text("000002\n000000\n")
+    assert [frame.name for frame in KittiDataset(tmp_path, "val")] == ["000002", "000000"]
+
+
+def test_split_with_an_unknown_frame_is_refused(tmp_path):
+    make_dataset(tmp_path)
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets" / "val.txt").write_text("000009\n")
+    with pytest.raises(InputError, match="no image of frame '000009'"):
+        KittiDataset(tmp_path, "val")
+
+
+def test_missing_split_names_its_file(tmp_path):
+    make_dataset(tmp_path)
+    with pytest.raises(InputError, match=r"ImageSets/val\.txt: No such file"):
+        KittiDataset(tmp_path, "val")
+
+
+def test_folder_without_kitti_layout_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no KITTI folder; expected image_2, label_2, calib"):
+        KittiDataset(tmp_path)
+
+
+def test_missing_calibration_folder_is_named(tmp_path):
+    make_dataset(tmp_path, names=())
+    (tmp_path / "calib").rmdir()
+    with pytest.raises(InputError, match=r"calib: no such folder"):
+        KittiDataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (LABEL.rsplit(" ", 1)[0], r"000000\.txt:2: 14 columns, expected 15"),
+        (LABEL.replace("58.49", "far"), r"000000\.txt:2: 'far' is not a number"),
+        (LABEL.replace("58.49", "nan"), r"000000\.txt:2: 'nan' is not a finite number"),
+    ],
+)
+def test_bad_label_line_is_named(tmp_path, line, message):
+    path = tmp_path / "000000.txt"
+    path.write_text(f"{LABEL}\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        read_objects(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("P0: 1 2 3\n", r"calib\.txt: no P2 in this calibration file"),
+        ("P0: 1\nP2: 1 2 3\n", r"calib\.txt:2: P2 has 3 numbers, not 12"),
+        ("P2: 1 2 3 4 5 6 7 8 9 10 11 x\n", r"calib\.txt:1: 'x' is not a number"),
+    ],
+)
+def test_bad_calibration_is_named(tmp_path, text, message):
+    path = tmp_path / "calib.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_projection(path)
+
+
+def test_binary_label_file_is_refused(tmp_path):
+    (tmp_path / "000000.txt").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match="not a text file"):
+        read_objects(tmp_path / "000000.txt")
+
+
+def test_unreadable_image_is_named(tmp_path):
+    (tmp_path / "000000.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"000000\.png: not a readable image"):
+        read_image(tmp_path / "000000.png")
