@@ -22,7 +22,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SUBPIXEL_BITS = 4
 
 
-def class_color(class_index: int) -> Color:
+def color_of(class_index: int) -> Color:
     """The colour of a class, the same in every picture."""
     return CLASS_COLORS[class_index % len(CLASS_COLORS)]
 

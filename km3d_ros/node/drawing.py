@@ -20,7 +20,7 @@ from km3d_ros.node.canvas import (
     FONT,
     WHITE,
     Color,
-    class_color,
+    color_of,
     draw_lines,
     draw_outline,
     fill,
@@ -79,7 +79,7 @@ def draw_detections(
     order = np.argsort(-corners[..., 2].mean(1))
     order = order[kept[order].any(1)]
     for i in order:
-        color = class_color(int(detections.class_index[i]))
+        color = color_of(int(detections.class_index[i]))
         front = lines[i, FRONT_EDGES, FRONT_ENDS][kept[i, FRONT_EDGES[:, 0]]]
         if len(front):
             fill(canvas, front.reshape(-1, 2), color, 0.45 if facing[i, 0] else 0.2)
@@ -175,10 +175,10 @@ def _labels(
             placed[i] = (x, y, width, height)
     for i, (x, y, _, height) in placed.items():
         leader = np.array([[(x, y + height), (x, boxes[i][1])]])
-        draw_lines(canvas, leader, class_color(classes[i]))
+        draw_lines(canvas, leader, color_of(classes[i]))
     for i, (x, y, width, height) in placed.items():
         region = canvas[y : y + height, x : x + width]
-        plate = np.full_like(region, class_color(classes[i]))
+        plate = np.full_like(region, color_of(classes[i]))
         region[:] = cv2.addWeighted(region, 0.2, plate, 0.8, 0)
         origin = (x + 4, y + height - 5)
         cv2.putText(canvas, texts[i], origin, FONT, scale, BLACK, 1, cv2.LINE_AA)
@@ -247,7 +247,7 @@ def _footprints(canvas: np.ndarray, view: _TopView, detections: Detections) -> N
     outlines = view.pixels(_footprint_corners(detections.center, detections.size, detections.yaw))
     ellipses = _ellipses(detections)
     for i, outline in enumerate(outlines):
-        color = class_color(int(detections.class_index[i]))
+        color = color_of(int(detections.class_index[i]))
         fill(canvas, outline, color, 0.6)
         draw_outline(canvas, outline, color)
         draw_lines(canvas, np.stack([outline[:2], _heading(outline)]), color, 2)
@@ -270,7 +270,7 @@ def _ellipses(detections: Detections) -> np.ndarray:
 
 def _legend(canvas: np.ndarray, class_names: Sequence[str], with_truth: bool) -> None:
     """Names of the classes in their colours, along the top."""
-    entries = [(name, class_color(i)) for i, name in enumerate(class_names)]
+    entries = [(name, color_of(i)) for i, name in enumerate(class_names)]
     if with_truth:
         entries.append(("ground truth", WHITE))
     x, y = 12, 20

@@ -8,7 +8,7 @@ from km3d_ros.data.kitti import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, corner_offsets, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
-from km3d_ros.node.canvas import class_color
+from km3d_ros.node.canvas import color_of
 from km3d_ros.node.drawing import draw_bev, draw_detections
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
@@ -85,7 +85,7 @@ def test_front_face_is_shaded_and_the_side_is_not():
     corners = corners_in_image(detections)
     picture = draw_detections(grey(), detections, CAMERA, CLASSES)
     x, y = np.round(corners[[0, 1, 5, 4]].mean(0)).astype(int)
-    shade = 0.55 * 90 + 0.45 * np.array(class_color(0))
+    shade = 0.55 * 90 + 0.45 * np.array(color_of(0))
     np.testing.assert_allclose(picture[y, x], shade, atol=2)
     # A quarter into the near side, clear of every edge.
     near_side = corners[[1, 2, 6, 5]]
@@ -123,14 +123,14 @@ def test_the_nearer_of_two_boxes_is_on_top():
     near = boxes((0, 0.8, 12, AWAY))
     picture = draw_detections(grey(), both, CAMERA, CLASSES)
     x, y = np.round(corners_in_image(near)[[2, 3]].mean(0)).astype(int)
-    assert tuple(picture[y, x]) == class_color(0)
+    assert tuple(picture[y, x]) == color_of(0)
 
 
 def test_label_is_a_plate_in_the_class_colour_above_the_box():
     detections = boxes((0, 0.8, 15, AWAY), classes=[2])
     picture = draw_detections(grey(), detections, CAMERA, CLASSES)
     x0, y0 = detections.box2d[0, :2].round().int().tolist()
-    plate = 0.2 * 90 + 0.8 * np.array(class_color(2))
+    plate = 0.2 * 90 + 0.8 * np.array(color_of(2))
     np.testing.assert_allclose(picture[y0 - 5, x0 + 2], plate, atol=2)
 
 
