@@ -1,0 +1,167 @@
+"""From heatmap and head values to objects in metres (design, sections 5 and 7).
+
+Everything is batched, of static shape, in float32 and on the device of the network; nothing
+makes the host wait.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from km3d_ros.geometry import grm
+from km3d_ros.geometry.box3d import keypoint_offsets, wrap_angle, yaw_from_observation
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The K best peaks of each heatmap by falling score, over all classes.
+
+    Where a heatmap has less than K peaks, cells of score 0 fill up.
+    """
+
+    score: Tensor
+    """(B, K) float32: probability."""
+    class_index: Tensor
+    """(B, K) int64."""
+    x: Tensor
+    """(B, K) int64: column of the cell."""
+    y: Tensor
+    """(B, K) int64: row of the cell."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What the network says of objects: all but their positions. Float32 unless said."""
+
+    class_index: Tensor
+    """(...) int64."""
+    peak_score: Tensor
+    """(...)"""
+    confidence: Tensor
+    """(...): predicted 3D IoU."""
+    keypoints: Tensor
+    """(..., 9, 2): corners and centre, pixels of the network input."""
+    size: Tensor
+    """(..., 3): length, width, height in metres."""
+    alpha: Tensor
+    """(...): observation angle in radians, in [-pi, pi)."""
+
+    def __getitem__(self, index) -> Objects:
+        """The same fields with the rows that the index selects."""
+        return Objects(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+def find_peaks(logits: Tensor, count: int) -> Peaks:
+    """The cells that are the maximum of their 3×3 neighbourhood, `count` best of each image.
+
+    logits: (B, classes, h, w); a cell that is not finite is no peak.
+    """
+    logits = logits.float()
+    scores = torch.where(logits.isfinite(), logits.sigmoid(), 0)
+    scores = torch.where(F.max_pool2d(scores, 3, stride=1, padding=1) == scores, scores, 0)
+    height, width = scores.shape[-2:]
+    flat = scores.flatten(1)
+    best, index = flat.topk(min(count, flat.shape[1]))
+    return Peaks(
+        score=best,
+        class_index=index // (height * width),
+        x=index % width,
+        y=index % (height * width) // width,
+    )
+
+
+def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Objects:
+    """Head values at the peaks to objects.
+
+    heads: (B, K, channels) of `hps`, `dim`, `rot` and `prob`, by name.
+    """
+    cells = torch.stack((peaks.x, peaks.y), dim=-1)
+    offsets = heads["hps"].float().unflatten(-1, (-1, 2))
+    return Objects(
+        class_index=peaks.class_index,
+        peak_score=peaks.score,
+        confidence=heads["prob"].float().sigmoid().squeeze(-1),
+        keypoints=(cells[..., None, :] + offsets) * STRIDE,
+        size=_size(heads["dim"].float(), peaks.class_index, spec),
+        alpha=_alpha(heads["rot"].float()),
+    )
+
+
+def locate(
+    objects: Objects, affine: np.ndarray, camera: CameraModel, noise: Noise, method: str
+) -> Detections:
+    """Objects of one image, (N,), to boxes in the optical frame of its camera.
+
+    Rows whose position is not determined are not finite. `consistent` positions are those in
+    front of the camera. `published` positions are what the released code gives: in the frame of
+    K (on KITTI, 6 cm beside that of the camera), and whatever their sign.
+
+    affine: (2, 3), from image pixels to network input pixels, one scale for both axes.
+    method: of `grm.solve`.
+    """
+    scale = float(affine[0, 0])
+    shift = torch.tensor(affine[:, 2], dtype=torch.float32, device=objects.keypoints.device)
+    keypoints = (objects.keypoints - shift) / scale
+    rays = camera.rays(keypoints)
+    yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
+    offsets = keypoint_offsets(objects.size, yaw)
+    solution = grm.solve(rays, offsets, method=method)
+    center = solution.center - camera.translation.to(solution.center)
+    error = camera.project(center[..., None, :] + offsets) - keypoints
+    if method == "published":
+        center = solution.center
+    else:
+        center = torch.where(center[..., 2:] > 0, center, math.nan)
+    return Detections(
+        class_index=objects.class_index,
+        score=objects.peak_score * objects.confidence,
+        peak_score=objects.peak_score,
+        confidence=objects.confidence,
+        box2d=_extent(keypoints[..., :8, :], camera),
+        keypoints=keypoints,
+        size=objects.size,
+        center=center,
+        yaw=yaw,
+        alpha=objects.alpha,
+        covariance=grm.box_covariance(
+            solution, noise.keypoint / scale / camera.fx, noise.size, noise.yaw
+        ),
+        reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
+    )
+
+
+def _size(values: Tensor, class_index: Tensor, spec: ModelSpec) -> Tensor:
+    """(..., 3) values of the `dim` head (height, width, length) to length, width, height."""
+    if spec.dimension_mean:
+        mean = values.new_tensor(spec.dimension_mean)[class_index]
+        spread = values.new_tensor(spec.dimension_spread)[class_index]
+        values = mean * torch.exp(spread * values)
+    height, width, length = values.unbind(-1)
+    return torch.stack((length, width, height), dim=-1)
+
+
+def _alpha(values: Tensor) -> Tensor:
+    """(..., 8) values of the `rot` head, two bins of [not in, in, sin, cos], to alpha (...)."""
+    outside, inside, sine, cosine = values.unflatten(-1, (2, 4)).unbind(-1)
+    # More probable after the softmax of each pair: the larger difference of its logits.
+    evidence = inside - outside
+    residual = torch.atan2(sine, cosine)
+    first, second = residual[..., 0] - math.pi / 2, residual[..., 1] + math.pi / 2
+    return wrap_angle(torch.where(evidence[..., 0] > evidence[..., 1], first, second))
+
+
+def _extent(corners: Tensor, camera: CameraModel) -> Tensor:
+    """(..., 8, 2) pixels to x0, y0, x1, y1 (..., 4), clipped to the image."""
+    x, y = corners.unbind(-1)
+    x, y = x.clamp(0, camera.width - 1), y.clamp(0, camera.height - 1)
+    return torch.stack((x.amin(-1), y.amin(-1), x.amax(-1), y.amax(-1)), dim=-1)
