@@ -1,0 +1,33 @@
+"""`km3d convert`: published checkpoints to our format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="turn a published .pth checkpoint into a .safetensors file",
+        description="Turn a published KM3D checkpoint into a file that km3d and the node run.",
+    )
+    parser.add_argument("input", type=Path, metavar="IN.pth", help="published checkpoint")
+    parser.add_argument("output", type=Path, metavar="OUT.safetensors", help="file to write")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert one file."""
+    from km3d_ros.network import checkpoint
+
+    model, spec = checkpoint.convert_published(args.input)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(args.output, model, spec)
+    parameters = sum(value.numel() for value in model.parameters())
+    print(
+        f"{args.output}: {spec.architecture}, {parameters / 1e6:.1f} M parameters, "
+        f"heads {', '.join(spec.heads)}"
+    )
+    return 0

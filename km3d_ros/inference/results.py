@@ -1,0 +1,43 @@
+"""Detections as plain values, for files (design, section 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.inference.detections import Detections
+
+UNKNOWN = -1
+"""Truncation and occlusion in result files."""
+
+
+def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """One dictionary of plain numbers and lists per object, keys as in `Detections`.
+
+    The class index becomes `class_name`.
+    """
+    columns = {f.name: getattr(detections, f.name).tolist() for f in fields(detections)}
+    columns["class_name"] = [class_names[index] for index in columns.pop("class_index")]
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def to_kitti(detections: Detections, class_names: Sequence[str]) -> list[KittiObject]:
+    """The same objects as lines of a KITTI result file."""
+    return [
+        KittiObject(
+            class_name=record["class_name"],
+            truncation=UNKNOWN,
+            occlusion=UNKNOWN,
+            alpha=record["alpha"],
+            box2d=tuple(record["box2d"]),
+            size=tuple(record["size"]),
+            center=tuple(record["center"]),
+            yaw=record["yaw"],
+            score=record["score"],
+        )
+        for record in to_records(detections, class_names)
+    ]
