@@ -1,0 +1,204 @@
+"""The geometric reasoning module: object positions from keypoint rays (design, section 7)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+REFINEMENTS = 2
+"""Gauss-Newton steps of the consistent form; after two, its bias is gone."""
+
+_NEAREST = 0.1
+"""Metres; nearer keypoints have no usable projection, so their objects are not refined."""
+
+
+@dataclass(frozen=True)
+class GrmSolution:
+    """Positions of objects, and how well the keypoints determine them.
+
+    center: (..., 3) metres, in the frame of the rays; non-finite where degenerate.
+    covariance: (..., 3, 3) of the centre, for keypoint noise of unit variance in ray units
+        (multiply by the variance of the noise).
+    yaw_gradient: (..., 3) how the centre moves with the yaw that the offsets were made with, in
+        metres per radian.
+    residual: (...) weighted root mean square distance of given and reprojected keypoints, in ray
+        units.
+    """
+
+    center: Tensor
+    covariance: Tensor
+    yaw_gradient: Tensor
+    residual: Tensor
+
+
+def solve(
+    rays: Tensor,
+    offsets: Tensor,
+    weights: Tensor | None = None,
+    method: str = "consistent",
+) -> GrmSolution:
+    """Position of each object from the rays of its keypoints.
+
+    A keypoint at `center + offset` on the ray (u, v) satisfies X = u Z + a and Y = v Z + b with
+    a = u dz - dx and b = v dz - dy. Least squares over the keypoints has a closed form. It pulls
+    far objects closer, because noise of u and v looks like spread; "consistent" therefore goes
+    on to minimise the reprojection error by Gauss-Newton steps. An object that is not entirely
+    in front of the camera keeps its closed-form position.
+
+    An object is degenerate where less than two distinct rays are left; it gets NaN (gradient
+    zero), without any effect on the others.
+
+    Args:
+        rays: (..., K, 2) x/z, y/z of the keypoints. Non-finite rays are left out.
+        offsets: (..., K, 3) metres from the object's centre to its keypoints.
+        weights: (..., K) inverse variances relative to each other, 0 drops a keypoint; all one
+            where None.
+        method: "consistent", or "published": least squares over the first eight keypoints.
+
+    >>> offsets = torch.tensor([[2.0, 0.5, 1.0], [-2.0, -0.5, -1.0]])
+    >>> points = torch.tensor([3.0, 1.0, 20.0]) + offsets
+    >>> solve(points[:, :2] / points[:, 2:], offsets).center.round(decimals=4).tolist()
+    [3.0, 1.0, 20.0]
+    """
+    if method not in ("consistent", "published"):
+        raise ValueError(f"method must be 'consistent' or 'published', got {method!r}")
+    if method == "published":
+        rays, offsets = rays[..., :8, :], offsets[..., :8, :]
+        weights = None if weights is None else weights[..., :8]
+    seen = rays.isfinite().all(-1)
+    weights = torch.where(seen, 1 if weights is None else weights, 0).to(rays.dtype)
+    rays = torch.where(seen[..., None], rays, 0)
+
+    center, determined = _locate(rays, offsets, weights, REFINEMENTS * (method == "consistent"))
+    solution = _describe(center, rays, offsets, weights)
+    return GrmSolution(
+        center=torch.where(determined[..., None], solution.center, math.nan),
+        covariance=torch.where(determined[..., None, None], solution.covariance, math.nan),
+        yaw_gradient=torch.where(determined[..., None], solution.yaw_gradient, math.nan),
+        residual=torch.where(determined, solution.residual, math.nan),
+    )
+
+
+def box_covariance(
+    solution: GrmSolution,
+    keypoint_noise: Tensor | float,
+    size_noise: Tensor | float,
+    yaw_noise: Tensor | float,
+) -> Tensor:
+    """Covariance (..., 4, 4) of x, y, z, yaw of a box (design, section 7).
+
+    Three independent causes: noise of the keypoints; a size that is wrong by a factor, which
+    moves the box along its ray by the same factor; and a wrong yaw, which changes how wide the
+    box should appear and thereby its distance. Positive definite where the centre is finite.
+
+    Args:
+        solution: of `solve`.
+        keypoint_noise: standard deviation of u and v in ray units (pixels / focal length).
+        size_noise: relative standard deviation of the size.
+        yaw_noise: standard deviation of the yaw in radians.
+            Each noise is a positive number or tensor (...).
+    """
+    center = solution.center
+    keypoint_noise, size_noise, yaw_noise = (
+        torch.as_tensor(noise, dtype=center.dtype, device=center.device)[..., None, None]
+        for noise in (keypoint_noise, size_noise, yaw_noise)
+    )
+    scaled = center[..., None] * size_noise
+    turned = torch.nn.functional.pad(solution.yaw_gradient, (0, 1), value=1.0)
+    turned = turned[..., None] * yaw_noise
+    position = solution.covariance * keypoint_noise**2 + scaled @ scaled.mT
+    return torch.nn.functional.pad(position, (0, 1, 0, 1)) + turned @ turned.mT
+
+
+def _locate(
+    rays: Tensor, offsets: Tensor, weights: Tensor, refinements: int
+) -> tuple[Tensor, Tensor]:
+    """Centres (..., 3), finite even where degenerate, and which are determined (...)."""
+    # Shearing the frame so that the mean ray is its axis keeps the digits of single precision:
+    # what counts are differences of rays, a hundredth of the rays themselves.
+    mean_ray = _mean(rays, _shares(weights))
+    rays = rays - mean_ray[..., None, :]
+    offsets = _shear(offsets, mean_ray[..., None, :])
+    center, spread = _fit_point(rays, offsets, weights)
+    for _ in range(refinements):
+        center = center + _gauss_newton_step(center, rays, offsets, weights)
+    return _shear(center, -mean_ray), spread > _least_spread(rays)
+
+
+def _gauss_newton_step(center: Tensor, rays: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Change of the centre (..., 3) that lowers the weighted squared reprojection error."""
+    predicted, depth = _reproject(center, offsets)
+    error = torch.nn.functional.pad((predicted - rays) * depth[..., None], (0, 1))
+    step, _ = _fit_point(predicted, error, weights / depth.square())
+    in_front = ((depth > _NEAREST) | (weights == 0)).all(-1, keepdim=True)
+    return torch.where(in_front, step, 0)
+
+
+def _describe(center: Tensor, rays: Tensor, offsets: Tensor, weights: Tensor) -> GrmSolution:
+    """The solution at `center`, with the errors that its keypoints leave."""
+    predicted, depth = _reproject(center, offsets)
+    information = weights / depth.square()
+    dx, _, dz = offsets.unbind(-1)
+    turned = torch.stack((dz, torch.zeros_like(dx), -dx), dim=-1)
+    yaw_gradient, spread = _fit_point(predicted, turned, information)
+    # The normal matrix is an arrow; with its mean ray d = (p, q, 1) and its sum n, its inverse is
+    # diag(1/n, 1/n, 0) + d dᵀ / (n spread).
+    total = information.sum(-1)
+    across = _safe_divide(torch.ones_like(total), total)
+    ray = torch.nn.functional.pad(_mean(predicted, _shares(information)), (0, 1), value=1.0)
+    along = ray[..., :, None] * ray[..., None, :] * _safe_divide(across, spread)[..., None, None]
+    sideways = torch.diag_embed(torch.stack((across, across, torch.zeros_like(across)), dim=-1))
+    squared_error = _mean((rays - predicted).square(), _shares(weights)).sum(-1)
+    return GrmSolution(center, along + sideways, yaw_gradient, squared_error.sqrt())
+
+
+def _reproject(center: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Rays (..., K, 2) and depths (..., K) of the keypoints of an object at `center`."""
+    points = center[..., None, :] + offsets
+    depth = points[..., 2].clamp(min=_NEAREST)
+    return points[..., :2] / depth[..., None], depth
+
+
+def _fit_point(rays: Tensor, offsets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The point (..., 3) that is, plus its offsets, closest to the rays across their depth.
+
+    Closed form of the weighted least squares of X + dx - u (Z + dz) and Y + dy - v (Z + dz).
+
+    Returns:
+        The point, finite even where degenerate, and the variance of the rays (...).
+    """
+    shares = _shares(weights)
+    intercepts = rays * offsets[..., 2:] - offsets[..., :2]
+    mean_ray, mean_intercept = _mean(rays, shares), _mean(intercepts, shares)
+    rays = rays - mean_ray[..., None, :]
+    spread = _mean(rays.square(), shares).sum(-1)
+    product = _mean(rays * (intercepts - mean_intercept[..., None, :]), shares).sum(-1)
+    z = -product / torch.where(spread > _least_spread(rays), spread, 1)
+    return torch.cat((mean_ray * z[..., None] + mean_intercept, z[..., None]), dim=-1), spread
+
+
+def _shear(points: Tensor, ray: Tensor) -> Tensor:
+    """Points (..., 3) in the frame whose depth axis is the ray (..., 2); lengths in z stay."""
+    return torch.cat((points[..., :2] - ray * points[..., 2:], points[..., 2:]), dim=-1)
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """Weights (..., K) divided by their sum; zero where all of them are."""
+    return _safe_divide(weights, weights.sum(-1, keepdim=True))
+
+
+def _mean(values: Tensor, shares: Tensor) -> Tensor:
+    return (shares[..., None] * values).sum(-2)
+
+
+def _safe_divide(dividend: Tensor, divisor: Tensor) -> Tensor:
+    """The quotient where the divisor is positive, else the dividend: finite, with gradients."""
+    return dividend / torch.where(divisor > 0, divisor, 1)
+
+
+def _least_spread(rays: Tensor) -> float:
+    """Variance of the rays below which they are equal up to rounding."""
+    return (64 * torch.finfo(rays.dtype).eps) ** 2

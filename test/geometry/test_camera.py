@@ -1,0 +1,165 @@
+import math
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel, unproject
+
+K = np.array([[700.0, 0, 640], [0, 710.0, 192], [0, 0, 1]])
+PROJECTION = np.array([[721.5, 0, 609.6, 44.86], [0, 700.5, 172.9, 0.2164], [0, 0, 1, 0.00275]])
+PLUMB_BOB = (-0.28, 0.09, 0.001, -0.0005, -0.01)
+RATIONAL = (0.3, -0.1, 0.0004, -0.0003, 0.01, 0.6, -0.05, 0.02)
+EQUIDISTANT = (-0.03, 0.01, -0.004, 0.0005)
+
+
+def camera_info(**changes):
+    fields = {
+        "width": 1280,
+        "height": 384,
+        "k": K.flatten(),
+        "p": PROJECTION.flatten(),
+        "d": list(PLUMB_BOB),
+        "distortion_model": "plumb_bob",
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
+    }
+    return SimpleNamespace(**{**fields, **changes})
+
+
+def points_in_view(count=500, seed=0):
+    rng = np.random.default_rng(seed)
+    depth = rng.uniform(4, 70, count)
+    slopes = rng.uniform((-0.9, -0.3), (0.9, 0.3), (count, 2))
+    return np.column_stack((slopes * depth[:, None], depth))
+
+
+def test_projection_with_fourth_column_agrees_with_the_matrix():
+    camera = CameraModel.from_projection(PROJECTION, 1242, 375)
+    points = points_in_view()
+    homogeneous = np.column_stack((points, np.ones(len(points)))) @ PROJECTION.T
+    pixels = camera.project(torch.from_numpy(points))
+    np.testing.assert_allclose(pixels, homogeneous[:, :2] / homogeneous[:, 2:], atol=1e-9)
+
+
+def test_ray_through_a_projected_point_is_the_point_in_the_frame_of_k():
+    camera = CameraModel.from_projection(PROJECTION, 1242, 375)
+    points = torch.from_numpy(points_in_view())
+    shifted = points + camera.translation
+    rays = camera.rays(camera.project(points))
+    torch.testing.assert_close(rays, shifted[:, :2] / shifted[:, 2:])
+    assert camera.translation[0].item() == pytest.approx((44.86 - 609.6 * 0.00275) / 721.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [("", ()), ("plumb_bob", PLUMB_BOB), ("rational_polynomial", RATIONAL)],
+)
+def test_polynomial_lens_equals_opencv(model, coefficients):
+    camera = CameraModel.from_intrinsics(K, 1280, 384, coefficients, model)
+    points = points_in_view()
+    expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, np.array(coefficients))
+    pixels = camera.project(torch.from_numpy(points))
+    np.testing.assert_allclose(pixels, expected[:, 0], atol=1e-9)
+    rays = camera.rays(torch.from_numpy(expected[:, 0]))
+    np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-9)
+
+
+def test_equidistant_lens_equals_opencv():
+    camera = CameraModel.from_intrinsics(K, 1280, 384, EQUIDISTANT, "equidistant")
+    points = points_in_view()
+    expected, _ = cv2.fisheye.projectPoints(
+        points[:, None], np.zeros(3), np.zeros(3), K, np.array(EQUIDISTANT)
+    )
+    pixels = camera.project(torch.from_numpy(points))
+    np.testing.assert_allclose(pixels, expected[:, 0], atol=1e-9)
+    np.testing.assert_allclose(camera.rays(pixels), points[:, :2] / points[:, 2:], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        ("plumb_bob", PLUMB_BOB),
+        ("rational_polynomial", RATIONAL),
+        ("equidistant", EQUIDISTANT),
+    ],
+)
+def test_undistortion_holds_in_single_precision_and_at_the_principal_point(model, coefficients):
+    camera = CameraModel.from_intrinsics(K, 1280, 384, coefficients, model)
+    points = torch.from_numpy(points_in_view())
+    rays = camera.rays(camera.project(points).float())
+    assert rays.dtype == torch.float32
+    assert (rays - points[:, :2] / points[:, 2:]).abs().max() < 1e-5
+    assert camera.rays(torch.tensor([[640.0, 192.0]])).tolist() == [[0.0, 0.0]]
+
+
+def test_pixel_that_the_lens_does_not_reach_has_no_ray():
+    camera = CameraModel.from_intrinsics(K, 1280, 384, (-0.3,), "plumb_bob")
+    # This lens turns back at r = 1.054, which it bends to 0.703: 492 px from the centre.
+    rays = camera.rays(torch.tensor([[640.0 + 480, 192], [640.0 + 500, 192]]))
+    assert rays.isfinite().all(-1).tolist() == [True, False]
+    fisheye = CameraModel.from_intrinsics(K, 1280, 384, (0.01,), "equidistant")
+    behind = 640 + 700 * math.pi / 2 * 1.1
+    assert fisheye.rays(torch.tensor([behind, 192.0])).isnan().all()
+
+
+def test_zero_distortion_is_no_distortion():
+    camera = CameraModel.from_intrinsics(K, 1280, 384, [0.0] * 14, "anything")
+    assert camera.distortion_model == ""
+    assert camera.rays(torch.tensor([1340.0, 192.0])).tolist() == [1.0, 0.0]
+
+
+def test_rectified_camera_info_is_its_p():
+    camera = CameraModel.from_camera_info(camera_info(), rectified=True)
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (721.5, 700.5, 609.6, 172.9)
+    assert camera.translation[2] == 0.00275
+    assert camera.distortion_model == ""
+
+
+def test_raw_camera_info_is_its_k_and_d():
+    camera = CameraModel.from_camera_info(camera_info(d=list(PLUMB_BOB[:4])), rectified=False)
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (700, 710, 640, 192)
+    assert camera.distortion.tolist() == [*PLUMB_BOB[:4], 0]
+    assert camera.translation.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_region_and_binning_see_the_same_rays(rectified):
+    whole = CameraModel.from_camera_info(camera_info(), rectified)
+    roi = SimpleNamespace(x_offset=200, y_offset=100, width=800, height=200)
+    part = CameraModel.from_camera_info(camera_info(roi=roi, binning_x=2, binning_y=4), rectified)
+    assert (part.width, part.height) == (400, 50)
+    pixels = torch.tensor([[210.0, 104.0], [700.0, 180.0]], dtype=torch.float64)
+    scaled = (pixels - torch.tensor([200, 100])) / torch.tensor([2, 4])
+    torch.testing.assert_close(part.rays(scaled), whole.rays(pixels))
+    torch.testing.assert_close(part.translation, whole.translation)
+
+
+@pytest.mark.parametrize(
+    ("rectified", "changes", "message"),
+    [
+        (True, {"p": [0.0] * 12}, r"CameraInfo \(P\): focal lengths .* got fx=0, fy=0"),
+        (False, {"k": [0.0] * 9}, r"CameraInfo \(K, D\): focal lengths .* got fx=0, fy=0"),
+        (False, {"k": [-700.0, 0, 1, 0, 700, 1, 0, 0, 1]}, "got fx=-700, fy=700"),
+        (False, {"k": [math.nan] * 9}, "got fx=nan"),
+        (False, {"k": [700.0, 0, math.nan, 0, 700, 1, 0, 0, 1]}, "intrinsics must be finite"),
+        (False, {"d": [math.inf]}, "distortion must be finite"),
+        (False, {"distortion_model": "fisheye"}, "unknown distortion model 'fisheye'; known: plu"),
+        (False, {"distortion_model": ""}, "'' has 0 coefficients, got 5"),
+        (False, {"d": [0.1] * 6}, "'plumb_bob' has 5 coefficients, got 6"),
+        (True, {"width": 0, "height": 0}, "size must be positive, got 0x0"),
+    ],
+)
+def test_unusable_camera_info_is_refused(rectified, changes, message):
+    with pytest.raises(InputError, match=message):
+        CameraModel.from_camera_info(camera_info(**changes), rectified)
+
+
+def test_unproject_takes_one_intrinsic_per_image():
+    intrinsics = torch.from_numpy(np.stack((K, np.diag((100.0, 50.0, 1.0)))))
+    rays = unproject(torch.tensor([[[640.0, 192.0]], [[200.0, 200.0]]]), intrinsics[:, None])
+    assert rays.tolist() == [[[0.0, 0.0]], [[2.0, 4.0]]]
