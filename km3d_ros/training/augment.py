@@ -1,0 +1,69 @@
+"""Random views of a frame: a mirror, one affine and a change of colour (design, section 10).
+
+Geometry stays exact because it is never touched: a view is an affine from image to input pixels,
+and its inverse takes the predicted keypoints back to the pixels that the intrinsics speak of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from km3d_ros.data.kitti import KittiObject
+
+SCALE = (0.75, 1.3)
+SHIFT = 0.1
+"""Largest shift of a view, as a part of the input's width and height."""
+GAIN = 0.25
+OFFSET = 20.0
+TINT = 0.08
+
+
+def mirrored(
+    image: np.ndarray, projection: np.ndarray, objects: list[KittiObject]
+) -> tuple[np.ndarray, np.ndarray, list[KittiObject]]:
+    """The frame seen in a mirror: a left-right flip that a real camera could have taken.
+
+    image: (H, W, 3) uint8; projection: (3, 4).
+    The principal point becomes W - 1 - cx, the fourth column's x follows, positions change the
+    sign of x and yaw becomes pi - yaw (left-right corners swap with it).
+    """
+    width = image.shape[1]
+    flip_pixels = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    flip_space = np.diag([-1.0, 1.0, 1.0, 1.0])
+    return (
+        np.ascontiguousarray(image[:, ::-1]),
+        flip_pixels @ projection @ flip_space,
+        [_mirrored_object(item, width) for item in objects],
+    )
+
+
+def random_view(base: np.ndarray, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A random scale about the input's centre and a shift, after the affine `base` (2, 3)."""
+    scale = np.exp(rng.uniform(*np.log(SCALE)))
+    center = np.array([width / 2, height / 2])
+    shift = rng.uniform(-SHIFT, SHIFT, 2) * (width, height)
+    view = base * scale
+    view[:, 2] += center - scale * center + shift
+    return view
+
+
+def recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another exposure, brightness and white balance; (H, W, 3) uint8 in and out."""
+    gains = rng.uniform(1 - GAIN, 1 + GAIN) * rng.uniform(1 - TINT, 1 + TINT, 3)
+    levels = np.arange(256.0)[:, None] * gains + rng.uniform(-OFFSET, OFFSET)
+    return cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)[:, None])
+
+
+def _mirrored_object(item: KittiObject, width: int) -> KittiObject:
+    x0, y0, x1, y1 = item.box2d
+    x, y, z = item.center
+    return replace(
+        item,
+        box2d=(width - 1 - x1, y0, width - 1 - x0, y1),
+        center=(-x, y, z),
+        yaw=np.pi - item.yaw,
+        alpha=np.pi - item.alpha,
+    )

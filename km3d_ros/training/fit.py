@@ -1,0 +1,244 @@
+"""The training loop: resumable at any checkpoint, deterministic in its data order."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.errors import InputError
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.lite import Lite
+from km3d_ros.network.spec import ModelSpec
+from km3d_ros.training.dataset import AugmentedFrames, Batch, EpochOrder, collate
+from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
+
+PRETRAINED_RATE = 0.3
+"""Learning rate of pretrained layers relative to that of the new ones."""
+WARM_UP_STEPS = 300
+DECAY_PART = 0.4
+"""The last part of a training, in which the learning rate falls to zero."""
+POSITION_RAMP = (0.1, 0.3)
+"""Parts of a training between which the position loss grows from nothing to its weight."""
+EMA_DECAY = 0.998
+GRADIENT_NORM = 20.0
+WEIGHT_DECAY = 1e-4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    steps: optimiser steps; a resumed training may be given another number.
+    learning_rate: of the new layers, for AdamW.
+    log_every, save_every: steps between lines of the log, and between checkpoints.
+    """
+
+    steps: int
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    seed: int = 0
+    workers: int = 1
+    log_every: int = 50
+    save_every: int = 250
+
+
+def fit(
+    model: KM3DNet,
+    spec: ModelSpec,
+    frames: KittiDataset,
+    plan: Plan,
+    run: Path,
+    device: torch.device,
+) -> KM3DNet:
+    """Train a model, going on from `run/state.pt` where there is one.
+
+    Writes `run/state.pt` (everything needed to resume) and `run/log.csv` (a line per
+    `log_every` steps: step, learning rate and each loss).
+
+    Returns:
+        The exponential moving average of the weights, in evaluation mode.
+
+    Raises:
+        InputError: no frames, or a state of another model or plan.
+        FloatingPointError: a loss is not finite; the last checkpoint stays.
+    """
+    if len(frames) == 0:
+        raise InputError(f"{frames.root}: no frames to train on")
+    trainer = Trainer(model, spec, plan, run, device)
+    trainer.resume()
+    order = EpochOrder(len(frames), plan.batch_size, trainer.step, plan.steps, plan.seed)
+    loader = DataLoader(
+        AugmentedFrames(frames, spec, plan.seed),
+        batch_sampler=order,
+        num_workers=plan.workers,
+        collate_fn=collate,
+        worker_init_fn=_single_threaded,
+        pin_memory=device.type == "cuda",
+    )
+    progress = tqdm(loader, initial=trainer.step, total=plan.steps, unit="step", smoothing=0.05)
+    try:
+        for batch in progress:
+            losses = trainer.train_step(batch.to(device))
+            if losses is not None:
+                progress.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+    finally:
+        progress.close()
+    trainer.save()
+    return trainer.average.module.eval()
+
+
+class Trainer:
+    """Model, optimiser, moving average and their state on disk."""
+
+    def __init__(
+        self, model: KM3DNet, spec: ModelSpec, plan: Plan, run: Path, device: torch.device
+    ):
+        self.spec, self.plan, self.run, self.device = spec, plan, run, device
+        self.step = 0
+        self.model = model.to(device, memory_format=torch.channels_last).train()
+        self.average = AveragedModel(
+            self.model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
+        )
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, plan.learning_rate), weight_decay=WEIGHT_DECAY
+        )
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.mean = torch.tensor(spec.mean, device=device)[:, None, None] * 255
+        self.std = torch.tensor(spec.std, device=device)[:, None, None] * 255
+        self.sums: dict[str, Tensor] = {}
+
+    def train_step(self, batch: Batch) -> dict[str, float] | None:
+        """One optimiser step; the mean losses since the last line of the log where one is due."""
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * rate_factor(self.step, self.plan.steps)
+        losses = self.losses(batch)
+        total = self._weighted(losses)
+        if not math.isfinite(total.item()):
+            raise FloatingPointError(f"step {self.step}: loss {_listed(losses)}")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        if self.step % self.plan.save_every == 0:
+            self.save()
+        return self._log() if self.step % self.plan.log_every == 0 else None
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Every loss of `WEIGHTS`, unweighted, for a batch on the device."""
+        images = (batch.images.float() - self.mean) / self.std
+        objects = batch.objects
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            features = self.model.features(images.contiguous(memory_format=torch.channels_last))
+            heatmap = self.model.heatmap(features)
+        names = [name for name in self.spec.heads if name in WEIGHTS and name != "hm"]
+        heads = self.model.regress(features.float(), objects.batch, objects.x, objects.y, names)
+        return {
+            "hm": focal_loss(heatmap.float(), batch.heatmap, batch.care),
+            **object_losses(heads, objects, self.spec),
+        }
+
+    def save(self) -> None:
+        """Write the state; the former one stays until the new one is complete."""
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        unfinished = self.run / "state.pt.part"
+        torch.save(state, unfinished)
+        unfinished.replace(self.run / "state.pt")
+
+    def resume(self) -> None:
+        """Take over the state on disk, if there is one."""
+        path = self.run / "state.pt"
+        if not path.exists():
+            self.run.mkdir(parents=True, exist_ok=True)
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(f"{path}: not a state of this training ({error})") from error
+        self.step = state["step"]
+        _drop_log_after(self.run / "log.csv", self.step)
+
+    def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        weights = WEIGHTS | {
+            "position": WEIGHTS["position"] * position_ramp(self.step, self.plan.steps)
+        }
+        return sum(weights[name] * value for name, value in losses.items())
+
+    def _log(self) -> dict[str, float]:
+        means = {name: float(total) / self.plan.log_every for name, total in self.sums.items()}
+        self.sums = {}
+        path = self.run / "log.csv"
+        row = {"step": self.step, "rate": self.optimizer.param_groups[-1]["lr"], **means}
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        return means
+
+
+def parameter_groups(model: KM3DNet, learning_rate: float) -> list[dict]:
+    """Pretrained layers at a lower rate than new ones; frozen ones not at all."""
+    backbone = model.backbone
+    pretrained = set(backbone.pretrained_parameters()) if isinstance(backbone, Lite) else set()
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups[parameter in pretrained].append(parameter)
+    return [
+        {"params": groups[True], "lr": learning_rate * PRETRAINED_RATE},
+        {"params": groups[False], "lr": learning_rate},
+    ]
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Learning rate relative to its base: warm-up, constant, then a cosine down to zero."""
+    start = steps * (1 - DECAY_PART)
+    decay = max(0.0, (step - start) / max(1.0, steps - start))
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, decay)))
+
+
+def position_ramp(step: int, steps: int) -> float:
+    """Weight of the position loss: zero, an exponential ramp, one (design, section 7)."""
+    start, end = (part * steps for part in POSITION_RAMP)
+    if step < start:
+        return 0.0
+    return math.exp(-5 * (1 - min(1.0, (step - start) / (end - start))) ** 2)
+
+
+def _listed(losses: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+
+
+def _single_threaded(worker: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def _drop_log_after(path: Path, step: int) -> None:
+    """Remove lines of steps that the resumed state has not seen; they will be written again."""
+    if not path.exists():
+        return
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(header + "".join(x for x in lines if int(x.split(",")[0]) <= step))

@@ -1,0 +1,147 @@
+"""The losses of KM3D-Net (arXiv 2009.00764, section 3) on the heads at the objects' cells.
+
+Sizes and positions are judged relative to the object (size spread, distance), so that one weight
+fits all classes and distances.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from km3d_ros.geometry import grm
+from km3d_ros.geometry.box3d import (
+    Boxes3D,
+    keypoint_offsets,
+    observation_angle,
+    volume_iou,
+    yaw_from_observation,
+)
+from km3d_ros.geometry.camera import unproject
+from km3d_ros.inference.decode import BIN_CENTERS, decode_size
+from km3d_ros.network.spec import ModelSpec
+from km3d_ros.training.targets import ObjectTargets
+
+WEIGHTS = {"hm": 1.0, "hps": 1.0, "dim": 2.0, "rot": 0.2, "position": 2.0, "prob": 1.0}
+BIN_OVERLAP = math.pi / 6
+"""A bin reaches this much beyond its half circle."""
+PLAUSIBLE_POSITION = 0.5
+"""Relative position error above which keypoints, not the position, need teaching."""
+POSITION_TOLERANCE = 0.02
+"""Relative position error up to which the position loss is quadratic."""
+
+
+def focal_loss(logits: Tensor, heatmap: Tensor, care: Tensor) -> Tensor:
+    """Penalty-reduced focal loss (CornerNet, arXiv 1808.01244, equation 1) per object.
+
+    logits, heatmap: (B, C, h, w); care: (B, C, h, w) bool, false where no peak is wrong.
+    """
+    probability = logits.sigmoid()
+    peak = heatmap == 1
+    missed = F.logsigmoid(logits) * (1 - probability).square()
+    false = F.logsigmoid(-logits) * probability.square() * (1 - heatmap).pow(4)
+    total = torch.where(peak, missed, torch.where(care, false, 0)).sum()
+    return -total / peak.sum().clamp(min=1)
+
+
+def depth_weight(depth: Tensor) -> Tensor:
+    """Depth-guided weight of the keypoint loss: nearly none next to the camera, then growing.
+
+    depth: (M,) metres.
+    """
+    return torch.where(depth < 5, 0.01 * depth, torch.log10(depth.clamp(min=5) - 4) + 0.1)
+
+
+def object_losses(
+    heads: dict[str, Tensor], targets: ObjectTargets, spec: ModelSpec
+) -> dict[str, Tensor]:
+    """Losses of the regression heads, averaged over M objects.
+
+    heads: (M, channels) by head name, raw, at the cells of the targets.
+    Returns scalars by the keys of `WEIGHTS`, without the heatmap's.
+    """
+    if len(targets) == 0:
+        return {name: heads["hps"].sum() * 0 for name in WEIGHTS if name != "hm"}
+    offsets = heads["hps"].unflatten(-1, (9, 2))
+    size = decode_size(heads["dim"], targets.class_index, spec)
+    rays = _rays(offsets, targets)
+    yaw = yaw_from_observation(_alpha(heads["rot"], targets), rays[:, 8, 0])
+    center = grm.solve(
+        rays, keypoint_offsets(size, yaw), targets.keypoint_mask.to(rays.dtype)
+    ).center
+    return {
+        "hps": _keypoint_loss(offsets, targets),
+        "dim": _dimension_loss(size, targets, spec),
+        "rot": _rotation_loss(heads["rot"], targets),
+        "position": _position_loss(center, targets),
+        "prob": _confidence_loss(heads["prob"], Boxes3D(center, size, yaw), targets),
+    }
+
+
+def _rays(offsets: Tensor, targets: ObjectTargets) -> Tensor:
+    """Keypoints (M, 9, 2) in cells relative to the peak, as rays (M, 9, 2) of the live camera."""
+    cells = torch.stack((targets.x, targets.y), dim=-1)[:, None] + offsets
+    to_image = targets.to_image
+    pixels = cells @ to_image[:, :, :2].mT + to_image[:, None, :, 2]
+    return unproject(pixels, targets.intrinsics[:, None])
+
+
+def _target_alpha(targets: ObjectTargets) -> Tensor:
+    return observation_angle(targets.yaw, targets.center[:, 0] / targets.center[:, 2])
+
+
+def _alpha(rotation: Tensor, targets: ObjectTargets) -> Tensor:
+    """Predicted observation angle (M,) in the bin whose centre is nearer to the truth."""
+    bins = rotation.unflatten(-1, (2, 4))
+    centers = torch.tensor(BIN_CENTERS, dtype=rotation.dtype, device=rotation.device)
+    residual = torch.atan2(bins[..., 2], bins[..., 3])
+    right = (_target_alpha(targets) > 0).long()[:, None]
+    return (centers + residual).gather(1, right).squeeze(1)
+
+
+def _keypoint_loss(offsets: Tensor, targets: ObjectTargets) -> Tensor:
+    error = (offsets - targets.keypoints).abs().sum(-1) * targets.keypoint_mask
+    return (error.mean(-1) * depth_weight(targets.center[:, 2])).mean()
+
+
+def _dimension_loss(size: Tensor, targets: ObjectTargets, spec: ModelSpec) -> Tensor:
+    if not spec.dimension_mean:
+        return (size - targets.size).abs().mean()
+    spread = size.new_tensor(spec.dimension_spread)[targets.class_index][:, [2, 1, 0]]
+    return ((size / targets.size).log() / spread).abs().mean()
+
+
+def _rotation_loss(rotation: Tensor, targets: ObjectTargets) -> Tensor:
+    """Two-bin orientation (Mousavian et al., arXiv 1612.00496): in or out, and the residual."""
+    bins = rotation.unflatten(-1, (2, 4))
+    centers = torch.tensor(BIN_CENTERS, dtype=rotation.dtype, device=rotation.device)
+    residual = observation_angle(
+        _target_alpha(targets)[:, None] - centers, torch.zeros_like(centers)
+    )
+    inside = residual.abs() < math.pi / 2 + BIN_OVERLAP
+    membership = F.cross_entropy(bins[..., :2].flatten(0, 1), inside.long().flatten())
+    direction = torch.stack((residual.sin(), residual.cos()), dim=-1)
+    error = F.smooth_l1_loss(bins[..., 2:], direction, reduction="none").sum(-1)
+    return 2 * membership + (error * inside).sum(-1).mean()
+
+
+def _position_loss(center: Tensor, targets: ObjectTargets) -> Tensor:
+    """Huber loss of the position error relative to the distance."""
+    error = (center - targets.center) / targets.center[:, 2:]
+    plausible = (error.detach().abs() < PLAUSIBLE_POSITION).all(-1)
+    error = torch.where(plausible[:, None], error, 0)
+    loss = F.smooth_l1_loss(
+        error, torch.zeros_like(error), reduction="none", beta=POSITION_TOLERANCE
+    )
+    return loss.sum() / len(targets)
+
+
+def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> Tensor:
+    """Cross entropy of the confidence to the 3D IoU that the prediction reached."""
+    with torch.no_grad():
+        truth = Boxes3D(targets.center, targets.size, targets.yaw)
+        overlap = volume_iou(boxes, truth).nan_to_num(0).clamp(0, 1)
+    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap)

@@ -1,0 +1,191 @@
+"""What the network should have said for a frame seen through an affine (design, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.geometry.box3d import Boxes3D, keypoints
+from km3d_ros.network.spec import STRIDE, ModelSpec
+
+NEIGHBOURS = {"Van": "Car", "Person_sitting": "Pedestrian"}
+"""Classes that the benchmark neither rewards nor punishes as the other one."""
+LARGELY_OCCLUDED = 2
+"""Objects hidden more than this are neither taught nor punished."""
+MIN_BOX = 2.0
+"""Smallest taught 2D box in input pixels."""
+MIN_DEPTH = 0.1
+"""Keypoints nearer than this (metres) have no usable projection."""
+MIN_OVERLAP = 0.7
+"""2D IoU that a box shifted by the heatmap's radius keeps (CornerNet, arXiv 1808.01244)."""
+
+
+@dataclass(frozen=True)
+class ObjectTargets:
+    """M taught objects of a batch.
+
+    batch, x, y: (M,) int64, image and cell of the peak.
+    class_index: (M,) int64.
+    keypoints: (M, 9, 2) offsets from the cell, in cells.
+    keypoint_mask: (M, 9) bool, false where the keypoint is behind the camera.
+    size: (M, 3) length, width, height in metres. yaw: (M,). center: (M, 3) in the frame of K.
+    intrinsics: (M, 3, 3). to_image: (M, 2, 3) affine from cells to camera pixels.
+    """
+
+    batch: Tensor
+    x: Tensor
+    y: Tensor
+    class_index: Tensor
+    keypoints: Tensor
+    keypoint_mask: Tensor
+    size: Tensor
+    yaw: Tensor
+    center: Tensor
+    intrinsics: Tensor
+    to_image: Tensor
+
+    def __len__(self) -> int:
+        return self.batch.shape[0]
+
+    def to(self, device: torch.device) -> ObjectTargets:
+        """The same targets on a device."""
+        return ObjectTargets(
+            **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        )
+
+    @staticmethod
+    def cat(parts: list[ObjectTargets]) -> ObjectTargets:
+        """The targets of several images as one batch; `batch` becomes the index in `parts`."""
+        joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])}
+        counts = torch.tensor([len(part) for part in parts])
+        return ObjectTargets(
+            **joined | {"batch": torch.repeat_interleave(torch.arange(len(parts)), counts)}
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """heatmap: (C, h, w) float32 in [0, 1]; care: (C, h, w) bool, false where no peak is wrong."""
+
+    heatmap: Tensor
+    care: Tensor
+    objects: ObjectTargets
+
+
+def make_targets(
+    objects: list[KittiObject], projection: np.ndarray, view: np.ndarray, spec: ModelSpec
+) -> Targets:
+    """Targets of one frame.
+
+    projection: (3, 4) of the camera image; view: (2, 3) affine from camera to input pixels.
+    """
+    height, width = (side // STRIDE for side in spec.input_size)
+    heatmap = np.zeros((len(spec.classes), height, width), np.float32)
+    care = np.ones(heatmap.shape, bool)
+    taught: list[tuple[int, int, KittiObject]] = []
+    for item in objects:
+        box = _box_in_view(item, view, spec.input_size)
+        if box is None:
+            continue
+        if item.class_name not in spec.classes or item.occlusion > LARGELY_OCCLUDED:
+            _ignore(care, box, item.class_name, spec.classes)
+            continue
+        x, y = (int(v / STRIDE) for v in ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+        _draw_peak(heatmap[spec.classes.index(item.class_name)], x, y, box)
+        taught.append((x, y, item))
+    return Targets(
+        torch.from_numpy(heatmap),
+        torch.from_numpy(care),
+        _object_targets(taught, projection, view, spec),
+    )
+
+
+def _object_targets(
+    taught: list[tuple[int, int, KittiObject]],
+    projection: np.ndarray,
+    view: np.ndarray,
+    spec: ModelSpec,
+) -> ObjectTargets:
+    n = len(taught)
+    cells = torch.tensor([(x, y) for x, y, _ in taught], dtype=torch.float64).reshape(n, 2)
+    boxes = Boxes3D(
+        center=torch.tensor([o.center for _, _, o in taught], dtype=torch.float64).reshape(n, 3),
+        size=torch.tensor([o.size for _, _, o in taught], dtype=torch.float64).reshape(n, 3),
+        yaw=torch.tensor([o.yaw for _, _, o in taught], dtype=torch.float64),
+    )
+    matrix = torch.from_numpy(projection)
+    in_camera = keypoints(boxes) @ matrix[:, :3].T + matrix[:, 3]
+    pixels = in_camera[..., :2] / in_camera[..., 2:].clamp(min=MIN_DEPTH)
+    to_cells = torch.from_numpy(view) / STRIDE
+    offsets = pixels @ to_cells[:, :2].T + to_cells[:, 2] - cells[:, None]
+    translation = torch.linalg.solve(matrix[:, :3], matrix[:, 3])
+    inverse = torch.linalg.inv(to_cells[:, :2])
+    to_image = torch.cat([inverse, -(inverse @ to_cells[:, 2:])], dim=1)
+    return ObjectTargets(
+        batch=torch.zeros(n, dtype=torch.int64),
+        x=cells[:, 0].long(),
+        y=cells[:, 1].long(),
+        class_index=torch.tensor(
+            [spec.classes.index(o.class_name) for _, _, o in taught], dtype=torch.int64
+        ),
+        keypoints=offsets.float(),
+        keypoint_mask=in_camera[..., 2] > MIN_DEPTH,
+        size=boxes.size.float(),
+        yaw=boxes.yaw.float(),
+        center=(boxes.center + translation).float(),
+        intrinsics=matrix[:, :3].float().expand(n, 3, 3),
+        to_image=to_image.float().expand(n, 2, 3),
+    )
+
+
+def _box_in_view(
+    item: KittiObject, view: np.ndarray, input_size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    """The 2D box in input pixels, clipped; None where too little of it is inside."""
+    (x0, y0), (x1, y1) = (view[:, :2] @ item.box2d[i : i + 2] + view[:, 2] for i in (0, 2))
+    height, width = input_size
+    x0, x1 = np.clip((x0, x1), 0, width - 1)
+    y0, y1 = np.clip((y0, y1), 0, height - 1)
+    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= MIN_BOX else None
+
+
+def _ignore(
+    care: np.ndarray, box: tuple[float, ...], class_name: str, classes: tuple[str, ...]
+) -> None:
+    """Clear `care` in a box, for the class that the object is or resembles, or for all."""
+    x0, y0, x1, y1 = (round(v / STRIDE) for v in box)
+    region = (slice(y0, y1 + 1), slice(x0, x1 + 1))
+    if class_name == DONT_CARE:
+        care[(slice(None), *region)] = False
+    name = NEIGHBOURS.get(class_name, class_name)
+    if name in classes:
+        care[(classes.index(name), *region)] = False
+
+
+def _draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
+    """Put a Gaussian of the box's tolerance around cell (x, y), keeping higher values."""
+    radius = max(0, int(_radius((box[3] - box[1]) / STRIDE, (box[2] - box[0]) / STRIDE)))
+    sigma = (2 * radius + 1) / 6
+    height, width = heatmap.shape
+    rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
+    columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
+    squared = (rows[:, None] - y) ** 2 + (columns[None, :] - x) ** 2
+    window = heatmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    np.maximum(window, np.exp(-squared / (2 * sigma**2)), out=window)
+
+
+def _radius(height: float, width: float) -> float:
+    """How far both corners may move before the IoU falls below MIN_OVERLAP, in cells.
+
+    The smallest of the three cases of CornerNet's appendix: both corners outwards, both inwards,
+    and one each way (the quadratic's smaller root).
+    """
+    total, area = height + width, height * width
+    shifted = (total - np.sqrt(total**2 - 4 * area * (1 - MIN_OVERLAP) / (1 + MIN_OVERLAP))) / 2
+    inwards = (total - np.sqrt(total**2 - 4 * area * (1 - MIN_OVERLAP))) / 4
+    outwards = (np.sqrt(total**2 + 4 * area * (1 - MIN_OVERLAP) / MIN_OVERLAP) - total) / 4
+    return min(shifted, inwards, outwards)
