@@ -1,0 +1,230 @@
+"""The lifecycle node `km3d`: camera images in, 3D boxes out (design, section 8)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import Node, State, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
+
+from km3d_ros.errors import InputError
+from km3d_ros.inference.detector import Detector
+from km3d_ros.node import diagnostics, parameters
+from km3d_ros.node.diagnostics import Health
+from km3d_ros.node.outputs import Outputs
+from km3d_ros.node.parameters import FixedSettings, LiveSettings
+from km3d_ros.node.processing import FrameProcessor
+from km3d_ros.node.statistics import FrameStatistics
+from km3d_ros.node.stream import LOG_PERIOD, Stream
+
+REPORT_PERIOD = 1.0
+
+
+class DetectorNode(Node):
+    """Loads the weights when configured, answers images while active, reports always."""
+
+    def __init__(
+        self, name: str = "km3d", *, clock: Callable[[], float] = time.monotonic, **kwargs
+    ) -> None:
+        """Declare the parameters; nothing is loaded or subscribed yet.
+
+        Args:
+            name: of the node.
+            clock: seconds on a steady clock, for durations; stamps are never compared with it.
+            kwargs: as of rclpy.node.Node.
+
+        Raises:
+            rclpy.exceptions.InvalidParameterValueException: a parameter breaks its rule.
+            rclpy.exceptions.InvalidParameterTypeException: a parameter has another type.
+        """
+        self._now = clock
+        self._processor: FrameProcessor | None = None
+        self._outputs: Outputs | None = None
+        self._stream: Stream | None = None
+        self._statistics = FrameStatistics()
+        self._enabled = True
+        self._trouble = ""
+        super().__init__(name, **kwargs)
+        self.add_on_set_parameters_callback(self._check_classes)
+        parameters.declare(self)
+        self._fixed = parameters.read(self, FixedSettings)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        # A steady clock: while simulated time stands still, the node still says how it is.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(REPORT_PERIOD, self.report, clock=steady)
+
+    def autostart(self) -> bool:
+        """Configure and activate, unless the parameter leaves that to somebody else.
+
+        Returns:
+            False if it failed; the log says why.
+        """
+        if not self._fixed.autostart:
+            return True
+        steps = (self.trigger_configure, self.trigger_activate)
+        return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
+
+    def on_configure(self, state: State) -> TransitionCallbackReturn:
+        """Load the weights and create the publishers; if that fails, stay unconfigured."""
+        try:
+            self._processor = self._load()
+            self._outputs = Outputs(self)
+        # Anything at all: rclpy would swallow it, and nobody would learn why.
+        except Exception as error:
+            self._trouble = f"cannot configure: {error}"
+            self.get_logger().error(self._trouble)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        self._trouble = ""
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: State) -> TransitionCallbackReturn:
+        """Enable the publishers, then subscribe."""
+        result = super().on_activate(state)
+        self._stream = Stream(
+            self, self._processor, self._outputs, self._statistics, self._now, self._enabled
+        )
+        return result
+
+    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
+        """Unsubscribe and finish the frame in work, then disable the publishers."""
+        self._halt()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
+        """Give back the weights and the publishers."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
+        """Stop, from any state."""
+        self._halt()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: State) -> TransitionCallbackReturn:
+        """Clean up after a transition that raised; "unconfigured" is a fresh start."""
+        return self.on_shutdown(state)
+
+    def destroy_node(self) -> None:
+        """Stop the worker before the publishers go."""
+        self._halt()
+        super().destroy_node()
+
+    def report(self) -> None:
+        """Publish the diagnostics; log what is wrong."""
+        health, values = self._health()
+        name = f"{self.get_name()}: detector"
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [
+            diagnostics.status(name, self.get_fully_qualified_name(), health, values)
+        ]
+        self._diagnostics.publish(message)
+        if health.level == diagnostics.ERROR:
+            self.get_logger().error(health.message, throttle_duration_sec=LOG_PERIOD)
+        elif health.level != diagnostics.OK and self._stream is not None:
+            self.get_logger().warning(health.message, throttle_duration_sec=LOG_PERIOD)
+
+    def _health(self) -> tuple[Health, dict[str, object]]:
+        if self._processor is None:
+            level = diagnostics.ERROR if self._trouble else diagnostics.STALE
+            return Health(level, self._trouble or "unconfigured"), {}
+        detector = self._processor.detector
+        values = {
+            "device": detector.device,
+            "model": detector.spec.architecture,
+            "weights": self._weights_name,
+        }
+        health = Health(diagnostics.STALE, "inactive")
+        if self._stream is not None:
+            health, rates = self._stream.check()
+            values |= rates
+        if not self._enabled:
+            health = Health(diagnostics.STALE, "paused by ~/enable")
+        counts = diagnostics.stream_values(self._statistics.totals(), self._statistics.latencies())
+        return health, values | counts
+
+    @property
+    def _weights_name(self) -> str:
+        return self._fixed.weights or "embedded"
+
+    def _load(self) -> FrameProcessor:
+        detector = Detector.from_checkpoint(self._fixed.weights or None, self._fixed.device)
+        processor = FrameProcessor(detector, self._fixed.rectified)
+        processor.check_classes(parameters.read(self, LiveSettings).classes)
+        processor.warm_up()
+        self.get_logger().info(
+            f"{detector.spec.architecture} on {detector.device}, weights: {self._weights_name}"
+        )
+        return processor
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+        self._outputs = self._processor = None
+
+    def _halt(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.stop()
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if self._stream is not None:
+            self._stream.enabled = self._enabled
+        response.success = True
+        response.message = "detecting" if self._enabled else "paused, weights stay loaded"
+        return response
+
+    def _check_classes(self, changed: Sequence[Parameter]) -> SetParametersResult:
+        classes = [parameter.value for parameter in changed if parameter.name == "classes"]
+        if self._processor is None or not classes:
+            return SetParametersResult(successful=True)
+        try:
+            self._processor.check_classes(classes[0])
+        except InputError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop; returns the exit code."""
+    rclpy.init(args=args)
+    try:
+        return _run()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run() -> int:
+    try:
+        node = DetectorNode()
+    except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+        rclpy.logging.get_logger("km3d").fatal(str(error))
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if not node.autostart():
+            return 1
+        executor.spin()
+    finally:
+        node.destroy_node()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The node's health, once a second (design, section 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from km3d_ros.node.statistics import DropCause, Totals
+
+GRACE = 2.0
+"""Seconds without a message after which a topic counts as silent."""
+
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
+
+
+@dataclass(frozen=True)
+class Health:
+    """A level of DiagnosticStatus and the sentence that explains it."""
+
+    level: bytes
+    message: str
+
+
+class HealthMonitor:
+    """Judges the stream from the counts; times are seconds on a steady clock."""
+
+    def __init__(self, image_topic: str, info_topic: str, now: float, totals: Totals) -> None:
+        """Start to watch, from an activation on."""
+        self._image_topic = image_topic
+        self._info_topic = info_topic
+        self._start, self._start_totals = now, totals
+        self._last, self._last_totals = now, totals
+
+    def check(self, now: float, totals: Totals) -> tuple[Health, dict[str, float]]:
+        """The health since the last check, and the rates in Hz by what they count."""
+        seconds = max(now - self._last, 1e-3)
+        before = self._last_totals
+        health = self._judge(now, totals, before)
+        rates = {
+            "input_hz": round((totals.received - before.received) / seconds, 1),
+            "output_hz": round((totals.answered - before.answered) / seconds, 1),
+        }
+        self._last, self._last_totals = now, totals
+        return health, rates
+
+    def _judge(self, now: float, totals: Totals, before: Totals) -> Health:
+        silence = self._silence(now, totals)
+        if silence is not None:
+            return silence
+        faults = totals.faults - before.faults
+        answered = totals.answered - before.answered
+        if faults:
+            level = WARN if answered else ERROR
+            return Health(level, f"{faults} frames dropped, the last one: {totals.last_error}")
+        inexact = totals.inexact - before.inexact
+        if inexact:
+            return Health(
+                WARN,
+                f"stamps of {self._image_topic} and {self._info_topic} do not match: "
+                f"{inexact} frames used the newest CameraInfo of their frame_id",
+            )
+        return Health(OK, f"{answered} frames answered since the last report")
+
+    def _silence(self, now: float, totals: Totals) -> Health | None:
+        """What is missing, if a topic is silent."""
+        watched = now - self._start
+        if totals.received == self._start_totals.received:
+            return _never("image", self._image_topic, watched)
+        silent = now - totals.last_image
+        if silent >= GRACE:
+            return Health(STALE, f"images stopped: none on {self._image_topic} for {silent:.0f} s")
+        if totals.infos == self._start_totals.infos:
+            return _never("CameraInfo", self._info_topic, watched)
+        return None
+
+
+def _never(what: str, topic: str, watched: float) -> Health:
+    if watched < GRACE:
+        return Health(OK, f"waiting for the first {what} on {topic}")
+    return Health(WARN, f"{what} never arriving: none on {topic} for {watched:.0f} s")
+
+
+def status(
+    name: str, hardware_id: str, health: Health, values: dict[str, object]
+) -> DiagnosticStatus:
+    """The diagnostic_msgs form."""
+    return DiagnosticStatus(
+        level=health.level,
+        name=name,
+        hardware_id=hardware_id,
+        message=health.message,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+
+
+def stream_values(totals: Totals, latencies: list[float]) -> dict[str, object]:
+    """Counts, drops by cause and latency percentiles in milliseconds."""
+    values: dict[str, object] = {"received": totals.received, "answered": totals.answered}
+    values |= {f"dropped.{cause.value}": totals.dropped[cause] for cause in DropCause}
+    if latencies:
+        for percent in (50, 95, 99):
+            values[f"latency_ms.p{percent}"] = round(1e3 * np.percentile(latencies, percent), 1)
+    values["last_error"] = totals.last_error
+    return values

@@ -1,0 +1,89 @@
+"""Detections as RViz markers (design, section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Pose, Vector3
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from km3d_ros.inference.detections import Detections
+from km3d_ros.node.canvas import color_of
+from km3d_ros.node.messages import poses
+
+HEADING_BEYOND_BOX = 1.0
+LABEL_ABOVE_BOX = 0.5
+LABEL_HEIGHT = 0.6
+WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
+
+
+def marker_array(
+    detections: Detections, class_names: Sequence[str], header: Header, lifetime: float
+) -> MarkerArray:
+    """Box, heading and label of every object, after a marker that deletes the previous ones.
+
+    Colour says the class, opacity the score.
+
+    Args:
+        detections: the objects.
+        class_names: names by class index.
+        header: of the image.
+        lifetime: seconds after which a marker vanishes when no newer array arrives.
+    """
+    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    duration = _duration(lifetime)
+    rows = zip(
+        detections.class_index.tolist(),
+        detections.score.tolist(),
+        poses(detections),
+        detections.size.tolist(),
+        detections.center.norm(dim=1).tolist(),
+        strict=True,
+    )
+    for number, (index, score, pose, size, distance) in enumerate(rows):
+        color = _color(index, opacity=score)
+        text = f"{class_names[index]} {score:.2f}  {distance:.1f} m"
+        markers += [
+            _box(pose, size, color),
+            _heading(pose, size, color),
+            _label(pose, size, text),
+        ]
+        for marker in markers[-3:]:
+            marker.header, marker.id, marker.lifetime = header, number, duration
+    return MarkerArray(markers=markers)
+
+
+def _box(pose: Pose, size: Sequence[float], color: ColorRGBA) -> Marker:
+    scale = Vector3(x=size[0], y=size[1], z=size[2])
+    return Marker(ns="box", type=Marker.CUBE, pose=pose, scale=scale, color=color)
+
+
+def _heading(pose: Pose, size: Sequence[float], color: ColorRGBA) -> Marker:
+    """An arrow from the centre along the box's x axis, out of its front."""
+    scale = Vector3(x=size[0] / 2 + HEADING_BEYOND_BOX, y=0.2, z=0.2)
+    return Marker(ns="heading", type=Marker.ARROW, pose=pose, scale=scale, color=color)
+
+
+def _label(pose: Pose, size: Sequence[float], text: str) -> Marker:
+    center = pose.position
+    above = Point(x=center.x, y=center.y - size[2] / 2 - LABEL_ABOVE_BOX, z=center.z)
+    return Marker(
+        ns="label",
+        type=Marker.TEXT_VIEW_FACING,
+        pose=Pose(position=above),
+        scale=Vector3(z=LABEL_HEIGHT),
+        color=WHITE,
+        text=text,
+    )
+
+
+def _color(class_index: int, opacity: float) -> ColorRGBA:
+    blue, green, red = (value / 255 for value in color_of(class_index))
+    return ColorRGBA(r=red, g=green, b=blue, a=0.2 + 0.7 * opacity)
+
+
+def _duration(seconds: float) -> Duration:
+    whole = int(seconds)
+    return Duration(sec=whole, nanosec=int((seconds - whole) * 1e9))

@@ -1,0 +1,151 @@
+"""Detections as ROS messages (design, sections 3 and 8)."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    BoundingBox3D,
+    Detection3D,
+    Detection3DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+)
+
+from km3d_ros.geometry.box3d import quaternion
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detector import StageSeconds
+from km3d_ros.msg import FrameTiming, KeypointDetection, KeypointDetectionArray
+from km3d_ros.node.statistics import DropCause
+
+# Rows of PoseWithCovariance are x, y, z and the turns about them; yaw turns about the camera's y.
+COVARIANCE_ROWS = torch.tensor([0, 1, 2, 4])
+
+
+def detection_array(
+    detections: Detections, class_names: Sequence[str], header: Header
+) -> Detection3DArray:
+    """One Detection3D per object, each with exactly one hypothesis.
+
+    The box frame is REP 103 body: x forward (length), y left (width), z up (height).
+    """
+    rows = zip(
+        detections.class_index.tolist(),
+        detections.score.tolist(),
+        poses(detections),
+        detections.size.tolist(),
+        pose_covariances(detections),
+        strict=True,
+    )
+    message = Detection3DArray(header=header)
+    message.detections = [
+        Detection3D(
+            header=header,
+            results=[
+                ObjectHypothesisWithPose(
+                    hypothesis=ObjectHypothesis(class_id=class_names[index], score=score),
+                    pose=PoseWithCovariance(pose=pose, covariance=covariance),
+                )
+            ],
+            bbox=BoundingBox3D(center=pose, size=Vector3(x=size[0], y=size[1], z=size[2])),
+        )
+        for index, score, pose, size, covariance in rows
+    ]
+    return message
+
+
+def poses(detections: Detections) -> list[Pose]:
+    """The box frame of every object in the camera's optical frame."""
+    centers = detections.center.tolist()
+    turns = quaternion(detections.yaw.double()).tolist()
+    return [
+        Pose(
+            position=Point(x=x, y=y, z=z),
+            orientation=Quaternion(x=qx, y=qy, z=qz, w=qw),
+        )
+        for (x, y, z), (qx, qy, qz, qw) in zip(centers, turns, strict=True)
+    ]
+
+
+def pose_covariances(detections: Detections) -> np.ndarray:
+    """(N, 36) float64: row-major 6x6 covariances of PoseWithCovariance.
+
+    Boxes stand upright by construction, so the turns about the camera's x and z carry zeros.
+    """
+    covariances = torch.zeros(len(detections), 6, 6, dtype=torch.float64)
+    rows = COVARIANCE_ROWS
+    covariances[:, rows[:, None], rows] = detections.covariance.double()
+    return covariances.flatten(1).numpy()
+
+
+def keypoint_array(
+    detections: Detections, class_names: Sequence[str], camera: CameraModel, header: Header
+) -> KeypointDetectionArray:
+    """What stands behind the detections, index by index, and the K that they were solved with."""
+    rows = zip(
+        detections.class_index.tolist(),
+        detections.score.tolist(),
+        detections.peak_score.tolist(),
+        detections.confidence.tolist(),
+        detections.box2d.numpy(),
+        detections.keypoints.flatten(1).numpy(),
+        detections.alpha.tolist(),
+        detections.yaw.tolist(),
+        detections.reprojection_error.tolist(),
+        strict=True,
+    )
+    message = KeypointDetectionArray(header=header, k=camera.intrinsics.flatten().numpy())
+    message.objects = [
+        KeypointDetection(
+            class_id=class_names[index],
+            score=score,
+            peak_score=peak_score,
+            confidence=confidence,
+            box2d=box2d,
+            keypoints=keypoints,
+            alpha=alpha,
+            yaw=yaw,
+            reprojection_error=error,
+        )
+        for index, score, peak_score, confidence, box2d, keypoints, alpha, yaw, error in rows
+    ]
+    return message
+
+
+def image_message(image: np.ndarray, header: Header) -> Image:
+    """A bgr8 image message of a picture (height, width, 3) uint8."""
+    height, width, _ = image.shape
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(image).data)
+    return Image(
+        header=header, height=height, width=width, encoding="bgr8", step=3 * width, data=data
+    )
+
+
+def frame_timing(
+    header: Header,
+    stages: StageSeconds,
+    wait: float,
+    publish: float,
+    total: float,
+    drops: Mapping[DropCause, int],
+) -> FrameTiming:
+    """Where the time of a frame went, in seconds, and the drops by cause since the last one."""
+    return FrameTiming(
+        header=header,
+        wait=wait,
+        preprocess=stages.preprocess,
+        network=stages.network,
+        decode=stages.decode,
+        publish=publish,
+        total=total,
+        drop_causes=[cause.value for cause in drops],
+        drop_counts=list(drops.values()),
+    )

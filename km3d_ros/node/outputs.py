@@ -1,0 +1,74 @@
+"""The topics that answers go out on (design, section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rclpy.lifecycle import Node, Publisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from km3d_ros.msg import FrameTiming, KeypointDetectionArray
+from km3d_ros.node.drawing import draw_bev, draw_detections
+from km3d_ros.node.markers import marker_array
+from km3d_ros.node.messages import detection_array, image_message, keypoint_array
+from km3d_ros.node.processing import Answer
+
+
+class Outputs:
+    """The node's publishers. Only detections and timing are made without a subscriber."""
+
+    def __init__(self, node: Node) -> None:
+        """Create the publishers, reliable with depth 10 unless `qos_overrides` says otherwise.
+
+        Raises:
+            RuntimeError: a `qos_overrides` parameter has a value that is no QoS policy.
+        """
+        self._node = node
+        self._detections = self._publisher(Detection3DArray, "~/detections")
+        self._objects = self._publisher(KeypointDetectionArray, "~/objects")
+        self._markers = self._publisher(MarkerArray, "~/markers")
+        self._annotated = self._publisher(Image, "~/image_annotated")
+        self._bev = self._publisher(Image, "~/bev")
+        self._timing = self._publisher(FrameTiming, "~/timing")
+
+    def publish(self, answer: Answer, class_names: Sequence[str], marker_lifetime: float) -> None:
+        """Publish what was found in a frame, the detections first."""
+        found, camera = answer.detections, answer.camera
+        header = answer.frame.image.header
+        self._detections.publish(detection_array(found, class_names, header))
+        if _wanted(self._objects):
+            self._objects.publish(keypoint_array(found, class_names, camera, header))
+        if _wanted(self._markers):
+            self._markers.publish(marker_array(found, class_names, header, marker_lifetime))
+        if _wanted(self._annotated):
+            picture = draw_detections(answer.image, found, camera, class_names)
+            self._annotated.publish(image_message(picture, header))
+        if _wanted(self._bev):
+            picture = draw_bev(found, camera, class_names)
+            self._bev.publish(image_message(picture, header))
+
+    def publish_timing(self, timing: FrameTiming) -> None:
+        """Publish where the time of a frame went."""
+        self._timing.publish(timing)
+
+    def destroy(self) -> None:
+        """Take the publishers off the node."""
+        for publisher in vars(self).values():
+            if isinstance(publisher, Publisher):
+                self._node.destroy_lifecycle_publisher(publisher)
+
+    def _publisher(self, message_type: type, topic: str) -> Publisher:
+        return self._node.create_lifecycle_publisher(
+            message_type,
+            topic,
+            QoSProfile(depth=10),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+
+def _wanted(publisher: Publisher) -> bool:
+    return publisher.get_subscription_count() > 0

@@ -1,0 +1,152 @@
+"""The node's parameters: one table, and typed views of it (design, section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+Value = bool | int | float | str | list[str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A parameter: its type is that of its default; low and high are inclusive."""
+
+    name: str
+    default: Value
+    description: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+
+PARAMETERS = (
+    Rule(
+        "weights",
+        "",
+        "Weights file (safetensors); empty: the weights that come with the package.",
+        read_only=True,
+    ),
+    Rule(
+        "device",
+        "auto",
+        "Where the network runs: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, …",
+        read_only=True,
+    ),
+    Rule(
+        "rectified",
+        True,
+        "The image is rectified (image_rect): P of the CameraInfo is used; false: K and D.",
+        read_only=True,
+    ),
+    Rule(
+        "image_transport",
+        "raw",
+        "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed.",
+        choices=("raw", "compressed"),
+        read_only=True,
+    ),
+    Rule(
+        "autostart",
+        True,
+        "Configure and activate at start; false: wait for lifecycle transitions.",
+        read_only=True,
+    ),
+    Rule("score_threshold", 0.3, "Objects below this score are left out.", low=0.0, high=1.0),
+    Rule("max_detections", 100, "Most objects per image.", low=1, high=1000),
+    Rule(
+        "grm",
+        "consistent",
+        "Position solver: consistent (nine keypoints, unbiased) or published (eight corners).",
+        choices=("consistent", "published"),
+    ),
+    Rule("classes", [""], "Class names to publish; an empty name: every class of the weights."),
+    Rule(
+        "marker_lifetime",
+        0.5,
+        "Markers vanish after this time when no newer ones arrive.",
+        unit="s",
+        low=0.05,
+        high=60.0,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FixedSettings:
+    """The read-only parameters."""
+
+    weights: str
+    device: str
+    rectified: bool
+    image_transport: str
+    autostart: bool
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """The parameters that can change while the node runs; read anew for every frame."""
+
+    score_threshold: float
+    max_detections: int
+    grm: str
+    classes: list[str]
+    marker_lifetime: float
+
+
+Settings = TypeVar("Settings", FixedSettings, LiveSettings)
+
+
+def declare(node: Node) -> None:
+    """Declare the table on a node; from then on every change is checked against it.
+
+    Raises:
+        rclpy.exceptions.InvalidParameterValueException: a start value breaks its rule.
+        rclpy.exceptions.InvalidParameterTypeException: a start value has another type.
+    """
+    node.add_on_set_parameters_callback(check)
+    for rule in PARAMETERS:
+        node.declare_parameter(rule.name, rule.default, _descriptor(rule))
+
+
+def read(node: Node, settings: type[Settings]) -> Settings:
+    """The current values of the parameters that `settings` names."""
+    return settings(**{f.name: node.get_parameter(f.name).value for f in fields(settings)})
+
+
+def check(parameters: Sequence[Parameter]) -> SetParametersResult:
+    """Refuse a value that is none of its parameter's choices (rclpy checks type and range)."""
+    choices = {rule.name: rule.choices for rule in PARAMETERS if rule.choices}
+    for parameter in parameters:
+        allowed = choices.get(parameter.name)
+        if allowed and parameter.value not in allowed:
+            reason = f"{parameter.name} is {parameter.value!r}, expected {' or '.join(allowed)}"
+            return SetParametersResult(successful=False, reason=reason)
+    return SetParametersResult(successful=True)
+
+
+def _descriptor(rule: Rule) -> ParameterDescriptor:
+    description = f"{rule.description} Unit: {rule.unit}." if rule.unit else rule.description
+    descriptor = ParameterDescriptor(description=description, read_only=rule.read_only)
+    if rule.choices:
+        descriptor.additional_constraints = f"one of: {', '.join(rule.choices)}"
+    if rule.low is None:
+        return descriptor
+    if isinstance(rule.default, int):
+        descriptor.integer_range = [IntegerRange(from_value=rule.low, to_value=rule.high)]
+    else:
+        span = FloatingPointRange(from_value=rule.low, to_value=rule.high)
+        descriptor.floating_point_range = [span]
+    return descriptor
