@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -103,7 +104,9 @@ class Detector:
         objects = self.objects(pixels)
         clock.stop()
         detections = locate(objects[0], affine, camera, self.spec.noise, self.grm)
-        detections = self._kept(_to_host(detections))
+        detections, finite = _to_host(detections)
+        wanted = (detections.peak_score > 0) & (detections.score >= self.score_threshold)
+        detections = detections[finite & wanted]
         finished = perf_counter()
         network = clock.seconds()
         return detections, StageSeconds(prepared - start, network, finished - prepared - network)
@@ -125,13 +128,6 @@ class Detector:
             )
         heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
         return decode(peaks, heads, self.spec)
-
-    def _kept(self, detections: Detections) -> Detections:
-        keep = (detections.peak_score > 0) & (detections.score >= self.score_threshold)
-        for column in fields(detections):
-            values = getattr(detections, column.name)
-            keep &= values.reshape(len(detections), -1).isfinite().all(1)
-        return detections[keep]
 
 
 class _NetworkClock:
@@ -184,15 +180,14 @@ def _check_image(image: np.ndarray, camera: CameraModel) -> None:
         )
 
 
-def _to_host(detections: Detections) -> Detections:
-    """The same table on the CPU, in one copy."""
+def _to_host(detections: Detections) -> tuple[Detections, Tensor]:
+    """The same table on the CPU, in one copy, and (N,) which rows are finite."""
     columns = {f.name: getattr(detections, f.name) for f in fields(detections)}
     count = len(detections)
     table = torch.cat([c.reshape(count, -1).float() for c in columns.values()], dim=1).cpu()
-    parts = table.split([c[0].numel() for c in columns.values()], dim=1)
-    return Detections(
-        **{
-            name: part.reshape(column.shape).to(column.dtype)
-            for (name, column), part in zip(columns.items(), parts, strict=True)
-        }
-    )
+    parts = table.split([math.prod(c.shape[1:]) for c in columns.values()], dim=1)
+    on_host = {
+        name: part.reshape(column.shape).to(column.dtype)
+        for (name, column), part in zip(columns.items(), parts, strict=True)
+    }
+    return Detections(**on_host), table.isfinite().all(1)
