@@ -1,0 +1,47 @@
+"""Labelled frames for tests: one object, and small KITTI-format folders."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from km3d_ros.data.kitti import KittiObject, write_calibration, write_objects
+from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.training.start import new_spec
+
+SPEC = new_spec("lite", (192, 640))
+PROJECTION = np.array([[900.0, 0, 640, 45], [0, 880, 190, 0], [0, 0, 1, 0.003]])
+VIEW = input_affine((1280, 384), SPEC.input_size)
+
+
+def car(box2d=(500.0, 150.0, 620.0, 220.0), **changes) -> KittiObject:
+    """A car at 20 m, with other values where they are given."""
+    values = {
+        "class_name": "Car",
+        "truncation": 0.0,
+        "occlusion": 0,
+        "alpha": 0.0,
+        "box2d": box2d,
+        "size": (3.9, 1.6, 1.5),
+        "center": (-2.0, 0.8, 20.0),
+        "yaw": 0.4,
+    }
+    return KittiObject(**values | changes)
+
+
+def write_frames(root: Path, count: int) -> Path:
+    """`count` frames of 256×128 pixels, each with one car; the last one without."""
+    for folder in ("image_2", "label_2", "calib"):
+        (root / folder).mkdir(parents=True)
+    for i in range(count):
+        image = np.full((128, 256, 3), 90, np.uint8)
+        depth = 10.0 + i
+        left, top, right, bottom = (int(v) for v in (128 - 400 / depth, 50, 128 + 400 / depth, 90))
+        cv2.rectangle(image, (left, top), (right, bottom), (40 * i, 200, 30), -1)
+        box = tuple(float(v) for v in (left, top, right, bottom))
+        item = car(box, center=(0.0, 0.6, depth), yaw=0.3 * i)
+        cv2.imwrite(str(root / "image_2" / f"{i:06d}.png"), image)
+        write_objects(root / "label_2" / f"{i:06d}.txt", [item] if i < count - 1 else [])
+        projection = np.array([[200.0, 0, 128, 0], [0, 200, 64, 0], [0, 0, 1, 0]])
+        write_calibration(root / "calib" / f"{i:06d}.txt", projection)
+    return root
