@@ -20,8 +20,10 @@ MIN_BOX = 2.0
 """Smallest taught 2D box in input pixels."""
 MIN_DEPTH = 0.1
 """Keypoints nearer than this (metres) have no usable projection."""
-MIN_OVERLAP = 0.7
-"""2D IoU that a box shifted by the heatmap's radius keeps (CornerNet, arXiv 1808.01244)."""
+PEAK_WIDTH = 0.54 / 6
+"""Standard deviation of a peak relative to the sides of its box (TTFNet, arXiv 1909.00700)."""
+MIN_DEVIATION = 0.5
+"""Smallest standard deviation of a peak, in cells."""
 
 
 @dataclass(frozen=True)
@@ -167,25 +169,10 @@ def _ignore(
 
 
 def _draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
-    """Put a Gaussian of the box's tolerance around cell (x, y), keeping higher values."""
-    radius = max(0, int(_radius((box[3] - box[1]) / STRIDE, (box[2] - box[0]) / STRIDE)))
-    sigma = (2 * radius + 1) / 6
-    height, width = heatmap.shape
-    rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
-    columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
-    squared = (rows[:, None] - y) ** 2 + (columns[None, :] - x) ** 2
-    window = heatmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    np.maximum(window, np.exp(-squared / (2 * sigma**2)), out=window)
-
-
-def _radius(height: float, width: float) -> float:
-    """How far both corners may move before the IoU falls below MIN_OVERLAP, in cells.
-
-    The smallest of the three cases of CornerNet's appendix: both corners outwards, both inwards,
-    and one each way (the quadratic's smaller root).
-    """
-    total, area = height + width, height * width
-    shifted = (total - np.sqrt(total**2 - 4 * area * (1 - MIN_OVERLAP) / (1 + MIN_OVERLAP))) / 2
-    inwards = (total - np.sqrt(total**2 - 4 * area * (1 - MIN_OVERLAP))) / 4
-    outwards = (np.sqrt(total**2 + 4 * area * (1 - MIN_OVERLAP) / MIN_OVERLAP) - total) / 4
-    return min(shifted, inwards, outwards)
+    """Put a Gaussian of the box's shape around cell (x, y), keeping higher values."""
+    x0, y0, x1, y1 = (v / STRIDE for v in box)
+    rows, columns = (np.arange(side) for side in heatmap.shape)
+    vertical = (rows - y) / max(PEAK_WIDTH * (y1 - y0), MIN_DEVIATION)
+    horizontal = (columns - x) / max(PEAK_WIDTH * (x1 - x0), MIN_DEVIATION)
+    squared = vertical[:, None] ** 2 + horizontal[None, :] ** 2
+    np.maximum(heatmap, np.exp(-squared / 2), out=heatmap)
