@@ -1,0 +1,42 @@
+"""The `km3d` command (design, section 9).
+
+Every module here is a verb of its name, with `add_parser(subparsers)` and `run(args)`. They are
+all imported at each start: what is heavy is imported inside `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from km3d_ros import __version__
+from km3d_ros.errors import InputError
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        The exit code: 0, 1 (failed; one line on stderr says why), or 130 (interrupted). Wrong
+        usage exits with 2.
+    """
+    parser = argparse.ArgumentParser(prog="km3d", description="Metric 3D boxes from one camera.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    verbs = {name: import_module(f"{__name__}.{name}") for name in names if name != "__main__"}
+    for verb in verbs.values():
+        verb.add_parser(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        return verbs[args.verb].run(args) or 0
+    except (InputError, OSError) as error:
+        print(f"km3d {args.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
