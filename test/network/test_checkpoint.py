@@ -1,0 +1,181 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from km3d_ros.errors import InputError
+from km3d_ros.network import checkpoint
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import ModelSpec, Noise
+
+PUBLISHED = json.loads((Path(__file__).parent / "published_network.json").read_text())
+"""Names and shapes of a published checkpoint, and what the published network makes of
+`pixels` with the weights of `published_state`: its values at one cell of each head."""
+
+SPEC = ModelSpec(
+    "lite",
+    input_size=(64, 96),
+    channel_order="rgb",
+    dimension_mean=((1.5, 1.6, 3.9), (1.7, 0.6, 0.8), (1.7, 0.6, 1.8)),
+    dimension_spread=((0.1, 0.1, 0.1),) * 3,
+    noise=Noise(keypoint=1.5),
+    training={"seed": 7},
+)
+
+
+def published_state(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    """Pseudo-random weights that keep the activations of the network near one."""
+    state = {}
+    for seed, (key, shape) in enumerate(sorted(shapes.items())):
+        values = np.random.RandomState(seed).uniform(-1, 1, shape)
+        if key.endswith("running_var"):
+            values = 1.5 + values
+        elif len(shape) == 4:
+            values = values * np.sqrt(6 / np.prod(shape[1:]))
+        elif key.endswith("weight"):
+            values = 1 + 0.2 * values
+        else:
+            values = 0.1 * values
+        state[key] = torch.tensor(values, dtype=torch.float32)
+    return state
+
+
+def pixels() -> torch.Tensor:
+    values = np.random.RandomState(0).uniform(-2, 2, (1, 3, 64, 96))
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def save_published(path: Path, state: dict[str, torch.Tensor]) -> Path:
+    renamed = {f"module.{key}": value for key, value in state.items()}
+    torch.save({"epoch": 120, "state_dict": renamed}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return published_state(PUBLISHED["shapes"])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "lite.safetensors"
+    checkpoint.save(path, KM3DNet(SPEC), SPEC)
+    return path
+
+
+def test_published_weights_give_the_published_outputs(tmp_path, state):
+    model, spec = checkpoint.convert_published(save_published(tmp_path / "res_18.pth", state))
+    assert spec.architecture == "res_18"
+    assert not model.training
+    with torch.inference_mode():
+        outputs = model(pixels())
+    assert outputs.keys() == PUBLISHED["outputs"].keys()
+    y, x = PUBLISHED["cell"]
+    for name, values in PUBLISHED["outputs"].items():
+        torch.testing.assert_close(
+            outputs[name][0, :, y, x], torch.tensor(values), rtol=0, atol=2e-5
+        )
+
+
+def test_published_weights_without_auxiliary_heads_convert(tmp_path, state):
+    auxiliary = ("wh.", "reg.", "hm_hp.", "hp_offset.")
+    needed = {key: value for key, value in state.items() if not key.startswith(auxiliary)}
+    _, spec = checkpoint.convert_published(save_published(tmp_path / "res_18.pth", needed))
+    assert spec.heads == ("hm", "hps", "dim", "rot", "prob")
+
+
+def test_every_misfit_of_a_published_checkpoint_is_named(tmp_path, state):
+    wrong = dict(state)
+    del wrong["layer3.0.conv1.weight"], wrong["deconv_layers.4.running_mean"]
+    wrong["depth.0.bias"] = torch.zeros(1)
+    wrong["hm.2.weight"] = torch.zeros(10, 64, 1, 1)
+    with pytest.raises(InputError) as raised:
+        checkpoint.convert_published(save_published(tmp_path / "wrong.pth", wrong))
+    assert str(raised.value) == (
+        f"{tmp_path}/wrong.pth: does not fit res_18: "
+        "missing: deconv_layers.4.running_mean, layer3.0.conv1.weight; "
+        "not known: depth.0.bias; "
+        "wrong shape: hm.2.weight (10, 64, 1, 1) instead of (3, 64, 1, 1)"
+    )
+
+
+def test_a_pickle_with_code_is_refused(tmp_path):
+    path = tmp_path / "code.pth"
+    torch.save({"state_dict": {"conv1.weight": Path("anything")}}, path)
+    with pytest.raises(InputError, match=r"code\.pth: damaged, or not a PyTorch file of plain"):
+        checkpoint.convert_published(path)
+
+
+def test_a_file_without_state_dict_is_refused(tmp_path):
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "bare.pth")
+    with pytest.raises(InputError, match=r"bare\.pth: not a published checkpoint"):
+        checkpoint.convert_published(tmp_path / "bare.pth")
+
+
+def test_a_saved_model_loads_with_its_spec_and_outputs(tmp_path):
+    torch.manual_seed(0)
+    model = KM3DNet(SPEC).eval()
+    checkpoint.save(tmp_path / "a.safetensors", model, SPEC)
+    loaded, spec = checkpoint.load(tmp_path / "a.safetensors")
+    assert spec == SPEC
+    assert checkpoint.read_spec(tmp_path / "a.safetensors") == SPEC
+    assert not loaded.training
+    with torch.inference_mode():
+        expected, outputs = model(pixels()), loaded(pixels())
+    for name in SPEC.heads:
+        assert torch.equal(outputs[name], expected[name])
+
+
+def test_half_precision_weights_load_as_float32(tmp_path, saved):
+    model, _ = checkpoint.load(saved)
+    checkpoint.save(tmp_path / "half.safetensors", model, SPEC, torch.float16)
+    loaded, _ = checkpoint.load(tmp_path / "half.safetensors")
+    assert all(
+        value.dtype == torch.float16 for value in load_file(tmp_path / "half.safetensors").values()
+    )
+    for value, original in zip(loaded.parameters(), model.parameters(), strict=True):
+        assert torch.equal(value, original.half().float())
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path, saved):
+    missing = tmp_path / "missing.safetensors"
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(saved.read_bytes()[:100_000])
+    text = tmp_path / "text.safetensors"
+    text.write_text("not tensors at all")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(2)}, foreign)
+    causes = {
+        missing: "no such file",
+        cut: "not a safetensors file, or cut short",
+        text: "not a safetensors file, or cut short",
+        foreign: "not a km3d checkpoint",
+    }
+    for path, cause in causes.items():
+        with pytest.raises(InputError) as raised:
+            checkpoint.load(path)
+        assert str(raised.value).startswith(f"{path}: {cause}")
+        assert "\n" not in str(raised.value)
+
+
+def test_weights_of_another_architecture_are_named(tmp_path, saved):
+    unknown = asdict(replace(SPEC, architecture="dla_60"))
+    path = tmp_path / "other.safetensors"
+    save_file(load_file(saved), path, {"km3d": json.dumps(unknown)})
+    with pytest.raises(InputError, match=r"architecture 'dla_60' is not one of lite, res_18"):
+        checkpoint.load(path)
+    save_file(load_file(saved), path, {"km3d": json.dumps(unknown | {"architecture": "res_18"})})
+    with pytest.raises(InputError, match=r"does not fit res_18: missing: backbone\.bn1\.bias"):
+        checkpoint.load(path)
+
+
+def test_damaged_metadata_is_named(tmp_path, saved):
+    path = tmp_path / "metadata.safetensors"
+    for text in ("{", "[]", '{"architecture": "lite"}', '{"colour": 1}'):
+        save_file(load_file(saved), path, {"km3d": text})
+        with pytest.raises(InputError, match=r"metadata\.safetensors: damaged km3d metadata"):
+            checkpoint.read_spec(path)
