@@ -32,10 +32,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that load frames")
     parser.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda"')
-    parser.set_defaults(run_verb=run)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Train and write the weights."""
     import torch
 
@@ -58,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     }
     checkpoint.save(args.out, model, replace(spec, training=summary), dtype=torch.float16)
     print(f"{args.out}: {args.architecture}, {args.steps} steps")
+    return 0
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,0 +1,35 @@
+import pytest
+from support.frames import write_frames
+
+from km3d_ros.cli import main
+from km3d_ros.inference.detector import Detector
+from km3d_ros.network.checkpoint import read_spec
+
+
+def arguments(tmp_path, *more):
+    return [
+        "train", "--data", str(tmp_path / "data"), "--run", str(tmp_path / "run"),
+        "--out", str(tmp_path / "out.safetensors"), "--input-size", "128x64",
+        "--steps", "1", "--batch-size", "2", "--workers", "0", "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+def test_trained_weights_run_and_say_how_they_were_made(tmp_path):
+    write_frames(tmp_path / "data", 2)
+    assert main(arguments(tmp_path, "--seed", "7")) == 0
+    spec = read_spec(tmp_path / "out.safetensors")
+    assert spec.input_size == (64, 128)
+    assert spec.training["seed"] == 7
+    assert spec.training["images_seen"] == 2
+    Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
+
+
+def test_missing_folder_is_named(tmp_path, capsys):
+    assert main(arguments(tmp_path)) == 1
+    assert f"{tmp_path / 'data'}: no KITTI folder" in capsys.readouterr().err
+
+
+def test_input_size_must_fit_the_network(tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments(tmp_path, "--input-size", "100x64"))
+    assert stop.value.code == 2
