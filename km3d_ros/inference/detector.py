@@ -104,7 +104,7 @@ class Detector:
         objects = self.objects(pixels)
         clock.stop()
         detections = locate(objects[0], affine, camera, self.spec.noise, self.grm)
-        detections, finite = _to_host(detections)
+        detections, finite = to_host(detections)
         wanted = (detections.peak_score > 0) & (detections.score >= self.score_threshold)
         detections = detections[finite & wanted]
         finished = perf_counter()
@@ -180,7 +180,7 @@ def _check_image(image: np.ndarray, camera: CameraModel) -> None:
         )
 
 
-def _to_host(detections: Detections) -> tuple[Detections, Tensor]:
+def to_host(detections: Detections) -> tuple[Detections, Tensor]:
     """The same table on the CPU, in one copy, and (N,) which rows are finite."""
     columns = {f.name: getattr(detections, f.name) for f in fields(detections)}
     count = len(detections)

@@ -1,0 +1,131 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from km3d_ros.cli import main
+from km3d_ros.data.kitti import read_objects, write_calibration
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detector import Detector
+from km3d_ros.network import checkpoint
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import ModelSpec
+
+PROJECTION = np.array([[90, 0, 74, 4.5], [0, 90, 29, 0.3], [0, 0, 1, 0.003]])
+SPEC = ModelSpec(
+    "lite",
+    input_size=(64, 160),
+    dimension_mean=((1.5, 1.6, 3.9),) * 3,
+    dimension_spread=((0.1, 0.1, 0.1),) * 3,
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    checkpoint.save(path, KM3DNet(SPEC), SPEC)
+    return path
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Three images, and a calibration file for each."""
+    for folder in ("images", "calib"):
+        (tmp_path / folder).mkdir()
+    random = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        image = random.integers(0, 256, (60, 150, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), image)
+        write_calibration(tmp_path / "calib" / f"{name}.txt", PROJECTION)
+    return tmp_path
+
+
+def detect(frames, weights, *options, calib="calib"):
+    inputs = ["--images", str(frames / "images"), "--calib", str(frames / calib)]
+    outputs = ["--out", str(frames / "out"), "--weights", str(weights), "--device", "cpu"]
+    return main(["detect", *inputs, *outputs, *options])
+
+
+def read_lines(frames):
+    return [json.loads(line) for line in (frames / "out" / "detections.jsonl").open()]
+
+
+def test_detect_writes_all_numbers_of_the_detector(frames, weights):
+    options = ("--score-threshold", "0", "--max-detections", "20", "--grm", "published")
+    assert detect(frames, weights, *options) == 0
+    lines = read_lines(frames)
+    assert [line["image"] for line in lines] == ["a.png", "b.png", "c.png"]
+    assert [len(line["detections"]) for line in lines] == [20, 20, 20]
+    detector = Detector.from_checkpoint(weights, "cpu", 0, 20, "published")
+    camera = CameraModel.from_projection(PROJECTION, 150, 60)
+    expected = detector(cv2.imread(str(frames / "images" / "b.png")), camera)
+    for name in ("score", "peak_score", "keypoints", "center", "yaw", "alpha", "covariance"):
+        values = torch.tensor([record[name] for record in lines[1]["detections"]])
+        torch.testing.assert_close(values, getattr(expected, name))
+
+
+def test_detect_writes_one_result_file_per_image(frames, weights):
+    assert detect(frames, weights, "--score-threshold", "0", "--max-detections", "20") == 0
+    for name, line in zip("abc", read_lines(frames), strict=True):
+        items = read_objects(frames / "out" / f"{name}.txt")
+        assert [item.class_name for item in items] == [
+            record["class_name"] for record in line["detections"]
+        ]
+        scores = [record["score"] for record in line["detections"]]
+        assert [item.score for item in items] == pytest.approx(scores, abs=1e-5)
+
+
+def test_images_without_detections_get_empty_results(frames, weights):
+    assert detect(frames, weights, "--score-threshold", "1") == 0
+    assert (frames / "out" / "a.txt").read_text() == ""
+    assert read_lines(frames)[0] == {"image": "a.png", "detections": []}
+
+
+def test_one_calibration_file_serves_every_image(frames, weights):
+    assert detect(frames, weights, "--score-threshold", "0") == 0
+    separate = read_lines(frames)
+    assert detect(frames, weights, "--score-threshold", "0", calib="calib/a.txt") == 0
+    assert read_lines(frames) == separate
+
+
+def test_draw_writes_annotated_pictures(frames, weights):
+    assert detect(frames, weights, "--draw", "--score-threshold", "0") == 0
+    picture = cv2.imread(str(frames / "out" / "annotated" / "a.png"))
+    original = cv2.imread(str(frames / "images" / "a.png"))
+    assert picture.shape == original.shape
+    assert (picture != original).any()
+
+
+def test_an_unreadable_image_is_named_and_finished_work_is_kept(frames, weights, capsys):
+    (frames / "images" / "b.png").write_bytes(b"not an image")
+    assert detect(frames, weights) == 1
+    assert f"{frames}/images/b.png: not a readable image" in capsys.readouterr().err
+    assert (frames / "out" / "a.txt").exists()
+    assert [line["image"] for line in read_lines(frames)] == ["a.png"]
+
+
+def test_a_calibration_without_p2_is_named(frames, weights, capsys):
+    (frames / "calib" / "b.txt").write_text("P0: 1 0 0 0 0 1 0 0 0 0 1 0\n")
+    assert detect(frames, weights) == 1
+    assert f"{frames}/calib/b.txt: no P2" in capsys.readouterr().err
+    assert (frames / "out" / "a.txt").exists()
+
+
+def test_a_calibration_without_focal_length_is_named(frames, weights, capsys):
+    write_calibration(frames / "calib" / "a.txt", np.zeros((3, 4)))
+    assert detect(frames, weights) == 1
+    assert f"{frames}/calib/a.txt: focal lengths must be positive" in capsys.readouterr().err
+
+
+def test_missing_folders_and_files_are_named(frames, weights, capsys):
+    assert detect(frames, weights, "--images", str(frames / "nowhere")) == 1
+    assert f"{frames}/nowhere: no such folder" in capsys.readouterr().err
+    assert detect(frames, weights, "--calib", str(frames / "nothing")) == 1
+    assert f"{frames}/nothing: no such file or folder" in capsys.readouterr().err
+    assert detect(frames, frames / "none.safetensors") == 1
+    assert f"{frames}/none.safetensors: no such file" in capsys.readouterr().err
+    assert detect(frames, weights, "--images", str(frames / "calib")) == 1
+    assert f"{frames}/calib: no images in it" in capsys.readouterr().err

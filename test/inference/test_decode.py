@@ -1,0 +1,249 @@
+import json
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.decode import Objects, Peaks, decode, find_peaks, locate
+from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
+
+PUBLISHED = json.loads((Path(__file__).parent / "published_objects.json").read_text())
+"""What the published decoding makes of `published_maps`, its best 20 objects in order."""
+
+SPEC = ModelSpec("lite", input_size=(64, 160))
+CAMERA = CameraModel.from_projection(
+    [[90, 0, 74, 4.5], [0, 90, 29, 0.3], [0, 0, 1, 0.003]], width=150, height=60
+)
+AFFINE = input_affine((150, 60), SPEC.input_size)
+
+
+def published_maps() -> dict[str, torch.Tensor]:
+    """Pseudo-random head maps (1, channels, 16, 40) of boxes like a car's at 6 m."""
+    random = np.random.RandomState(0)
+
+    def uniform(low, high, channels):
+        return random.uniform(low, high, (1, channels, 16, 40))
+
+    car = Boxes3D(torch.tensor([0, 0, 6.0]), torch.tensor([3.9, 1.6, 1.5]), torch.tensor(-1.1))
+    points = keypoints(car)
+    corners = (points[:, :2] / points[:, 2:]).numpy() * CAMERA.fx * AFFINE[0, 0] / STRIDE
+    hps = corners.reshape(1, 18, 1, 1) + uniform(-0.4, 0.4, 18)
+    dim = np.reshape([1.5, 1.6, 3.9], (1, 3, 1, 1)) + uniform(-0.2, 0.2, 3)
+    # Where the published code and ours agree by design: its bin compares the "in" logits alone,
+    # its atan takes the cosine as positive.
+    first, second = uniform(-1, 1, 1), uniform(-2, 0, 1)
+    sine, cosine = uniform(0.2, 0.6, 2), uniform(0.6, 1, 2)
+    bins = [
+        (-inside, inside, sine[:, i : i + 1], cosine[:, i : i + 1])
+        for i, inside in enumerate((first, second))
+    ]
+    rot = np.concatenate([*bins[0], *bins[1]], axis=1)
+    maps = {"hm": uniform(-5, 2, 3), "hps": hps, "dim": dim, "rot": rot, "prob": uniform(-2, 2, 1)}
+    return {name: torch.tensor(values, dtype=torch.float32) for name, values in maps.items()}
+
+
+def at_peaks(maps: dict[str, torch.Tensor], peaks: Peaks) -> dict[str, torch.Tensor]:
+    image = torch.arange(len(peaks.x))[:, None]
+    return {name: values[image, :, peaks.y, peaks.x] for name, values in maps.items()}
+
+
+def decode_maps(maps: dict[str, torch.Tensor], count: int, spec: ModelSpec = SPEC) -> Objects:
+    peaks = find_peaks(maps["hm"], count)
+    return decode(peaks, at_peaks(maps, peaks), spec)
+
+
+def seen_boxes(boxes: Boxes3D, camera: CameraModel, affine: np.ndarray) -> Objects:
+    """The objects that a network without any error would see."""
+    shift = boxes.center + camera.translation
+    pixels = camera.project(keypoints(boxes))
+    ones = torch.ones(len(boxes.yaw))
+    return Objects(
+        class_index=torch.zeros(len(boxes.yaw), dtype=torch.int64),
+        peak_score=ones,
+        confidence=ones,
+        keypoints=(pixels * affine[0, 0] + torch.tensor(affine[:, 2])).float(),
+        size=boxes.size.float(),
+        alpha=observation_angle(boxes.yaw, shift[:, 0] / shift[:, 2]).float(),
+    )
+
+
+def assert_same(a: Objects | Detections, b: Objects | Detections) -> None:
+    for column in fields(a):
+        torch.testing.assert_close(
+            getattr(a, column.name), getattr(b, column.name), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_decoding_equals_the_published_one():
+    objects = decode_maps(published_maps(), len(PUBLISHED["peak_score"]))[0]
+    found = locate(objects, AFFINE, CAMERA, Noise(), "published")
+    expected = {name: torch.tensor(values) for name, values in PUBLISHED.items()}
+    assert found.class_index.tolist() == PUBLISHED["class_index"]
+    tolerances = {"peak_score": 1e-6, "keypoints": 1e-4, "size": 1e-6, "yaw": 5e-6, "center": 1e-3}
+    for name, tolerance in tolerances.items():
+        torch.testing.assert_close(getattr(found, name), expected[name], rtol=0, atol=tolerance)
+
+
+def test_peaks_are_local_maxima_over_all_classes_by_score():
+    logits = torch.full((1, 2, 8, 8), -9.0)
+    logits[0, 0, 2, 3], logits[0, 0, 2, 4] = 1.0, 0.5  # the second is beside a higher one
+    logits[0, 1, 2, 4], logits[0, 1, 7, 0] = 2.0, 0.0
+    peaks = find_peaks(logits, 3)
+    assert peaks.class_index.tolist() == [[1, 0, 1]]
+    assert (peaks.x.tolist(), peaks.y.tolist()) == ([[4, 3, 0]], [[2, 2, 7]])
+    torch.testing.assert_close(peaks.score, torch.tensor([[2.0, 1.0, 0.0]]).sigmoid())
+
+
+def test_cells_that_are_not_finite_are_no_peaks_and_hide_none():
+    logits = torch.full((1, 1, 8, 8), -9.0)
+    logits[0, 0, 4, 4] = 1.0
+    logits[0, 0, 4, 5], logits[0, 0, 3, 3], logits[0, 0, 0, 0] = math.nan, math.inf, -math.inf
+    peaks = find_peaks(logits, 1)
+    assert (peaks.x.item(), peaks.y.item()) == (4, 4)
+
+
+def test_a_flat_heatmap_of_few_cells_gives_as_many_objects_as_it_has():
+    assert find_peaks(torch.zeros(2, 3, 2, 2), 100).score.shape == (2, 12)
+
+
+def test_a_batch_decodes_as_its_images_do_alone():
+    first = published_maps()
+    second = {name: values.flip(-1) for name, values in first.items()}
+    both = {name: torch.cat((first[name], second[name])) for name in first}
+    together = decode_maps(both, 30)
+    assert_same(together[0], decode_maps(first, 30)[0])
+    assert_same(together[1], decode_maps(second, 30)[0])
+
+
+def test_sizes_are_coded_by_class_where_the_spec_says_so():
+    spec = replace(
+        SPEC,
+        dimension_mean=((1.5, 1.6, 3.9), (1.7, 0.6, 0.8), (1.7, 0.6, 1.8)),
+        dimension_spread=((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), (0.3, 0.3, 0.3)),
+    )
+    peaks = Peaks(torch.ones(1, 2), torch.tensor([[0, 2]]), *torch.zeros(2, 1, 2).long())
+    heads = {"hps": torch.zeros(1, 2, 18), "prob": torch.zeros(1, 2, 1)}
+    heads |= {"rot": torch.ones(1, 2, 8), "dim": torch.tensor([[[0.0, 1.0, -1.0]] * 2])}
+    size = decode(peaks, heads, spec).size[0]
+    car = [3.9 * math.exp(-0.1), 1.6 * math.exp(0.1), 1.5]
+    cyclist = [1.8 * math.exp(-0.3), 0.6 * math.exp(0.3), 1.7]
+    torch.testing.assert_close(size, torch.tensor([car, cyclist]))
+
+
+@pytest.mark.parametrize("alpha", [-3.1, -2.0, -0.5, 0.0, 1.0, 1.6, 3.1])
+@pytest.mark.parametrize("center", [-math.pi / 2, math.pi / 2])
+def test_every_angle_decodes_from_either_bin(alpha, center):
+    chosen = [0.5, 0.6, math.sin(alpha - center), math.cos(alpha - center)]
+    other = [-9.0, -9.0, 0.0, 1.0]  # unlikelier than the chosen bin only by their difference
+    values = torch.tensor([*chosen, *other] if center < 0 else [*other, *chosen])
+    peaks = Peaks(torch.ones(1, 1), *torch.zeros(3, 1, 1).long())
+    heads = {"hps": torch.zeros(1, 1, 18), "prob": torch.zeros(1, 1, 1)}
+    heads |= {"rot": values[None, None], "dim": torch.ones(1, 1, 3)}
+    assert decode(peaks, heads, SPEC).alpha.item() == pytest.approx(alpha, abs=1e-6)
+
+
+def boxes() -> Boxes3D:
+    return Boxes3D(
+        center=torch.tensor([[-2.0, 1.0, 12.0], [3.0, 0.5, 30.0], [0.2, 1.2, 60.0]]).double(),
+        size=torch.tensor([[3.9, 1.6, 1.5], [1.8, 0.6, 1.7], [4.2, 1.7, 1.6]]).double(),
+        yaw=torch.tensor([-1.5, 0.3, 2.8]).double(),
+    )
+
+
+RECTIFIED = CameraModel.from_projection(
+    [[700, 0, 600, 45], [0, 720, 180, 0.2], [0, 0, 1, 0.003]], 1242, 375
+)
+RAW = CameraModel.from_intrinsics(
+    [[700, 0, 600], [0, 720, 180], [0, 0, 1]], 1242, 375, (-0.3, 0.1, 1e-3, -1e-3), "plumb_bob"
+)
+
+
+@pytest.mark.parametrize("camera", [RECTIFIED, RAW], ids=["rectified", "raw"])
+def test_boxes_are_found_where_they_were_seen(camera):
+    truth = boxes()
+    affine = input_affine((1242, 375), (384, 1280))
+    found = locate(seen_boxes(truth, camera, affine), affine, camera, Noise(), "consistent")
+    torch.testing.assert_close(found.center.double(), truth.center, rtol=1e-4, atol=0)
+    torch.testing.assert_close(found.yaw.double(), truth.yaw, rtol=0, atol=1e-5)
+    pixels = camera.project(keypoints(truth))
+    torch.testing.assert_close(found.keypoints.double(), pixels, rtol=0, atol=1e-3)
+    assert found.reprojection_error.max() < 1e-2
+
+
+def test_published_positions_stay_in_the_frame_of_k():
+    truth = boxes()
+    affine = input_affine((1242, 375), (384, 1280))
+    found = locate(seen_boxes(truth, RECTIFIED, affine), affine, RECTIFIED, Noise(), "published")
+    expected = truth.center + RECTIFIED.translation
+    torch.testing.assert_close(found.center.double(), expected, rtol=1e-4, atol=0)
+    assert found.reprojection_error.max() < 1e-2
+
+
+def test_the_reprojection_error_is_in_image_pixels():
+    affine = input_affine((1242, 375), (384, 1280))
+    objects = seen_boxes(boxes(), RECTIFIED, affine)
+    noise = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+    noisy = replace(objects, keypoints=objects.keypoints + 2 * noise)
+    found = locate(noisy, affine, RECTIFIED, Noise(), "consistent")
+    points = keypoints(Boxes3D(found.center, found.size, found.yaw))
+    distance = (RECTIFIED.project(points) - found.keypoints).norm(dim=-1)
+    torch.testing.assert_close(found.reprojection_error, distance.square().mean(-1).sqrt())
+    assert 0.5 < found.reprojection_error.min() < found.reprojection_error.max() < 4
+
+
+def test_the_2d_box_is_the_extent_of_the_corners_inside_the_image():
+    affine = input_affine((1242, 375), (384, 1280))
+    objects = seen_boxes(boxes(), RECTIFIED, affine)
+    corners = torch.tensor([[-50.0, 20.0], [90.0, 500.0]]).repeat(4, 1)
+    center = torch.tensor([[2000.0, -10.0]])
+    image_keypoints = torch.cat((corners, center)).expand(3, 9, 2)
+    moved = image_keypoints * float(affine[0, 0]) + torch.tensor(affine[:, 2]).float()
+    found = locate(replace(objects, keypoints=moved), affine, RECTIFIED, Noise(), "consistent")
+    torch.testing.assert_close(found.box2d[0], torch.tensor([0.0, 20.0, 90.0, 374.0]))
+
+
+def test_the_covariance_grows_with_noise_in_input_pixels():
+    affine = input_affine((1242, 375), (384, 1280))
+    objects = seen_boxes(boxes(), RECTIFIED, affine)
+
+    def variance(noise):
+        return locate(objects, affine, RECTIFIED, noise, "consistent").covariance
+
+    still = Noise(keypoint=1e-6, size=1e-6, yaw=1e-6)
+    one = variance(replace(still, keypoint=1.0))[:, 2, 2]
+    torch.testing.assert_close(variance(replace(still, keypoint=3.0))[:, 2, 2], 9 * one)
+    depth = torch.tensor([12.0, 30.0, 60.0])
+    by_size = variance(replace(still, size=0.04))[:, 2, 2].sqrt()
+    torch.testing.assert_close(by_size, 0.04 * depth, rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        variance(replace(still, yaw=0.1))[:, 3, 3], torch.full((3,), 0.01), rtol=1e-3, atol=0
+    )
+
+
+def test_only_the_object_with_a_number_that_is_not_finite_is_lost():
+    affine = input_affine((1242, 375), (384, 1280))
+    objects = seen_boxes(boxes(), RECTIFIED, affine)
+    clean = locate(objects, affine, RECTIFIED, Noise(), "consistent")
+    broken = objects.keypoints.clone()
+    broken[1] = math.nan
+    found = locate(replace(objects, keypoints=broken), affine, RECTIFIED, Noise(), "consistent")
+    assert found.center.isfinite().all(-1).tolist() == [True, False, True]
+    kept = torch.tensor([0, 2])
+    assert_same(found[kept], clean[kept])
+
+
+def test_an_object_behind_the_camera_has_no_consistent_position():
+    affine = input_affine((1242, 375), (384, 1280))
+    objects = seen_boxes(boxes(), RECTIFIED, affine)
+    mirrored = replace(objects, keypoints=2 * objects.keypoints[:, 8:] - objects.keypoints)
+    found = locate(mirrored, affine, RECTIFIED, Noise(), "consistent")
+    assert found.center.isnan().all()
+    released = locate(mirrored, affine, RECTIFIED, Noise(), "published")
+    assert (released.center[:, 2] < 0).all()

@@ -1,0 +1,147 @@
+import math
+from dataclasses import fields
+from time import perf_counter
+
+import numpy as np
+import pytest
+import torch
+
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detector import Detector
+from km3d_ros.inference.preprocess import to_input
+
+SHAPES = {
+    "class_index": (),
+    "score": (),
+    "peak_score": (),
+    "confidence": (),
+    "box2d": (4,),
+    "keypoints": (9, 2),
+    "size": (3,),
+    "center": (3,),
+    "yaw": (),
+    "alpha": (),
+    "covariance": (4, 4),
+    "reprojection_error": (),
+}
+
+
+def assert_table(detections, count):
+    assert len(detections) == count
+    for name, shape in SHAPES.items():
+        values = getattr(detections, name)
+        assert values.shape == (count, *shape), name
+        assert values.dtype == (torch.int64 if name == "class_index" else torch.float32), name
+        assert values.device.type == "cpu"
+        assert values.isfinite().all(), name
+
+
+def test_detections_are_finite_and_ordered_by_peak_score(detector, image, camera):
+    detector.grm = "published"
+    detections = detector(image, camera)
+    assert_table(detections, 20)
+    assert (detections.peak_score.diff() <= 0).all()
+    torch.testing.assert_close(
+        detections.score, detections.peak_score * detections.confidence, rtol=0, atol=0
+    )
+
+
+def test_consistent_detections_are_in_front_of_the_camera(detector, image, camera):
+    detections = detector(image, camera)
+    assert_table(detections, len(detections))
+    assert (detections.center[:, 2] > 0).all()
+
+
+def test_nothing_above_the_threshold_is_an_empty_table(detector, image, camera):
+    detector.score_threshold = 1.1
+    assert_table(detector(image, camera), 0)
+
+
+def test_the_threshold_is_on_the_score_and_may_change_between_frames(detector, image, camera):
+    everything = detector(image, camera)
+    detector.score_threshold = everything.score.median().item()
+    some = detector(image, camera)
+    assert len(some) == (everything.score >= detector.score_threshold).sum()
+    assert 0 < len(some) < len(everything)
+
+
+def test_at_most_max_detections_are_the_best_ones(detector, image, camera):
+    detector.grm = "published"
+    everything = detector(image, camera)
+    detector.max_detections = 5
+    torch.testing.assert_close(detector(image, camera).peak_score, everything.peak_score[:5])
+
+
+def test_a_batch_sees_in_each_image_what_it_sees_alone(detector, image):
+    pixels = [to_input(picture, detector.spec)[0] for picture in (image, image[::-1].copy())]
+    with torch.inference_mode():
+        together = detector.objects(torch.cat(pixels))
+        for i, alone in enumerate(pixels):
+            single = detector.objects(alone)
+            for column in fields(single):
+                torch.testing.assert_close(
+                    getattr(together, column.name)[i], getattr(single, column.name)[0]
+                )
+
+
+def test_the_same_weights_follow_the_live_camera(detector, image, camera):
+    detector.grm = "published"
+    longer = CameraModel.from_intrinsics([[180, 0, 74], [0, 180, 29], [0, 0, 1]], 150, 60)
+    near, far = detector(image, camera), detector(image, longer)
+    assert torch.equal(near.keypoints, far.keypoints)
+    assert not torch.allclose(near.center, far.center, rtol=0.1)
+
+
+def test_only_an_object_that_is_not_finite_is_left_out(detector, image, camera, monkeypatch):
+    detector.grm = "published"
+    complete = detector(image, camera)
+    regress = detector._model.regress
+
+    def poisoned(*args):
+        heads = regress(*args)
+        heads["dim"][3, 1] = math.nan
+        heads["prob"][7] = math.inf  # a probability of one: still a number
+        heads["hps"][9, 4] = math.inf
+        return heads
+
+    monkeypatch.setattr(detector._model, "regress", poisoned)
+    rest = detector(image, camera)
+    kept = [row for row in range(20) if row not in (3, 9)]
+    assert torch.equal(rest.peak_score, complete.peak_score[kept])
+    torch.testing.assert_close(rest.center, complete.center[kept])
+
+
+def test_stage_times_fit_into_the_frame(detector, image, camera):
+    start = perf_counter()
+    _, seconds = detector.timed(image, camera)
+    elapsed = perf_counter() - start
+    assert min(seconds.preprocess, seconds.network, seconds.decode) > 0
+    assert seconds.preprocess + seconds.network + seconds.decode < elapsed
+
+
+def test_half_precision_gives_nearly_the_same_peaks(weights, detector, image, camera):
+    half = Detector.from_checkpoint(weights, "cpu", 0, 20, precision="float16")
+    half.grm = detector.grm = "published"
+    found, expected = half(image, camera), detector(image, camera)
+    assert found.center.dtype == torch.float32
+    torch.testing.assert_close(found.peak_score, expected.peak_score, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((60, 151, 3), np.uint8), "image is 151x60 pixels, but its camera 150x60"),
+        (np.zeros((60, 150), np.uint8), r"image is uint8 \(60, 150\), expected uint8 \(h, w, 3\)"),
+        (np.zeros((60, 150, 3)), r"image is float64 \(60, 150, 3\), expected uint8"),
+    ],
+)
+def test_an_image_of_another_size_or_kind_is_refused(detector, camera, wrong, message):
+    with pytest.raises(InputError, match=message):
+        detector(wrong, camera)
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "abacus"])
+def test_a_device_that_is_not_there_is_named(weights, device):
+    with pytest.raises(InputError, match=f"device '{device}' is not available here"):
+        Detector.from_checkpoint(weights, device)
