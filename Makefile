@@ -50,6 +50,8 @@ $(ENV_DONE): requirements.txt
 	@python=$$(tools/check_machine.sh); test -x $(PYTHON) || $$python -m venv $(VENV_OPTIONS) $(VENV)
 	$(PYTHON) -m pip install --disable-pip-version-check --quiet -r $(REQUIREMENTS) || { \
 		echo 'km3d_ros: pip failed, see above: is there a network, with PyPI in reach?' >&2; exit 1; }
+	@echo 'import os, sys; os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)' > \
+		$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ros_prefix.pth
 	@touch $@
 
 $(BUILD_DONE): $(ENV_DONE) $(SOURCES)

@@ -1,0 +1,51 @@
+"""The files that describe, install and start the package."""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import yaml
+
+import km3d_ros
+
+ROOT = Path(km3d_ros.__file__).parents[1]
+
+
+def manifest(tag: str) -> list[str]:
+    return [element.text for element in ElementTree.parse(ROOT / "package.xml").iter(tag)]
+
+
+def test_manifest_and_changelog_carry_the_version_of_the_module():
+    assert manifest("version") == [km3d_ros.__version__]
+    changelog = (ROOT / "CHANGELOG.rst").read_text()
+    assert re.findall(r"^(\d+\.\d+\.\d+) \(", changelog, re.MULTILINE)[0] == km3d_ros.__version__
+
+
+def test_manifest_declares_every_ros_package_that_the_modules_import():
+    declared = {*manifest("depend"), *manifest("exec_depend")}
+    modules = "\n".join(path.read_text() for path in (ROOT / "km3d_ros").rglob("*.py"))
+    imported = set(re.findall(r"^from (\w+)\.(?:msg|srv) import", modules, re.MULTILINE))
+    assert imported >= {"vision_msgs", "sensor_msgs"}
+    assert imported - {"km3d_ros"} <= declared
+
+
+def test_km3d_runs_from_any_folder(tmp_path):
+    command = [Path(sys.prefix) / "bin" / "km3d", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: km3d ")
+
+
+def test_rviz_shows_the_topics_of_the_node():
+    setup = yaml.safe_load((ROOT / "rviz" / "km3d.rviz").read_text())
+    displays = setup["Visualization Manager"]["Displays"]
+    topics = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    assert topics == {"/km3d/markers", "/km3d/image_annotated", "/km3d/bev"}
+
+
+def test_all_requirements_are_pinned():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    requirements = [line for line in lines if line and not line.startswith("#")]
+    assert len(requirements) > 20
+    assert [r for r in requirements if not re.match(r"[\w.\[\]-]+==[\d.]+(;|$)", r)] == []
