@@ -30,7 +30,10 @@ REPORT_PERIOD = 1.0
 
 
 class DetectorNode(Node):
-    """Loads the weights when configured, answers images while active, reports always."""
+    """Loads the weights when configured, answers images while active, reports always.
+
+    statistics: what became of the frames since the node was created.
+    """
 
     def __init__(
         self, name: str = "km3d", *, clock: Callable[[], float] = time.monotonic, **kwargs
@@ -50,7 +53,7 @@ class DetectorNode(Node):
         self._processor: FrameProcessor | None = None
         self._outputs: Outputs | None = None
         self._stream: Stream | None = None
-        self._statistics = FrameStatistics()
+        self.statistics = FrameStatistics()
         self._enabled = True
         self._trouble = ""
         super().__init__(name, **kwargs)
@@ -92,7 +95,7 @@ class DetectorNode(Node):
         """Enable the publishers, then subscribe."""
         result = super().on_activate(state)
         self._stream = Stream(
-            self, self._processor, self._outputs, self._statistics, self._now, self._enabled
+            self, self._processor, self._outputs, self.statistics, self._now, self._enabled
         )
         return result
 
@@ -152,7 +155,7 @@ class DetectorNode(Node):
             values |= rates
         if not self._enabled:
             health = Health(diagnostics.STALE, "paused by ~/enable")
-        counts = diagnostics.stream_values(self._statistics.totals(), self._statistics.latencies())
+        counts = diagnostics.stream_values(self.statistics.totals(), self.statistics.latencies())
         return health, values | counts
 
     @property

@@ -1,0 +1,487 @@
+import math
+import os
+from threading import Event
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from km3d_ros.msg import FrameTiming, KeypointDetectionArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.node import outputs
+from km3d_ros.node.processing import FrameProcessor
+from km3d_ros.node.statistics import DropCause
+
+
+def totals(bench):
+    return bench.node.statistics.totals()
+
+
+def settle(bench):
+    """Wait until every received frame is answered or dropped."""
+    bench.spin_until(
+        lambda: totals(bench).received == totals(bench).answered + totals(bench).dropped.total()
+    )
+
+
+def send(bench, image=None, info=None):
+    """Publish a CameraInfo and an image, and wait until the node has taken them."""
+    before = totals(bench)
+    if info is not None:
+        bench.infos.publish(info)
+        bench.spin_until(lambda: totals(bench).infos > before.infos)
+    if image is not None:
+        bench.images.publish(image)
+        bench.spin_until(lambda: totals(bench).received > before.received)
+
+
+def answer(bench, stamp=1.0):
+    before = totals(bench).answered
+    send(bench, bench.image(stamp), bench.info(stamp))
+    bench.spin_until(lambda: totals(bench).answered > before)
+
+
+def transition(bench, transition_id):
+    request = ChangeState.Request(transition=Transition(id=transition_id))
+    return bench.call(ChangeState, "/km3d/change_state", request).success
+
+
+def state(bench):
+    return bench.call(GetState, "/km3d/get_state", GetState.Request()).current_state.label
+
+
+def hold(monkeypatch):
+    """Let frames begin but not end until the second event is set; returns both events."""
+    begun, go_on = Event(), Event()
+    process = FrameProcessor.__call__
+
+    def held(self, frame, settings):
+        begun.set()
+        assert go_on.wait(10)
+        return process(self, frame, settings)
+
+    monkeypatch.setattr(FrameProcessor, "__call__", held)
+    return begun, go_on
+
+
+def test_frame_is_answered_on_every_topic_with_the_header_of_the_image(bench):
+    bench.start(max_detections=20)
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    objects = bench.listen(KeypointDetectionArray, "/km3d/objects")
+    markers = bench.listen(MarkerArray, "/km3d/markers")
+    annotated = bench.listen(Image, "/km3d/image_annotated")
+    bev = bench.listen(Image, "/km3d/bev")
+    timing = bench.listen(FrameTiming, "/km3d/timing")
+    answer(bench, stamp=12.25)
+    topics = (detections, objects, markers, annotated, bev, timing)
+    bench.spin_until(lambda: all(topics))
+
+    header = bench.image(stamp=12.25).header
+    for (message,) in (detections, objects, annotated, bev, timing):
+        assert message.header == header
+    assert len(detections[0].detections) == len(objects[0].objects) == 20
+    assert len(markers[0].markers) == 1 + 3 * 20
+    for found in detections[0].detections:
+        assert found.header == header
+        (result,) = found.results
+        assert result.hypothesis.class_id in ("Car", "Pedestrian", "Cyclist")
+        position, turn = found.bbox.center.position, found.bbox.center.orientation
+        assert np.isfinite([position.x, position.y, position.z]).all()
+        assert math.isclose(turn.x**2 + turn.y**2 + turn.z**2 + turn.w**2, 1, abs_tol=1e-9)
+        assert np.isfinite(result.pose.covariance).all()
+    assert (annotated[0].width, annotated[0].height) == (160, 96)
+
+
+def test_empty_scene_is_answered_with_an_empty_array(bench):
+    bench.start(score_threshold=1.0)
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    answer(bench)
+    bench.spin_until(lambda: detections)
+    assert detections[0].detections == []
+
+
+def test_pictures_are_drawn_only_for_subscribers(bench, monkeypatch):
+    drawn = []
+    draw = outputs.draw_bev
+    monkeypatch.setattr(outputs, "draw_bev", lambda *args: drawn.append(1) or draw(*args))
+    bench.start()
+    answer(bench, stamp=1.0)
+    assert not drawn
+    pictures = bench.listen(Image, "/km3d/bev")
+    answer(bench, stamp=2.0)
+    bench.spin_until(lambda: pictures)
+    assert drawn == [1]
+
+
+def test_compressed_images_are_answered(bench):
+    bench.images = bench.peer.create_publisher(CompressedImage, "image/compressed", 10)
+    bench.start(image_transport="compressed")
+    png = cv2.imencode(".png", np.zeros((96, 160, 3), np.uint8))[1]
+    image = CompressedImage(header=bench.image().header, format="png", data=png.tobytes())
+    send(bench, image, bench.info())
+    bench.spin_until(lambda: totals(bench).answered == 1)
+
+
+def test_changed_calibration_is_used_from_its_own_frame_on(bench):
+    bench.start(max_detections=1)
+    objects = bench.listen(KeypointDetectionArray, "/km3d/objects")
+    for stamp, focal in ((1.0, 150.0), (2.0, 150.0), (3.0, 90.0)):
+        send(bench, bench.image(stamp), bench.info(stamp, focal=focal))
+        settle(bench)
+    bench.spin_until(lambda: len(objects) == 3)
+    assert [message.k[0] for message in objects] == [150.0, 150.0, 90.0]
+
+
+def test_newest_frame_overtakes_the_one_that_waits(bench, monkeypatch):
+    begun, go_on = hold(monkeypatch)
+    bench.start()
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    timings = bench.listen(FrameTiming, "/km3d/timing")
+    send(bench, bench.image(1.0), bench.info(1.0))
+    assert begun.wait(10)
+    for stamp in (2.0, 3.0, 4.0):
+        send(bench, bench.image(stamp), bench.info(stamp))
+    go_on.set()
+    bench.spin_until(lambda: len(timings) == 2 and len(detections) == 2)
+    assert [message.header.stamp.sec for message in detections] == [1, 4]
+    drops = {
+        cause: count
+        for message in timings
+        for cause, count in zip(message.drop_causes, message.drop_counts, strict=True)
+    }
+    assert drops == {"overtaken": 2}
+    assert totals(bench).received == 4
+
+
+# Bad input: the frame is dropped and counted by cause, the next one is answered.
+
+
+def unknown_encoding(image, info):
+    image.encoding = "16FC7"
+
+
+def short_data(image, info):
+    image.data = image.data[:-1]
+
+
+def zero_size(image, info):
+    image.width = image.height = 0
+
+
+def other_size(image, info):
+    info.width = 320
+
+
+def zero_intrinsics(image, info):
+    info.p = [0.0] * 12
+
+
+def nan_intrinsics(image, info):
+    info.p[2] = math.nan
+
+
+def negative_focal(image, info):
+    info.p[0] = -150.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause", "words"),
+    [
+        (unknown_encoding, DropCause.BAD_IMAGE, "'16FC7' is unknown"),
+        (short_data, DropCause.BAD_IMAGE, "46079 bytes, expected height * step = 96 * 480"),
+        (zero_size, DropCause.BAD_IMAGE, "0x0"),
+        (other_size, DropCause.SIZE_MISMATCH, "160x96 pixels, but its camera 320x96"),
+        (zero_intrinsics, DropCause.BAD_CAMERA_INFO, "focal lengths must be positive"),
+        (nan_intrinsics, DropCause.BAD_CAMERA_INFO, "must be finite"),
+        (negative_focal, DropCause.BAD_CAMERA_INFO, "fx=-150"),
+    ],
+)
+def test_bad_frame_is_dropped_by_cause_reported_and_survived(bench, spoil, cause, words):
+    bench.start()
+    image, info = bench.image(1.0), bench.info(1.0)
+    spoil(image, info)
+    send(bench, image, info)
+    settle(bench)
+    answer(bench, stamp=5.0)
+    settle(bench)
+    assert totals(bench).dropped == {cause: 1}
+    assert totals(bench).answered == 1
+    level, message, values = bench.report()
+    assert level == DiagnosticStatus.WARN
+    assert words in message
+    assert words in values["last_error"]
+    assert values[f"dropped.{cause.value}"] == "1"
+
+
+def test_images_with_the_camera_info_of_another_camera_are_dropped_and_reported(bench):
+    bench.start()
+    for stamp in (1.0, 2.0):
+        send(bench, bench.image(stamp), bench.info(stamp + 0.5, frame_id="rear"))
+    assert totals(bench).dropped == {DropCause.NO_CAMERA_INFO: 1}
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.ERROR
+    assert "no CameraInfo with the image's frame_id 'camera'" in message
+
+
+def test_frame_that_breaks_the_detector_is_dropped_and_the_next_one_answered(bench, monkeypatch):
+    bench.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(FrameProcessor, "__call__", lambda *_: 1 / 0)
+        send(bench, bench.image(1.0), bench.info(1.0))
+        bench.spin_until(lambda: totals(bench).dropped[DropCause.FAILED] == 1)
+    answer(bench, stamp=2.0)
+    assert totals(bench).last_error == "ZeroDivisionError: division by zero"
+
+
+def test_object_with_non_finite_network_output_is_dropped_and_the_others_stay(bench, monkeypatch):
+    bench.start(max_detections=10)
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    regress = KM3DNet.regress
+
+    def poisoned(*args):
+        heads = regress(*args)
+        heads["hps"][3] = torch.nan
+        return heads
+
+    monkeypatch.setattr(KM3DNet, "regress", poisoned)
+    answer(bench)
+    bench.spin_until(lambda: detections)
+    assert len(detections[0].detections) == 9
+
+
+def test_camera_info_that_never_arrives_is_reported_after_two_seconds(bench):
+    bench.start()
+    for stamp in (1.0, 2.0):
+        bench.clock.now += 0.9
+        send(bench, bench.image(stamp))
+        level, message, _ = bench.report()
+        assert (level, message) == (
+            DiagnosticStatus.OK,
+            "waiting for the first CameraInfo on /camera_info",
+        )
+    bench.clock.now += 0.9
+    send(bench, bench.image(3.0))
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.WARN
+    assert message == "CameraInfo never arriving: none on /camera_info for 3 s"
+    bench.clock.now += 0.9
+    bench.node.report()
+    assert totals(bench).dropped == {DropCause.NO_CAMERA_INFO: 3}
+
+
+def test_image_that_never_arrives_is_reported_after_two_seconds(bench):
+    bench.start()
+    send(bench, info=bench.info())
+    bench.clock.now += 1.9
+    assert bench.report()[0] == DiagnosticStatus.OK
+    bench.clock.now += 0.2
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.WARN
+    assert message == "image never arriving: none on /image for 2 s"
+
+
+def test_stamps_that_never_match_are_answered_with_a_warning(bench):
+    bench.start()
+    send(bench, bench.image(1.0), bench.info(1.5))
+    for stamp in (2.0, 3.0):
+        send(bench, bench.image(stamp), bench.info(stamp + 0.5))
+    settle(bench)
+    assert totals(bench).answered + totals(bench).dropped[DropCause.OVERTAKEN] == 3
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.WARN
+    assert "stamps of /image and /camera_info do not match" in message
+
+
+def test_image_whose_camera_info_is_late_waits_for_it(bench):
+    bench.start()
+    send(bench, bench.image(1.0))
+    send(bench, info=bench.info(1.0))
+    bench.spin_until(lambda: totals(bench).answered == 1)
+    assert totals(bench).inexact == 0
+
+
+def test_report_gives_device_model_rates_and_latencies(bench):
+    bench.start()
+    answer(bench, stamp=1.0)
+    bench.clock.now += 0.5
+    level, _, values = bench.report()
+    assert level == DiagnosticStatus.OK
+    assert values["device"] == "cpu" or values["device"].startswith("cuda")
+    assert values["model"] == "lite"
+    assert values["weights"] == bench.weights
+    assert float(values["input_hz"]) == float(values["output_hz"]) == 2.0
+    assert float(values["latency_ms.p50"]) == 0.0
+
+
+# Life cycle.
+
+
+def test_node_goes_through_its_life_cycle_on_request(bench):
+    bench.create(weights=bench.weights, autostart=False)
+    assert bench.node.autostart()
+    assert state(bench) == "unconfigured"
+    for _ in range(2):
+        assert transition(bench, Transition.TRANSITION_CONFIGURE)
+        assert transition(bench, Transition.TRANSITION_ACTIVATE)
+        bench.discover()
+        answer(bench)
+        assert transition(bench, Transition.TRANSITION_DEACTIVATE)
+        bench.spin_until(lambda: bench.images.get_subscription_count() == 0)
+        assert bench.report()[:2] == (DiagnosticStatus.STALE, "inactive")
+        assert transition(bench, Transition.TRANSITION_CLEANUP)
+        assert bench.report()[:2] == (DiagnosticStatus.STALE, "unconfigured")
+    assert transition(bench, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert state(bench) == "finalized"
+
+
+def test_deactivating_counts_the_frames_that_wait(bench, monkeypatch):
+    begun, go_on = hold(monkeypatch)
+    bench.start()
+    send(bench, bench.image(1.0), bench.info(1.0))
+    assert begun.wait(10)
+    send(bench, bench.image(2.0), bench.info(2.0))
+    send(bench, bench.image(3.0))
+    go_on.set()
+    assert transition(bench, Transition.TRANSITION_DEACTIVATE)
+    result = totals(bench)
+    assert result.received == 3
+    assert result.answered + result.dropped.total() == 3
+    assert result.dropped[DropCause.PAUSED] >= 1
+
+
+def missing(path):
+    return path / "none.safetensors"
+
+
+def truncated(path):
+    return _weights_file(path, lambda whole: whole[:1000])
+
+
+def not_safetensors(path):
+    return _weights_file(path, lambda whole: b"PK\x03\x04 no such thing")
+
+
+def other_architecture(path):
+    return _weights_file(path, lambda whole: whole.replace(b'\\"lite\\"', b'\\"liit\\"', 1))
+
+
+def _weights_file(path, change):
+    source = (path / "source").read_text()
+    with open(source, "rb") as file:
+        whole = file.read()
+    target = path / "bad.safetensors"
+    target.write_bytes(change(whole))
+    assert target.read_bytes() != whole
+    return target
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (missing, "none.safetensors"),
+        (truncated, "bad.safetensors"),
+        (not_safetensors, "bad.safetensors"),
+        (other_architecture, "liit"),
+    ],
+)
+def test_unusable_weights_leave_the_node_unconfigured_and_say_why(bench, tmp_path, spoil, words):
+    (tmp_path / "source").write_text(bench.weights)
+    bench.create(weights=str(spoil(tmp_path)), autostart=False)
+    assert not transition(bench, Transition.TRANSITION_CONFIGURE)
+    assert state(bench) == "unconfigured"
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith("cannot configure: ")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_weights_that_return_can_be_configured_again(bench, tmp_path):
+    path = tmp_path / "late.safetensors"
+    bench.create(weights=str(path), autostart=False)
+    assert not transition(bench, Transition.TRANSITION_CONFIGURE)
+    os.symlink(bench.weights, path)
+    assert transition(bench, Transition.TRANSITION_CONFIGURE)
+    assert bench.report()[:2] == (DiagnosticStatus.STALE, "inactive")
+
+
+def test_device_that_is_not_there_fails_to_configure(bench):
+    bench.create(weights=bench.weights, device="cuda:99")
+    assert not bench.node.autostart()
+    assert "cuda:99" in bench.report()[1]
+
+
+def test_enable_pauses_without_unloading(bench):
+    bench.start()
+    enable = lambda on: bench.call(SetBool, "/km3d/enable", SetBool.Request(data=on))  # noqa: E731
+    assert enable(False).success
+    send(bench, bench.image(1.0), bench.info(1.0))
+    assert totals(bench).dropped == {DropCause.PAUSED: 1}
+    assert bench.report()[:2] == (DiagnosticStatus.STALE, "paused by ~/enable")
+    assert enable(True).success
+    answer(bench, stamp=2.0)
+
+
+# Parameters.
+
+
+def test_live_parameters_act_on_the_next_frame(bench):
+    bench.start(max_detections=20)
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    answer(bench, stamp=1.0)
+    assert bench.node.set_parameters([Parameter("max_detections", value=5)])[0].successful
+    answer(bench, stamp=2.0)
+    bench.spin_until(lambda: len(detections) == 2)
+    assert [len(message.detections) for message in detections] == [20, 5]
+
+
+def test_only_chosen_classes_are_published(bench):
+    bench.start(max_detections=60)
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    answer(bench, stamp=1.0)
+    bench.spin_until(lambda: detections)
+    found = {item.results[0].hypothesis.class_id for item in detections[0].detections}
+    chosen = sorted(found)[0]
+    bench.node.set_parameters([Parameter("classes", value=[chosen])])
+    answer(bench, stamp=2.0)
+    bench.spin_until(lambda: len(detections) == 2)
+    assert {item.results[0].hypothesis.class_id for item in detections[1].detections} == {chosen}
+    result = bench.node.set_parameters([Parameter("classes", value=["Truck"])])[0]
+    assert not result.successful
+    assert "'Truck'" in result.reason
+
+
+def test_unknown_class_at_start_fails_to_configure(bench):
+    bench.create(weights=bench.weights, classes=["Truck"])
+    assert not bench.node.autostart()
+    assert "'Truck'" in bench.report()[1]
+
+
+def test_quality_of_service_can_be_overridden(bench):
+    override = "qos_overrides./km3d/detections.publisher.reliability"
+    bench.start(**{override: "best_effort"})
+    (info,) = bench.peer.get_publishers_info_by_topic("/km3d/detections")
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+
+
+def test_wrong_quality_of_service_fails_to_configure(bench):
+    override = "qos_overrides./km3d/detections.publisher.reliability"
+    bench.create(**{"weights": bench.weights, override: "sometimes"})
+    assert not bench.node.autostart()
+    assert "sometimes" in bench.report()[1]
+
+
+def test_start_value_out_of_range_is_refused(bench):
+    with pytest.raises(InvalidParameterValueException, match="score_threshold out of range"):
+        bench.create(score_threshold=1.5)

@@ -1,0 +1,104 @@
+import pytest
+
+from km3d_ros.node.diagnostics import ERROR, OK, STALE, WARN, HealthMonitor, stream_values
+from km3d_ros.node.statistics import DropCause, FrameStatistics
+
+
+@pytest.fixture
+def statistics():
+    return FrameStatistics()
+
+
+@pytest.fixture
+def monitor(statistics):
+    return HealthMonitor("/image", "/camera_info", 0.0, statistics.totals())
+
+
+def arrive(statistics, now, infos=1):
+    statistics.image_received(now)
+    for _ in range(infos):
+        statistics.info_received()
+
+
+def test_answered_frames_are_fine(statistics, monitor):
+    for tenth in range(1, 11):
+        arrive(statistics, tenth / 10)
+        statistics.answered(0.05, exact=True)
+    health, rates = monitor.check(1.0, statistics.totals())
+    assert (health.level, health.message) == (OK, "10 frames answered since the last report")
+    assert rates == {"input_hz": 10.0, "output_hz": 10.0}
+
+
+def test_images_that_stop_make_the_output_stale_until_they_return(statistics, monitor):
+    arrive(statistics, 1.0)
+    statistics.answered(0.05, exact=True)
+    assert monitor.check(2.9, statistics.totals())[0].level == OK
+    health, _ = monitor.check(3.1, statistics.totals())
+    assert (health.level, health.message) == (STALE, "images stopped: none on /image for 2 s")
+    arrive(statistics, 3.5)
+    assert monitor.check(4.0, statistics.totals())[0].level == OK
+
+
+def test_silence_is_judged_from_the_activation_on(statistics):
+    arrive(statistics, 1.0)
+    monitor = HealthMonitor("/image", "/camera_info", 60.0, statistics.totals())
+    assert monitor.check(61.0, statistics.totals())[0].message == (
+        "waiting for the first image on /image"
+    )
+    assert monitor.check(62.0, statistics.totals())[0].level == WARN
+
+
+def test_frames_overtaken_by_newer_ones_are_no_fault(statistics, monitor):
+    arrive(statistics, 1.0)
+    statistics.dropped(DropCause.OVERTAKEN)
+    assert monitor.check(1.5, statistics.totals())[0].level == OK
+    assert statistics.totals().last_error == ""
+
+
+def test_some_bad_frames_are_a_warning_and_only_bad_frames_an_error(statistics, monitor):
+    for now in (0.1, 0.2):
+        arrive(statistics, now)
+    statistics.answered(0.05, exact=True)
+    statistics.dropped(DropCause.BAD_IMAGE, "image has no pixels")
+    health, _ = monitor.check(1.0, statistics.totals())
+    assert health.level == WARN
+    assert health.message == "1 frames dropped, the last one: image has no pixels"
+    arrive(statistics, 1.1)
+    statistics.dropped(DropCause.BAD_IMAGE, "image has no pixels")
+    assert monitor.check(2.0, statistics.totals())[0].level == ERROR
+    arrive(statistics, 2.1)
+    statistics.answered(0.05, exact=True)
+    assert monitor.check(3.0, statistics.totals())[0].level == OK
+
+
+def test_stamps_that_do_not_match_are_a_warning(statistics, monitor):
+    arrive(statistics, 0.1)
+    statistics.answered(0.05, exact=False)
+    health, _ = monitor.check(1.0, statistics.totals())
+    assert health.level == WARN
+    assert "stamps of /image and /camera_info do not match" in health.message
+
+
+def test_values_count_every_cause_and_give_percentiles_in_milliseconds(statistics):
+    for milliseconds in range(1, 101):
+        statistics.answered(milliseconds / 1000, exact=True)
+    statistics.dropped(DropCause.FAILED, "RuntimeError: out of memory")
+    values = stream_values(statistics.totals(), statistics.latencies())
+    assert values["answered"] == 100
+    assert {f"dropped.{cause.value}" for cause in DropCause} <= values.keys()
+    assert values["dropped.failed"] == 1
+    assert [values[f"latency_ms.p{p}"] for p in (50, 95, 99)] == [50.5, 95.0, 99.0]
+    assert values["last_error"] == "RuntimeError: out of memory"
+
+
+def test_no_latency_is_given_before_the_first_answer(statistics):
+    values = stream_values(statistics.totals(), statistics.latencies())
+    assert not [name for name in values if name.startswith("latency")]
+
+
+def test_drops_are_taken_once(statistics):
+    statistics.dropped(DropCause.OVERTAKEN)
+    statistics.dropped(DropCause.OVERTAKEN)
+    assert statistics.take_drops() == {DropCause.OVERTAKEN: 2}
+    assert statistics.take_drops() == {}
+    assert statistics.totals().dropped == {DropCause.OVERTAKEN: 2}
