@@ -36,25 +36,14 @@ def solid_iou(
     Returns:
         Two lists with one (R, C) float64 array per image: bird's-eye view and volume.
     """
-    pairs = [_near_pairs(*objects) for objects in zip(rows, columns, strict=True)]
-    first, second = (
-        _stack(
-            [objects[i] for objects, pair in zip(side, pairs, strict=True) for i in pair[number]]
-        )
-        for number, side in enumerate((rows, columns))
+    pairs = [_near_pairs(*sides) for sides in zip(rows, columns, strict=True)]
+    first = _stack(rows, [pair[0] for pair in pairs])
+    second = _stack(columns, [pair[1] for pair in pairs])
+    shapes = [(len(a), len(b)) for a, b in zip(rows, columns, strict=True)]
+    return (
+        _tables(bev_iou(first, second).numpy(), pairs, shapes),
+        _tables(volume_iou(first, second).numpy(), pairs, shapes),
     )
-    ends = np.cumsum([len(pair[0]) for pair in pairs])[:-1]
-    tables = []
-    for iou in (bev_iou(first, second), volume_iou(first, second)):
-        tables.append(
-            [
-                _table(values, pair, (len(a), len(b)))
-                for values, pair, a, b in zip(
-                    np.split(iou.numpy(), ends), pairs, rows, columns, strict=True
-                )
-            ]
-        )
-    return tables[0], tables[1]
 
 
 def _image_overlap(rows: Objects, columns: Objects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,17 +75,27 @@ def _ground_circles(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
     return centers, np.linalg.norm(sizes, axis=-1) / 2
 
 
-def _stack(objects: Objects) -> Boxes3D:
-    return Boxes3D(
-        center=torch.tensor([item.center for item in objects], dtype=torch.float64).reshape(-1, 3),
-        size=torch.tensor([item.size for item in objects], dtype=torch.float64).reshape(-1, 3),
-        yaw=torch.tensor([item.yaw for item in objects], dtype=torch.float64),
-    )
+def _stack(images: Sequence[Objects], chosen: Sequence[np.ndarray]) -> Boxes3D:
+    """The chosen objects of all images as one batch."""
+    boxes = [
+        [*objects[i].center, *objects[i].size, objects[i].yaw]
+        for objects, indices in zip(images, chosen, strict=True)
+        for i in indices
+    ]
+    numbers = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 7)
+    return Boxes3D(center=numbers[:, :3], size=numbers[:, 3:6], yaw=numbers[:, 6])
 
 
-def _table(
-    values: np.ndarray, pair: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]
-) -> np.ndarray:
-    table = np.zeros(shape)
-    table[pair] = values
-    return table
+def _tables(
+    values: np.ndarray,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    shapes: Sequence[tuple[int, int]],
+) -> list[np.ndarray]:
+    """The values of all pairs, image by image; zero where there is no pair."""
+    tables, start = [], 0
+    for pair, shape in zip(pairs, shapes, strict=True):
+        end = start + len(pair[0])
+        tables.append(np.zeros(shape))
+        tables[-1][pair] = values[start:end]
+        start = end
+    return tables

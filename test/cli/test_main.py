@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+
+from km3d_ros import cli
+
+VERBS = {"convert", "detect", "eval", "town", "train"}
+
+
+def test_help_lists_the_verbs(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    shown = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert shown >= VERBS
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["eval", "--labels"], ["eval", "--iou", "2"]])
+def test_wrong_usage_exits_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "usage: km3d" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_exit_code_one(tmp_path, capsys):
+    missing = tmp_path / "labels"
+    assert cli.main(["eval", "--labels", str(missing), "--results", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"km3d eval: {missing}: no such folder\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(OSError(28, "No space left on device"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_exit_code_says_how_a_verb_ended(error, code, monkeypatch, tmp_path):
+    from km3d_ros.cli import eval as verb
+
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(verb, "run", fail)
+    assert cli.main(["eval", "--labels", str(tmp_path), "--results", str(tmp_path)]) == code
+
+
+def test_module_runs_like_the_command():
+    program = [sys.executable, "-m", "km3d_ros.cli", "--version"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("km3d 0.")
+
+
+def test_start_imports_nothing_heavy():
+    script = (
+        "import sys, km3d_ros.cli\n"
+        "try: km3d_ros.cli.main(['--version'])\n"
+        "except SystemExit: print(sorted({'torch', 'cv2', 'numpy', 'rclpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"

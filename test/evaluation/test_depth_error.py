@@ -1,0 +1,51 @@
+from dataclasses import replace
+
+import pytest
+
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.evaluation.depth_error import median_relative_depth_error
+
+
+def car(left, depth, score=None, name="Car"):
+    return KittiObject(
+        name,
+        0.0,
+        0,
+        0.0,
+        (left, 0.0, left + 100, 50.0),
+        (4.0, 2.0, 1.5),
+        (0.0, 1.0, depth),
+        0.0,
+        score,
+    )
+
+
+def test_error_is_the_median_of_each_band():
+    truth = [[car(0, 10.0), car(200, 20.0), car(400, 29.0)], [car(0, 25.0), car(200, 60.0)]]
+    results = [
+        [car(400, 29.0 * 1.3, 0.9), car(0, 10.5, 0.9), car(205, 21.0, 0.9)],
+        [car(0, 25.0 * 0.9, 0.5), car(200, 90.0, 0.5)],
+    ]
+    errors = median_relative_depth_error(truth, results)
+    assert errors == {
+        "0-15": pytest.approx(0.05),
+        "15-30": pytest.approx(0.1),
+        "30-50": None,
+    }
+
+
+def test_car_is_paired_with_the_better_scored_result_only():
+    truth = [[car(0, 10.0)]]
+    results = [[car(0, 20.0, 0.2), car(1, 11.0, 0.9)]]
+    assert median_relative_depth_error(truth, results)["0-15"] == pytest.approx(0.1)
+
+
+def test_far_off_boxes_and_other_classes_are_not_paired():
+    truth = [[car(0, 10.0), car(200, 10.0, name="Van")]]
+    results = [[car(60, 11.0, 0.9), car(200, 11.0, 0.9), replace(truth[0][0], class_name="Van")]]
+    results[0][2] = replace(results[0][2], score=0.3)
+    assert median_relative_depth_error(truth, results)["0-15"] is None
+
+
+def test_no_frames_have_no_errors():
+    assert median_relative_depth_error([], []) == {"0-15": None, "15-30": None, "30-50": None}

@@ -1,0 +1,160 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from km3d_ros.data.kitti import KittiObject, read_objects
+from km3d_ros.evaluation.kitti_ap import evaluate
+
+OFFICIAL = Path(__file__).parent / "official"
+
+CAR = KittiObject(
+    class_name="Car",
+    truncation=0.0,
+    occlusion=0,
+    alpha=0.5,
+    box2d=(100.0, 100.0, 200.0, 150.0),
+    size=(4.0, 2.0, 1.5),
+    center=(0.0, 1.0, 20.0),
+    yaw=0.5,
+)
+FRAMES = 80
+
+
+def truth(item=CAR):
+    return [[item] for _ in range(FRAMES)]
+
+
+def found(item=CAR):
+    return [[replace(item, score=1 - i / 100)] for i in range(FRAMES)]
+
+
+def percent(table, metric, name="Car", sampling="R40"):
+    return table[name][metric][sampling]
+
+
+def test_equals_the_official_evaluator():
+    """The official program (kitti_eval, min. overlap 0.7, 0.5, 0.5) gave the expected values."""
+    paths = sorted((OFFICIAL / "labels").glob("*.txt"))
+    table = evaluate(
+        [read_objects(path) for path in paths],
+        [read_objects(OFFICIAL / "results" / path.name) for path in paths],
+    )
+    expected = json.loads((OFFICIAL / "expected.json").read_text())
+    for name, metrics in expected.items():
+        for metric, samplings in metrics.items():
+            for sampling, values in samplings.items():
+                assert table[name][metric][sampling] == pytest.approx(values, abs=1e-5)
+
+
+def test_perfect_results_reach_one_hundred_percent():
+    table = evaluate(truth(), found())
+    for metric in ("2d", "aos", "bev", "3d"):
+        for sampling in ("R11", "R40"):
+            assert percent(table, metric, sampling=sampling) == pytest.approx([100] * 3)
+
+
+def test_class_without_ground_truth_has_zero_percent():
+    assert percent(evaluate(truth(), found()), "3d", "Cyclist") == [0, 0, 0]
+
+
+def test_nothing_to_evaluate_is_zero_percent():
+    assert percent(evaluate([], []), "2d") == [0, 0, 0]
+    assert percent(evaluate([[], []], [[], []]), "2d") == [0, 0, 0]
+
+
+def test_frames_without_results_are_misses():
+    results = [objects if i % 2 else [] for i, objects in enumerate(found())]
+    table = evaluate(truth(), results)
+    assert percent(table, "3d") == pytest.approx([50] * 3)
+    assert percent(table, "3d", sampling="R11") == pytest.approx([100 * 6 / 11] * 3)
+
+
+def test_false_positives_with_the_same_scores_halve_the_precision():
+    results = [
+        [item, replace(item, box2d=(300.0, 100.0, 400.0, 150.0), center=(9.0, 1.0, 20.0))]
+        for (item,) in found()
+    ]
+    assert percent(evaluate(truth(), results), "bev") == pytest.approx([50] * 3)
+
+
+def test_second_result_on_one_car_is_a_false_positive():
+    results = [[item, item] for (item,) in found()]
+    assert percent(evaluate(truth(), results), "2d") == pytest.approx([50] * 3)
+
+
+def test_opposite_orientation_has_no_similarity():
+    table = evaluate(truth(), found(replace(CAR, alpha=CAR.alpha - math.pi)))
+    assert percent(table, "2d") == pytest.approx([100] * 3)
+    assert percent(table, "aos") == pytest.approx([0] * 3)
+
+
+def test_results_without_orientation_have_no_aos():
+    table = evaluate(truth(), found(replace(CAR, alpha=-10)))
+    assert list(table["Car"]) == ["2d", "bev", "3d"]
+
+
+def test_height_error_counts_in_3d_only():
+    table = evaluate(truth(), found(replace(CAR, center=(0.0, 2.0, 20.0))))
+    assert percent(table, "bev") == pytest.approx([100] * 3)
+    assert percent(table, "3d") == [0, 0, 0]
+
+
+def test_overlap_on_the_limit_is_no_match():
+    half = found(replace(CAR, box2d=(100.0, 100.0, 200.0, 125.0)))
+    tall = truth(replace(CAR, box2d=(100.0, 100.0, 200.0, 150.0)))
+    assert percent(evaluate(tall, half, iou=0.5), "2d")[1] == 0
+    assert percent(evaluate(tall, half, iou=0.499), "2d")[1] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"box2d": (100.0, 100.0, 200.0, 140.0)}, [100, 100, 100]),
+        ({"box2d": (100.0, 100.0, 200.0, 139.99)}, [0, 100, 100]),
+        ({"box2d": (100.0, 100.0, 200.0, 124.99)}, [0, 0, 0]),
+        ({"occlusion": 1}, [0, 100, 100]),
+        ({"occlusion": 2}, [0, 0, 100]),
+        ({"occlusion": 3}, [0, 0, 0]),
+        ({"truncation": 0.15}, [100, 100, 100]),
+        ({"truncation": 0.3}, [0, 100, 100]),
+        ({"truncation": 0.5}, [0, 0, 100]),
+    ],
+)
+def test_difficulty_decides_which_cars_must_be_found(changes, expected):
+    item = replace(CAR, **changes)
+    assert percent(evaluate(truth(item), found(item)), "2d") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "neighbour"), [("Car", "Van"), ("Pedestrian", "Person_sitting")])
+def test_neighbouring_class_is_neither_missed_nor_wrong(name, neighbour):
+    ground_truth = [[replace(CAR, class_name=name)] for _ in range(FRAMES)]
+    other = replace(
+        CAR, class_name=neighbour, box2d=(300.0, 100.0, 400.0, 150.0), center=(9.0, 1.0, 20.0)
+    )
+    results = found(replace(CAR, class_name=name))
+    missed = evaluate([[*items, other] for items in ground_truth], results)
+    assert percent(missed, "3d", name) == pytest.approx([100] * 3)
+    taken = replace(other, class_name=name, score=1.0)
+    wrong = evaluate([[*items, other] for items in ground_truth], [[*i, taken] for i in results])
+    assert percent(wrong, "3d", name) == pytest.approx([100] * 3)
+
+
+def test_result_in_a_dont_care_region_is_no_false_positive_in_the_image():
+    region = KittiObject(
+        "DontCare", -1, -1, -10, (290.0, 90.0, 410.0, 160.0), (-1, -1, -1), (-1000,) * 3, -10
+    )
+    extra = replace(CAR, box2d=(300.0, 100.0, 400.0, 150.0), center=(9.0, 1.0, 20.0), score=1.0)
+    table = evaluate([[*items, region] for items in truth()], [[*i, extra] for i in found()])
+    assert percent(table, "2d") == pytest.approx([100] * 3)
+    assert max(percent(table, "bev")) < 60
+
+
+def test_limit_can_be_set_for_all_classes():
+    shifted = found(replace(CAR, center=(1.0 * math.cos(0.5), 1.0, 20.0 - 1.0 * math.sin(0.5))))
+    # One metre along four: overlap 3 / 5.
+    assert percent(evaluate(truth(), shifted), "3d") == [0, 0, 0]
+    assert percent(evaluate(truth(), shifted, iou=0.59), "3d") == pytest.approx([100] * 3)
+    assert percent(evaluate(truth(), shifted, iou=0.61), "3d") == [0, 0, 0]
