@@ -82,7 +82,7 @@ def draw_detections(
         color = color_of(int(detections.class_index[i]))
         front = lines[i, FRONT_EDGES, FRONT_ENDS][kept[i, FRONT_EDGES[:, 0]]]
         if len(front):
-            fill(canvas, front.reshape(-1, 2), color, 0.45 if facing[i, 0] else 0.2)
+            fill(canvas, front.reshape(-1, 2), color, 0.4 if facing[i, 0] else 0.2)
         visible = facing[i, EDGE_FACES].any(1)
         draw_lines(canvas, lines[i, kept[i] & ~visible], mix(color, BLACK, 0.25))
         if np.ptp(lines[i, kept[i], :, 1]) > image.shape[0] / 8:
@@ -111,7 +111,8 @@ def draw_bev(
         class_names: names by class index, for the legend.
         size: (width, height) of the picture in pixels.
         range: metres ahead of the camera that the picture shows.
-        ground_truth: boxes to outline in white, where they are known.
+        ground_truth: boxes to outline, where they are known; white, or grey if their class is
+            none that the model knows.
 
     Returns:
         (height, width, 3) uint8, BGR.
@@ -125,9 +126,11 @@ def draw_bev(
     if boxes:
         values = [torch.tensor([getattr(b, name) for b in boxes]) for name in ("size", "yaw")]
         centers = torch.tensor([box.center for box in boxes])
-        for outline in view.pixels(_footprint_corners(centers, *values)):
-            draw_outline(canvas, outline, WHITE)
-            draw_lines(canvas, _heading(outline)[None], WHITE)
+        outlines = view.pixels(_footprint_corners(centers, *values))
+        for box, outline in zip(boxes, outlines, strict=True):
+            color = WHITE if box.class_name in class_names else TEXT
+            draw_outline(canvas, outline, color)
+            draw_lines(canvas, _heading(outline)[None], color)
     _legend(canvas, class_names, ground_truth is not None)
     return canvas
 

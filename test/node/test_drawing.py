@@ -85,7 +85,7 @@ def test_front_face_is_shaded_and_the_side_is_not():
     corners = corners_in_image(detections)
     picture = draw_detections(grey(), detections, CAMERA, CLASSES)
     x, y = np.round(corners[[0, 1, 5, 4]].mean(0)).astype(int)
-    shade = 0.55 * 90 + 0.45 * np.array(color_of(0))
+    shade = 0.6 * 90 + 0.4 * np.array(color_of(0))
     np.testing.assert_allclose(picture[y, x], shade, atol=2)
     # A quarter into the near side, clear of every edge.
     near_side = corners[[1, 2, 6, 5]]
@@ -197,14 +197,27 @@ def test_ellipse_shows_one_sigma_of_the_position():
     assert height(math.nan) < height(6.0)
 
 
-def test_ground_truth_is_outlined_in_white():
-    truth = KittiObject("Car", 0.0, 0, 0.0, (0, 0, 1, 1), (4.0, 1.6, 1.5), (3.0, 0.8, 30.0), AWAY)
-    ignored = KittiObject("DontCare", -1, -1, -10, (0, 0, 9, 9), (-1, -1, -1), (0, 0, 9), -10)
-    with_truth = draw_bev(boxes(), CAMERA, CLASSES, ground_truth=[truth, ignored])
+def truth(class_name):
+    return KittiObject(class_name, 0.0, 0, 0.0, (0, 0, 1, 1), (4.0, 1.6, 1.5), (3, 0.8, 30), AWAY)
+
+
+def added_by(ground_truth):
+    """Pixels that ground truth adds to the picture from above: where, and their colours."""
+    with_truth = draw_bev(boxes(), CAMERA, CLASSES, ground_truth=ground_truth)
     without = draw_bev(boxes(), CAMERA, CLASSES, ground_truth=[])
     rows, columns = np.nonzero((with_truth != without).any(-1))
-    added = with_truth[rows, columns].astype(int)
-    assert added.max() > 180
-    assert np.ptp(added, axis=1).max() < 15
+    return np.stack([columns, rows], 1), with_truth[rows, columns].astype(int)
+
+
+def test_ground_truth_is_outlined_in_white_where_the_box_is():
+    where, colors = added_by([truth("Car")])
+    assert colors.max() > 180
+    assert np.ptp(colors, axis=1).max() < 15
     detected = drawn_pixels(draw_bev(boxes((3.0, 0.8, 30.0, AWAY)), CAMERA, CLASSES))
-    assert abs(np.array([columns.mean(), rows.mean()]) - detected).max() < 4
+    assert abs(where.mean(0) - detected).max() < 4
+
+
+def test_ground_truth_of_unknown_classes_is_dim_and_regions_without_a_box_are_left_out():
+    assert added_by([truth("Van")])[1].max() < 180
+    region = KittiObject("DontCare", -1, -1, -10, (0, 0, 9, 9), (-1, -1, -1), (0, 0, 9), -10)
+    assert len(added_by([region])[0]) == 0
