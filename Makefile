@@ -48,7 +48,8 @@ build: $(BUILD_DONE)
 $(ENV_DONE): requirements.txt
 	$(if $(OTHER_ROS),@echo 'km3d_ros: .venv belongs to another ROS ($(OTHER_ROS)): make clean' >&2; exit 1)
 	@python=$$(tools/check_machine.sh); test -x $(PYTHON) || $$python -m venv $(VENV_OPTIONS) $(VENV)
-	$(PYTHON) -m pip install --disable-pip-version-check --quiet -r $(REQUIREMENTS) || { \
+	@echo 'Installing requirements.txt into .venv ...'
+	@$(PYTHON) -m pip install --disable-pip-version-check --quiet -r $(REQUIREMENTS) || { \
 		echo 'km3d_ros: pip failed, see above: is there a network, with PyPI in reach?' >&2; exit 1; }
 	@echo 'import os, sys; os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)' > \
 		$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ros_prefix.pth
@@ -65,9 +66,8 @@ $(BUILD_DONE): $(ENV_DONE) $(SOURCES)
 demo: build
 	$(PYTHON) -m km3d_ros.demo --out out/demo
 
-# A domain of its own, so that neither other ROS programs nor a second test run interfere.
 test: build
-	ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$$(($$$$ % 100 + 1)) $(PYTHON) -m pytest
+	$(PYTHON) -m pytest
 
 lint: env
 	ruff check
