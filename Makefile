@@ -1,5 +1,5 @@
 # make env    .venv with every library and tool      make lint   ruff
-# make build  the messages, .venv/bin/km3d(_node)    make test   pytest
+# make build  the messages, .venv/bin/km3d(_node)    make test   pytest; TESTS=folder for some
 # make demo   a drive through the node, out/demo/    make bench  every benchmark
 # make clean  back to a fresh checkout
 #
@@ -67,7 +67,7 @@ demo: build
 	$(PYTHON) -m km3d_ros.demo --out out/demo
 
 test: build
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(TESTS)
 
 lint: env
 	ruff check
