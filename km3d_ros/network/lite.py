@@ -96,6 +96,8 @@ class Lite(nn.Module):
             conv_norm(NECK_CHANNELS[i + 1], NECK_CHANNELS[i], 1) for i in range(3)
         )
         self.smooth = nn.ModuleList(conv_norm(n, n, 3) for n in NECK_CHANNELS[:3])
+        # A third less time on a CPU than in the default format.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images to the features that every head reads."""
