@@ -111,15 +111,15 @@ class Detector:
         network = clock.seconds()
         return detections, StageSeconds(prepared - start, network, finished - prepared - network)
 
+    @torch.inference_mode()
     def objects(self, pixels: Tensor) -> Objects:
         """What the network sees in B images.
 
         pixels: (B, 3, H, W) float32 network input, as of `preprocess.to_input`.
         Returns `max_detections` objects of each image, (B, K), on the device of the detector.
         """
-        kind = self.device.type
         half = self._precision != torch.float32
-        with torch.autocast(kind, self._precision, enabled=half):
+        with torch.autocast(self.device.type, self._precision, enabled=half):
             features = self._model.features(pixels.to(self.device))
             peaks = find_peaks(self._model.heatmap(features), self.max_detections)
             batch = torch.arange(len(pixels), device=self.device)[:, None].expand_as(peaks.x)

@@ -75,14 +75,13 @@ def test_at_most_max_detections_are_the_best_ones(detector, image, camera):
 
 def test_a_batch_sees_in_each_image_what_it_sees_alone(detector, image):
     pixels = [to_input(picture, detector.spec)[0] for picture in (image, image[::-1].copy())]
-    with torch.inference_mode():
-        together = detector.objects(torch.cat(pixels))
-        for i, alone in enumerate(pixels):
-            single = detector.objects(alone)
-            for column in fields(single):
-                torch.testing.assert_close(
-                    getattr(together, column.name)[i], getattr(single, column.name)[0]
-                )
+    together = detector.objects(torch.cat(pixels))
+    for i, alone in enumerate(pixels):
+        single = detector.objects(alone)
+        for column in fields(single):
+            torch.testing.assert_close(
+                getattr(together, column.name)[i], getattr(single, column.name)[0]
+            )
 
 
 def test_the_same_weights_follow_the_live_camera(detector, image, camera):
