@@ -17,6 +17,7 @@ from rclpy.node import Node
 from vision_msgs.msg import Detection3DArray
 
 import km3d_ros
+from km3d_ros.demo.drive import FRAME_ID
 
 pytest.importorskip("ros2launch")
 
@@ -96,4 +97,4 @@ def test_demo_launch_plays_a_drive_that_the_node_answers(peer):
         peer.wait_until(lambda: len(answers) == 3)
     stamps = [answer.header.stamp.nanosec for answer in answers]
     assert stamps == [0, 100_000_000, 200_000_000]
-    assert {answer.header.frame_id for answer in answers} == {"camera_optical"}
+    assert {answer.header.frame_id for answer in answers} == {FRAME_ID}
