@@ -1,0 +1,77 @@
+"""`km3d town`: rendered street scenes in KITTI format."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "town",
+        help="render a data set or a drive of street scenes",
+        description="Render street scenes with exact labels: OUT/training/{image_2,label_2,calib}"
+        " and OUT/ImageSets/train.txt. Pictures are JPEG files of quality 95. Frames that OUT "
+        "already has are kept, so that an interrupted run goes on where it stopped.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--frames", type=_count, required=True, help="number of frames")
+    parser.add_argument("--seed", type=_seed, default=0, help="which scenes")
+    parser.add_argument(
+        "--drive", action="store_true", help="one drive at 10 frames per second, not stills"
+    )
+    parser.add_argument(
+        "--focal",
+        type=_focal,
+        help="focal length of all cameras in image widths (default: 0.5 to 1.1, a drive 0.75)",
+    )
+    parser.add_argument("--size", type=_size, default="1280x384", help="WIDTHxHEIGHT in pixels")
+    parser.add_argument(
+        "--workers", type=_count, default=os.cpu_count() or 1, help="processes that render stills"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render."""
+    from tqdm import tqdm
+
+    from km3d_ros.data.town.dataset import write_drive, write_stills
+
+    common = (args.out, args.frames, args.seed, args.size, args.focal)
+    names = write_drive(*common) if args.drive else write_stills(*common, args.workers)
+    for _ in tqdm(names, "Rendering", args.frames, unit="frame"):
+        pass
+    print(f"{args.out}: {args.frames} frames")
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return int(text)
+
+
+def _focal(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.2 <= value <= 5.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0.2 and 5 image widths")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdigit() and int(side) >= 32 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT of at least 32 pixels")
+    return int(sides[0]), int(sides[1])

@@ -1,0 +1,146 @@
+"""The visible faces of all actors of a frame, in batched form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from km3d_ros.data.town.camera import NEAR, Camera, clip_hull, clip_polygon
+from km3d_ros.data.town.meshes import GLOSS
+from km3d_ros.data.town.scene import Actor
+from km3d_ros.data.town.shading import Shader
+
+Array = np.ndarray
+
+THINNEST = 0.55
+"""Pixels: thinner faces are not painted, the undercoat shows."""
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What is painted of one actor, back to front."""
+
+    undercoat: list[tuple[Array, list[float]]]
+    """Points (n, 2) whose hull is a part of the silhouette, and the part's colour."""
+    faces: list[tuple[Array, list[float]]]
+    """Convex polygons (n, 2) in pixels with their display colour BGR."""
+
+
+class Pose:
+    """Where the actors stand in the camera frame."""
+
+    def __init__(self, actors: list[Actor], camera: Camera) -> None:
+        place = np.array([(a.x, a.z) for a in actors]).reshape(-1, 2)
+        self.x, self.z = camera.plan(place[:, 0], place[:, 1])
+        self.y = camera.ground(self.x, self.z)
+        self.yaw = np.array([a.yaw for a in actors]) - camera.view.heading
+        self.size = np.array([a.size for a in actors]).reshape(-1, 3)
+
+    def turn(self, vectors: Array, owner: Array) -> Array:
+        """Mesh vectors (F, ..., 3) of actors `owner` (F,) to the camera frame."""
+        shape = (-1,) + (1,) * (vectors.ndim - 2)
+        c, s = np.cos(self.yaw)[owner].reshape(shape), np.sin(self.yaw)[owner].reshape(shape)
+        x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+        return np.stack([x * c + y * s, -z, y * c - x * s], axis=-1)
+
+    def bottom(self, owner: Array) -> Array:
+        """(F, 3): the centres of the bottom faces."""
+        return np.stack([self.x[owner], self.y[owner], self.z[owner]], axis=-1)
+
+
+def _stack(actors: list[Actor], name: str) -> Array:
+    return np.concatenate([getattr(a.mesh, name) for a in actors])
+
+
+def _padded_points(actors: list[Actor]) -> Array:
+    most = max(a.mesh.points.shape[1] for a in actors)
+    return np.concatenate(
+        [
+            np.pad(a.mesh.points, ((0, 0), (0, most - a.mesh.points.shape[1]), (0, 0)), "edge")
+            if a.mesh.points.shape[1] < most
+            else a.mesh.points
+            for a in actors
+        ]
+    )
+
+
+def paint_actors(
+    actors: list[Actor], pose: Pose, camera: Camera, shader: Shader, sunlit: Array
+) -> list[Painting]:
+    """Transform, cull, shade and sort the faces of actors; `sunlit` (N,) is 1 in the sun.
+
+    Every step runs once over all faces of the frame.
+    """
+    if not actors:
+        return []
+    counts = [len(a.mesh.counts) for a in actors]
+    owner = np.repeat(np.arange(len(actors)), counts)
+    scale = pose.size / np.array([a.mesh.size for a in actors])
+    centroid = pose.turn(_stack(actors, "centroid") * scale[owner], owner) + pose.bottom(owner)
+    normal = pose.turn(_stack(actors, "normal"), owner)
+    away = (normal * centroid).sum(1) > 0
+    two_sided = _stack(actors, "two_sided")
+    pixels_thick = _stack(actors, "thickness") * camera.focal / np.maximum(centroid[:, 2], 0.3)
+    keep = (two_sided | ~away) & (pixels_thick > THINNEST)
+    distance = np.linalg.norm(centroid, axis=1)
+    layer = _stack(actors, "layer")
+    chosen = np.flatnonzero(keep)
+    chosen = chosen[np.lexsort((-distance[chosen], layer[chosen], owner[chosen]))]
+    normal = np.where(away[:, None], -normal, normal)[chosen]
+    slot, owner = _stack(actors, "slot")[chosen], owner[chosen]
+    palettes = np.array([a.palette for a in actors])
+    lit = shader.radiance(palettes[owner, slot], normal, sunlit[owner])
+    sight = centroid[chosen] / np.maximum(distance[chosen], 1e-6)[:, None]
+    lit += shader.gloss(sight, normal, GLOSS[slot], sunlit[owner])
+    colors = shader.display(lit, distance[chosen]).tolist()
+    points = _padded_points(actors)[chosen] * scale[owner][:, None]
+    points = pose.turn(points, owner) + pose.bottom(owner)[:, None]
+    corners = _stack(actors, "counts")[chosen].tolist()
+    polygons = _polygons(points, corners, camera)
+    cuts = np.searchsorted(owner, np.arange(len(actors) + 1))
+    faces = list(zip(polygons, colors, strict=True))
+    undercoats = _undercoats(actors, pose, camera, shader, palettes, scale)
+    return [
+        Painting(undercoats[k], [f for f in faces[cuts[k] : cuts[k + 1]] if len(f[0]) > 2])
+        for k in range(len(actors))
+    ]
+
+
+def _polygons(points: Array, corners: list[int], camera: Camera) -> list[Array]:
+    """Pixels of polygons (F, K, 3), each cut to its own corners and clipped where near."""
+    ahead = points[..., 2].min(1) > NEAR
+    safe = points.copy()
+    safe[..., 2] = np.maximum(safe[..., 2], NEAR)
+    pixels = camera.project(safe)
+    polygons = [pixels[k, :n] for k, n in enumerate(corners)]
+    for k in np.flatnonzero(~ahead):
+        part = clip_polygon(points[k, : corners[k]])
+        polygons[k] = camera.project(part)
+    return polygons
+
+
+def _undercoats(actors, pose, camera, shader, palettes, scale):
+    """Convex parts of every actor, projected in one go."""
+    parts = [(k, p, slot) for k, a in enumerate(actors) for p, slot in a.mesh.hulls]
+    lengths = np.array([len(p) for _, p, _ in parts])
+    owner = np.repeat([k for k, _, _ in parts], lengths)
+    points = np.concatenate([p for _, p, _ in parts]) * scale[owner]
+    points = pose.turn(points, owner) + pose.bottom(owner)
+    safe = points.copy()
+    safe[:, 2] = np.maximum(safe[:, 2], NEAR)
+    pixels = camera.project(safe)
+    first = np.array([k for k, _, _ in parts])
+    base = palettes[first, [slot for _, _, slot in parts]]
+    side = shader.radiance(base, np.tile((0.0, -0.3, -0.3), (len(parts), 1)))
+    colors = shader.display(side, np.maximum(pose.z[first], 0)).tolist()
+    ends = np.cumsum(lengths)
+    out: list[list[tuple[Array, list[float]]]] = [[] for _ in actors]
+    for k, end, length, color in zip(first, ends, lengths, colors, strict=True):
+        row = slice(end - length, end)
+        part = pixels[row]
+        if points[row, 2].min() < NEAR:
+            part = camera.project(clip_hull(points[row]))
+        if len(part) > 2:
+            out[k].append((part, color))
+    return out

@@ -1,0 +1,173 @@
+"""Polygon meshes: coloured by slot, layered for the painter, with hulls as silhouettes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Slot(IntEnum):
+    """What a face is made of; an actor's palette gives each slot its colour."""
+
+    PAINT = 0
+    TRIM = 1
+    GLASS = 2
+    GLARE = 3
+    TYRE = 4
+    RIM = 5
+    HEAD = 6
+    TAIL = 7
+    PLATE = 8
+    DARK = 9
+    CHROME = 10
+    CARGO = 11
+    SKIN = 12
+    HAIR = 13
+    SHIRT = 14
+    TROUSERS = 15
+    SHOES = 16
+    BAG = 17
+    METAL = 18
+    SIGN = 19
+    WOOD = 20
+    ORANGE = 21
+
+
+GLOSS = np.array(
+    # PAINT TRIM GLASS GLARE TYRE RIM  HEAD TAIL  PLATE DARK CHROME CARGO, then matt slots
+    [0.07, 0.02, 0.16, 0.30, 0.0, 0.2, 0.2, 0.06, 0.02, 0.0, 0.5, 0.02]
+    + [0.0] * 6
+    + [0.1, 0.03, 0.0, 0.0]
+)
+"""(slots,): mirror reflection at normal incidence."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Flat polygons in metres: x forward, y left, z up, origin at the bottom centre."""
+
+    points: Array
+    """(F, K, 3): polygon corners, the last one repeated up to K."""
+    counts: Array
+    """(F,): corners in use."""
+    normal: Array
+    """(F, 3): outward unit normals."""
+    centroid: Array
+    """(F, 3)."""
+    thickness: Array
+    """(F,): smallest extent of a face; faces thinner than a pixel are not drawn."""
+    slot: Array
+    """(F,): index into the palette."""
+    layer: Array
+    """(F,): painter's order inside the mesh; within a layer far faces come first."""
+    two_sided: Array
+    """(F,) bool."""
+    hulls: tuple[tuple[Array, int], ...]
+    """Convex parts ((n, 3) points, slot): their hulls are the silhouette and the undercoat."""
+    size: Array
+    """(3,): length, width, height of the extent, which is the 3D box."""
+
+
+class Builder:
+    """Collects polygons and convex parts; `finish` centres them on their extent."""
+
+    def __init__(self) -> None:
+        self._faces: list[tuple[Array, Array, int, int, bool]] = []
+        self._hulls: list[tuple[Array, int]] = []
+
+    def polygon(self, points, slot, layer=1, inside=(0.0, 0.0, 0.7), two_sided=False) -> None:
+        """A convex planar polygon (n, 3), facing away from the point `inside`."""
+        points = np.asarray(points, float)
+        normal = _newell(points)
+        if normal @ (points.mean(0) - np.asarray(inside)) < 0:
+            normal = -normal
+        self._faces.append((points, normal, int(slot), layer, two_sided))
+
+    def loft(self, rings, slots, layer=1, closed=False, hull=None) -> None:
+        """Quads between consecutive rings (R, n, 3); one slot, or one for each of the n strips."""
+        rings = np.asarray(rings, float)
+        inside = rings.reshape(-1, 3).mean(0)
+        count = rings.shape[1]
+        strips = count if closed else count - 1
+        slots = [slots] * strips if np.isscalar(slots) else slots
+        for a, b in itertools.pairwise(rings):
+            middle = (a.mean(0) + b.mean(0)) / 2 if closed else inside
+            for j in range(strips):
+                k = (j + 1) % count
+                self.polygon((a[j], a[k], b[k], b[j]), slots[j], layer, middle)
+        if hull is not None:
+            self.hull(rings, hull)
+
+    def box(self, low, high, slot, layer=1, hull=True) -> None:
+        """An axis-aligned box from corner to corner, its bottom left open."""
+        (x0, y0, z0), (x1, y1, z1) = low, high
+        rings = [[(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)] for x in (x0, x1)]
+        inside = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2)
+        self.loft(rings, slot, layer, hull=slot if hull else None)
+        for ring in rings:
+            self.polygon(ring, slot, layer, inside)
+
+    def tube(self, start, end, radius, slot, layer=1, sides=6, end_radius=None) -> None:
+        """A tapered prism from `start` to `end` with both ends closed."""
+        start, end = np.asarray(start, float), np.asarray(end, float)
+        end_radius = radius if end_radius is None else end_radius
+        axis = (end - start) / np.linalg.norm(end - start)
+        side = np.cross(axis, (0.0, 1.0, 0.0) if abs(axis[1]) < 0.9 else (1.0, 0.0, 0.0))
+        side /= np.linalg.norm(side)
+        other = np.cross(axis, side)
+        turn = np.arange(sides) * 2 * np.pi / sides + np.pi / 4
+        circle = np.cos(turn)[:, None] * side + np.sin(turn)[:, None] * other
+        rings = [start + radius * circle, end + end_radius * circle]
+        self.loft(rings, slot, layer, closed=True, hull=slot)
+        for ring in rings:
+            self.polygon(ring, slot, layer, (start + end) / 2)
+
+    def hull(self, points, slot) -> None:
+        """A convex part of the silhouette."""
+        self._hulls.append((np.asarray(points, float).reshape(-1, 3), int(slot)))
+
+    def finish(self, size=None) -> Mesh:
+        """The mesh, centred; stretched to `size` (length, width, height) where given."""
+        cloud = np.concatenate([f[0] for f in self._faces])
+        low, high = cloud.min(0), cloud.max(0)
+        origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+        scale = np.ones(3) if size is None else np.asarray(size) / (high - low)
+        counts = np.array([len(f[0]) for f in self._faces])
+        points = np.empty((len(counts), counts.max(), 3))
+        for row, face in zip(points, self._faces, strict=True):
+            row[: len(face[0])] = face[0]
+            row[len(face[0]) :] = face[0][-1]
+        points = (points - origin) * scale
+        hulls = tuple(((p - origin) * scale, slot) for p, slot in self._hulls)
+        areas = np.array([np.linalg.norm(_newell(f[0], unit=False)) / 2 for f in self._faces])
+        spans = np.array([np.ptp(f[0], axis=0).max() for f in self._faces])
+        return Mesh(
+            points=points,
+            counts=counts,
+            normal=np.array([f[1] for f in self._faces]),
+            centroid=np.array([p[:n].mean(0) for p, n in zip(points, counts, strict=True)]),
+            thickness=areas / spans,
+            slot=np.array([f[2] for f in self._faces]),
+            layer=np.array([f[3] for f in self._faces]),
+            two_sided=np.array([f[4] for f in self._faces]),
+            hulls=hulls,
+            size=(high - low) * scale,
+        )
+
+
+def disc(center, radius: float, corners: int, start: float = 0.0) -> Array:
+    """(corners, 3): a regular polygon in the x-z plane."""
+    turn = start + np.arange(corners) * 2 * np.pi / corners
+    return np.asarray(center) + radius * np.stack(
+        [np.cos(turn), np.zeros(corners), np.sin(turn)], axis=1
+    )
+
+
+def _newell(points: Array, unit: bool = True) -> Array:
+    normal = np.cross(points, np.roll(points, -1, axis=0)).sum(0)
+    return normal / max(np.linalg.norm(normal), 1e-12) if unit else normal
