@@ -1,0 +1,1 @@
+"""`make demo`: a rendered drive through real topics, the node and back, as film and figures."""

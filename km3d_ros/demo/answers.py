@@ -1,0 +1,95 @@
+"""What the recording says: every image with its camera and the boxes that the node found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection3DArray
+
+from km3d_ros.bag import read_bag
+from km3d_ros.demo.topics import CAMERA_INFO, DETECTIONS, IMAGE, OBJECTS
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.msg import KeypointDetectionArray
+
+# Rows of PoseWithCovariance that a box has: x, y, z and the turn about the camera's y.
+POSE_ROWS = np.ix_((0, 1, 2, 4), (0, 1, 2, 4))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answered frame; `stamp` in nanoseconds, `image` (H, W, 3) uint8 BGR."""
+
+    stamp: int
+    image: np.ndarray
+    camera: CameraModel
+    detections: Detections
+
+
+def read_answers(path: Path, class_names: Sequence[str]) -> list[Answer]:
+    """The answered frames of a recording in order of their stamps."""
+    frames: dict[int, dict[str, object]] = {}
+    for topic, message, _ in read_bag(path, (IMAGE, CAMERA_INFO, DETECTIONS, OBJECTS)):
+        frames.setdefault(stamp_of(message.header), {})[topic] = message
+    return [
+        Answer(
+            stamp,
+            _pixels(frame[IMAGE]),
+            _camera(frame[CAMERA_INFO]),
+            _detections(frame[DETECTIONS], frame[OBJECTS], class_names),
+        )
+        for stamp, frame in sorted(frames.items())
+        if DETECTIONS in frame
+    ]
+
+
+def stamp_of(header: Header) -> int:
+    """The stamp in nanoseconds."""
+    return header.stamp.sec * 10**9 + header.stamp.nanosec
+
+
+def _pixels(message: Image) -> np.ndarray:
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+def _camera(message: CameraInfo) -> CameraModel:
+    return CameraModel.from_camera_info(message, rectified=True)
+
+
+def _detections(
+    found: Detection3DArray, objects: KeypointDetectionArray, class_names: Sequence[str]
+) -> Detections:
+    """The messages of one frame as the table that they were made from."""
+    count = len(found.detections)
+    poses = [detection.results[0].pose for detection in found.detections]
+    boxes = [detection.bbox for detection in found.detections]
+
+    def column(values: list, *shape: int) -> torch.Tensor:
+        return torch.tensor(np.array(values, np.float32).reshape(count, *shape))
+
+    def of_objects(name: str, *shape: int) -> torch.Tensor:
+        return column([getattr(entry, name) for entry in objects.objects], *shape)
+
+    classes = [class_names.index(entry.class_id) for entry in objects.objects]
+    covariances = [np.array(pose.covariance).reshape(6, 6)[POSE_ROWS] for pose in poses]
+    positions = [box.center.position for box in boxes]
+    return Detections(
+        class_index=torch.tensor(classes, dtype=torch.int64),
+        score=of_objects("score"),
+        peak_score=of_objects("peak_score"),
+        confidence=of_objects("confidence"),
+        box2d=of_objects("box2d", 4),
+        keypoints=of_objects("keypoints", 9, 2),
+        size=column([(box.size.x, box.size.y, box.size.z) for box in boxes], 3),
+        center=column([(p.x, p.y, p.z) for p in positions], 3),
+        yaw=of_objects("yaw"),
+        alpha=of_objects("alpha"),
+        covariance=column(covariances, 4, 4),
+        reprojection_error=of_objects("reprojection_error"),
+    )

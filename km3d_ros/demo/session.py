@@ -1,0 +1,166 @@
+"""The node, started as a user starts it, fed with a bag over DDS and recorded."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from ament_index_python.packages import get_package_prefix, get_package_share_path
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from km3d_ros.bag import BagWriter, Recorder
+from km3d_ros.demo.topics import ANSWERS, DETECTIONS, IMAGE, RECORDED
+from km3d_ros.errors import InputError
+
+START_PATIENCE = 120.0  # seconds until the node must be active
+ANSWER_PATIENCE = 5.0  # seconds without any answer after which the rest is taken for lost
+
+
+@dataclass(frozen=True)
+class Clocking:
+    """When things happened, in nanoseconds of `time.monotonic_ns`.
+
+    published: of every image, by its stamp in nanoseconds.
+    answered: arrival of every message on `DETECTIONS`, in order.
+    """
+
+    published: dict[int, int]
+    answered: list[int]
+
+
+def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocking:
+    """Play a bag through the node and record what went in and what came out.
+
+    Args:
+        sent: the bag to play, with this many images; logs are written beside it.
+        recorded: the bag to write.
+        frames: images to be answered.
+        weights: a weights file; None for those that come with the package.
+
+    Raises:
+        InputError: the node or the player failed; the message quotes its last words.
+    """
+    rclpy.init(args=[])
+    node = rclpy.create_node("demo")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        with _Program(_node_command(weights), sent.with_name("node.log")) as detector:
+
+            def spin() -> None:
+                detector.check()
+                executor.spin_once(timeout_sec=0.1)
+
+            _wait_until_active(node, spin)
+            with BagWriter(recorded) as writer:
+                recorder = Recorder(node, writer, RECORDED)
+                published = _play(sent, spin)
+                _wait_for_answers(recorder, frames, spin)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return Clocking(published, recorder.arrivals[DETECTIONS])
+
+
+class _Program:
+    """Another process that writes to a log and is stopped as Ctrl-C does; a context manager."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
+        self._log = log
+        with open(log, "w") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**os.environ, **environment}
+            )
+
+    def __enter__(self) -> _Program:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def running(self) -> bool:
+        """Whether it has not ended yet.
+
+        Raises:
+            InputError: it ended with an error.
+        """
+        code = self._process.poll()
+        if code:
+            words = self._log.read_text().strip().rpartition("\n")[2]
+            raise InputError(f"the {self._log.stem} ended with code {code}: {words}")
+        return code is None
+
+    def check(self) -> None:
+        """Raise InputError if it has ended, with an error or without."""
+        if not self.running():
+            raise InputError(f"the {self._log.stem} ended early, see {self._log}")
+
+
+def _node_command(weights: Path | None) -> list[str]:
+    executable = Path(get_package_prefix("km3d_ros")) / "lib" / "km3d_ros" / "km3d_node"
+    parameters = ["-p", f"weights:={weights.resolve()}"] if weights else []
+    return [str(executable), "--ros-args", *parameters]
+
+
+def _wait_until_active(node: Node, spin: Callable[[], None]) -> None:
+    client = node.create_client(GetState, "/km3d/get_state")
+    deadline = time.monotonic() + START_PATIENCE
+    answer = None
+    while time.monotonic() < deadline:
+        if answer is None and client.service_is_ready():
+            answer = client.call_async(GetState.Request())
+        spin()
+        if answer is not None and answer.done():
+            if answer.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+                break
+            answer = None
+    else:
+        raise InputError(f"the node was not active after {START_PATIENCE:g} s")
+    if node.count_publishers(IMAGE) or node.count_publishers(DETECTIONS) > 1:
+        raise InputError(
+            f"another program publishes {IMAGE} or {DETECTIONS}: stop it, or set another "
+            "ROS_DOMAIN_ID"
+        )
+
+
+def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
+    """Run the player to its end; returns when it published each image, by stamp."""
+    log = bag.with_name("published.csv")
+    profile = str(get_package_share_path("km3d_ros") / "config" / "fastdds_shm.xml")
+    # The two subscribers are the node and the recorder.
+    command = [sys.executable, "-m", "km3d_ros.bag", "play", bag, "--subscribers", "2"]
+    command += ["--log", log]
+    words = bag.with_name("player.log")
+    with _Program(command, words, FASTDDS_DEFAULT_PROFILES_FILE=profile) as player:
+        while player.running():
+            spin()
+    with open(log) as file:
+        return {int(stamp): int(now) for topic, stamp, now in csv.reader(file) if topic == IMAGE}
+
+
+def _wait_for_answers(recorder: Recorder, frames: int, spin: Callable[[], None]) -> None:
+    """Spin until every frame is answered, or no further answer comes."""
+    answered, deadline = -1, 0.0
+    while answered < frames:
+        count = min(len(recorder.arrivals[topic]) for topic in ANSWERS)
+        if count > answered:
+            answered, deadline = count, time.monotonic() + ANSWER_PATIENCE
+        elif time.monotonic() > deadline:
+            return
+        spin()

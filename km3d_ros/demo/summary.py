@@ -1,0 +1,114 @@
+"""The figures of a demo: answered frames, latency, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from km3d_ros.bag import read_bag
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.demo.answers import Answer
+from km3d_ros.demo.session import Clocking
+from km3d_ros.demo.topics import DIAGNOSTICS, TIMING
+from km3d_ros.evaluation.depth_error import median_relative_depth_error
+from km3d_ros.evaluation.kitti_ap import DIFFICULTIES, evaluate
+from km3d_ros.inference.results import to_kitti
+
+STAGES = ("wait", "preprocess", "network", "decode", "publish", "total")
+PERCENTILES = (50, 95, 99)
+
+
+def summarize(
+    recorded: Path,
+    clocking: Clocking,
+    answers: Sequence[Answer],
+    truth: Mapping[int, Sequence[KittiObject]],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+        recorded: the bag with the node's timing and diagnostics.
+        clocking: when images were published and answers arrived.
+        answers: the answered frames in order.
+        truth: true objects of every published frame, by stamp.
+        class_names: names by class index.
+
+    Returns:
+        Milliseconds, percent (AP) and fractions (depth error); None where nothing can be said.
+        `stage_ms` are medians as the node reports them, `latency_ms` is from the publication of
+        an image to the arrival of its detections at another process.
+    """
+    found = {a.stamp: to_kitti(a.detections, class_names) for a in answers}
+    pairs = [(objects, found.get(stamp, [])) for stamp, objects in truth.items()]
+    labels, results = zip(*pairs, strict=True)
+    depth_errors = median_relative_depth_error(labels, results)
+    timings = [entry.message for entry in read_bag(recorded, [TIMING])]
+    latencies = [
+        (arrival - clocking.published[answer.stamp]) / 1e6
+        for arrival, answer in zip(clocking.answered, answers, strict=True)
+    ]
+    return {
+        "frames_published": len(clocking.published),
+        "frames_answered": len(answers),
+        "frames_dropped": sum(sum(timing.drop_counts) for timing in timings),
+        "latency_ms": {
+            f"p{p}": _rounded(np.percentile(latencies, p)) if latencies else None
+            for p in PERCENTILES
+        },
+        "stage_ms": {
+            stage: _rounded(1e3 * np.median([getattr(timing, stage) for timing in timings]))
+            for stage in STAGES
+            if timings
+        },
+        "ap3d_r40": _car_ap(labels, results, iou=0.7),
+        "ap3d_r40_iou50": _car_ap(labels, results, iou=0.5),
+        "median_relative_depth_error": {
+            band: None if error is None else round(error, 4)
+            for band, error in depth_errors.items()
+        },
+        **_self_description(recorded),
+    }
+
+
+def _car_ap(
+    labels: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]], iou: float
+) -> dict[str, dict[str, float]]:
+    """3D average precision of cars by difficulty."""
+    precision = evaluate(labels, results, iou)["Car"]["3d"]["R40"]
+    return {"Car": dict(zip(DIFFICULTIES, map(_rounded, precision), strict=True))}
+
+
+def _self_description(recorded: Path) -> dict[str, str | None]:
+    """Weights and device as the node's diagnostics give them."""
+    values: dict[str, str] = {}
+    for _, message, _ in read_bag(recorded, [DIAGNOSTICS]):
+        values |= {pair.key: pair.value for status in message.status for pair in status.values}
+    return {key: values.get(key) for key in ("weights", "device")}
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 2)
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The summary for people."""
+    rows = [
+        ("frames", "{frames_answered} of {frames_published} answered, {frames_dropped} dropped"),
+        ("latency, ms", _line(summary["latency_ms"])),
+        ("stages, ms", _line(summary["stage_ms"])),
+        ("Car AP3D (R40, IoU 0.7), %", _line(summary["ap3d_r40"]["Car"])),
+        ("Car AP3D (R40, IoU 0.5), %", _line(summary["ap3d_r40_iou50"]["Car"])),
+        ("median depth error by metres", _line(summary["median_relative_depth_error"], ".1%")),
+        ("weights", "{weights} on {device}"),
+    ]
+    return "\n".join(f"  {name:<29} {text.format_map(summary)}" for name, text in rows)
+
+
+def _line(values: Mapping[str, float | None], form: str = ".1f") -> str:
+    return "  ".join(
+        f"{name} {'-' if value is None else format(value, form)}" for name, value in values.items()
+    )

@@ -1,0 +1,29 @@
+"""The topics of the demo, as they are named when the node runs without a namespace."""
+
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import CameraInfo, Image
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from km3d_ros.msg import FrameTiming, KeypointDetectionArray
+
+IMAGE = "/image"
+CAMERA_INFO = "/camera_info"
+DETECTIONS = "/km3d/detections"
+OBJECTS = "/km3d/objects"
+TIMING = "/km3d/timing"
+DIAGNOSTICS = "/diagnostics"
+
+RECORDED = {
+    IMAGE: Image,
+    CAMERA_INFO: CameraInfo,
+    DETECTIONS: Detection3DArray,
+    OBJECTS: KeypointDetectionArray,
+    "/km3d/markers": MarkerArray,
+    TIMING: FrameTiming,
+    DIAGNOSTICS: DiagnosticArray,
+}
+"""What the recording of a demo contains."""
+
+ANSWERS = (DETECTIONS, OBJECTS, TIMING)
+"""One message each for every answered frame."""
