@@ -208,6 +208,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return _run()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
+    except Exception:
+        # A signal takes the context away under whatever is being done: that is no failure.
+        if rclpy.ok():
+            raise
+        return 0
     finally:
         rclpy.try_shutdown()
 
@@ -221,7 +226,7 @@ def _run() -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if not node.autostart():
+        if not node.autostart() and rclpy.ok():
             return 1
         executor.spin()
     finally:

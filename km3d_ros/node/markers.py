@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Vector3
@@ -14,6 +15,7 @@ from km3d_ros.node.canvas import color_of
 from km3d_ros.node.messages import poses
 
 HEADING_BEYOND_BOX = 1.0
+HEADING_WIDTH = 0.2
 LABEL_ABOVE_BOX = 0.5
 LABEL_HEIGHT = 0.6
 WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
@@ -32,8 +34,16 @@ def marker_array(
         header: of the image.
         lifetime: seconds after which a marker vanishes when no newer array arrives.
     """
+    # A copy costs a quarter of a new Marker.
+    box, heading, label = (
+        Marker(header=header, ns=name, type=kind, lifetime=_duration(lifetime))
+        for name, kind in (
+            ("box", Marker.CUBE),
+            ("heading", Marker.ARROW),
+            ("label", Marker.TEXT_VIEW_FACING),
+        )
+    )
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    duration = _duration(lifetime)
     rows = zip(
         detections.class_index.tolist(),
         detections.score.tolist(),
@@ -45,38 +55,38 @@ def marker_array(
     for number, (index, score, pose, size, distance) in enumerate(rows):
         color = _color(index, opacity=score)
         text = f"{class_names[index]} {score:.2f}  {distance:.1f} m"
-        markers += [
-            _box(pose, size, color),
-            _heading(pose, size, color),
-            _label(pose, size, text),
-        ]
-        for marker in markers[-3:]:
-            marker.header, marker.id, marker.lifetime = header, number, duration
+        markers += (
+            _box(copy(box), number, pose, size, color),
+            _heading(copy(heading), number, pose, size, color),
+            _label(copy(label), number, pose, size, text),
+        )
     return MarkerArray(markers=markers)
 
 
-def _box(pose: Pose, size: Sequence[float], color: ColorRGBA) -> Marker:
-    scale = Vector3(x=size[0], y=size[1], z=size[2])
-    return Marker(ns="box", type=Marker.CUBE, pose=pose, scale=scale, color=color)
+def _box(
+    marker: Marker, number: int, pose: Pose, size: Sequence[float], color: ColorRGBA
+) -> Marker:
+    marker.id, marker.pose, marker.color = number, pose, color
+    marker.scale = Vector3(x=size[0], y=size[1], z=size[2])
+    return marker
 
 
-def _heading(pose: Pose, size: Sequence[float], color: ColorRGBA) -> Marker:
+def _heading(
+    marker: Marker, number: int, pose: Pose, size: Sequence[float], color: ColorRGBA
+) -> Marker:
     """An arrow from the centre along the box's x axis, out of its front."""
-    scale = Vector3(x=size[0] / 2 + HEADING_BEYOND_BOX, y=0.2, z=0.2)
-    return Marker(ns="heading", type=Marker.ARROW, pose=pose, scale=scale, color=color)
+    marker.id, marker.pose, marker.color = number, pose, color
+    length = size[0] / 2 + HEADING_BEYOND_BOX
+    marker.scale = Vector3(x=length, y=HEADING_WIDTH, z=HEADING_WIDTH)
+    return marker
 
 
-def _label(pose: Pose, size: Sequence[float], text: str) -> Marker:
+def _label(marker: Marker, number: int, pose: Pose, size: Sequence[float], text: str) -> Marker:
     center = pose.position
     above = Point(x=center.x, y=center.y - size[2] / 2 - LABEL_ABOVE_BOX, z=center.z)
-    return Marker(
-        ns="label",
-        type=Marker.TEXT_VIEW_FACING,
-        pose=Pose(position=above),
-        scale=Vector3(z=LABEL_HEIGHT),
-        color=WHITE,
-        text=text,
-    )
+    marker.id, marker.pose, marker.color = number, Pose(position=above), WHITE
+    marker.scale, marker.text = Vector3(z=LABEL_HEIGHT), text
+    return marker
 
 
 def _color(class_index: int, opacity: float) -> ColorRGBA:

@@ -48,7 +48,7 @@ def test_process_answers_over_dds_and_stops_cleanly(bench, run, stop):
     assert received[0].header == bench.image(stamp=5.0).header
     assert len(received[0].detections) == 100
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
 

@@ -1,0 +1,207 @@
+"""The node in a process of its own, over DDS: `python benchmarks/node.py --seconds 300`.
+
+Publishes 1280x384 frames at a fixed rate and reports what was answered, where the time went and
+how the node's memory grew. The bars, on two CPU cores with the embedded weights at 10 Hz: no
+drop, a node overhead (everything but preprocess, network and decode) with p50 of 5 ms, a memory
+growth of 20 MB after the first minute; and 2 ms to build the messages of 50 objects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import torch
+from km3d_ros.msg import FrameTiming, KeypointDetectionArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.node.markers import marker_array
+from km3d_ros.node.messages import detection_array, keypoint_array
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+    "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),
+}
+
+WIDTH, HEIGHT, FOCAL = 1280, 384, 720.0
+PROJECTION = [FOCAL, 0, WIDTH / 2, 0, 0, FOCAL, HEIGHT / 2, 0, 0, 0, 1, 0]
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+OBJECTS = 50
+STAGES = ("wait", "preprocess", "network", "decode", "publish", "total")
+GROWTH_FROM = 60.0
+
+
+class Camera(Node):
+    """Publishes noise at a fixed rate and keeps the timings that the node answers with."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__("camera")
+        self.sent = 0
+        self.timings: list[FrameTiming] = []
+        self._infos = self.create_publisher(CameraInfo, "camera_info", 1)
+        self._images = self.create_publisher(Image, "image", 1)
+        noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+        self._image = Image(height=HEIGHT, width=WIDTH, encoding="bgr8", step=3 * WIDTH)
+        self._image.data = array("B", noise.tobytes())
+        self._info = CameraInfo(height=HEIGHT, width=WIDTH, p=np.array(PROJECTION, np.float64))
+        self.create_subscription(FrameTiming, "/km3d/timing", self.timings.append, 10)
+        for message_type, topic in (
+            (Detection3DArray, "/km3d/detections"),
+            (KeypointDetectionArray, "/km3d/objects"),
+            (MarkerArray, "/km3d/markers"),
+        ):
+            self.create_subscription(message_type, topic, lambda message: None, 10)
+        self.create_timer(1 / rate, self._send)
+
+    @property
+    def heard(self) -> bool:
+        """Whether the node listens to both topics."""
+        publishers = (self._infos, self._images)
+        return all(publisher.get_subscription_count() for publisher in publishers)
+
+    def _send(self) -> None:
+        if not self.heard:
+            return
+        self.sent += 1
+        for publisher, message in ((self._infos, self._info), (self._images, self._image)):
+            message.header.stamp.sec = self.sent
+            publisher.publish(message)
+
+
+def drive(seconds: float, rate: float, weights: str, threshold: float) -> dict[str, object]:
+    """Run the node for some time; returns frame counts, milliseconds by stage, and memory."""
+    values = (f"weights:={weights}", f"score_threshold:={threshold}", f"max_detections:={OBJECTS}")
+    arguments = [text for value in values for text in ("-p", value)]
+    command = [sys.executable, "-m", "km3d_ros.node.detector_node", "--ros-args", *arguments]
+    node = subprocess.Popen(command, cwd=ROOT)
+    rclpy.init()
+    camera = Camera(rate)
+    executor = SingleThreadedExecutor()
+    executor.add_node(camera)
+    resident: list[tuple[float, float]] = []
+    try:
+        while not camera.heard and node.poll() is None:
+            executor.spin_once(timeout_sec=0.1)
+        start = time.monotonic()
+        while node.poll() is None and (elapsed := time.monotonic() - start) < seconds:
+            executor.spin_once(timeout_sec=0.1)
+            resident.append((elapsed, megabytes(node)))
+    finally:
+        node.send_signal(signal.SIGINT)
+        code = node.wait()
+        executor.shutdown()
+        rclpy.shutdown()
+    if code != 0 or not camera.timings:
+        sys.exit(f"the node answered {len(camera.timings)} frames and exited with code {code}")
+    return frames(camera) | stages(camera.timings) | {"memory_mb": growth(resident)}
+
+
+def megabytes(process: subprocess.Popen) -> float:
+    """Resident memory of a running process."""
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def frames(camera: Camera) -> dict[str, object]:
+    """What became of the frames, as the node reports it."""
+    drops: dict[str, int] = {}
+    for timing in camera.timings:
+        for cause, count in zip(timing.drop_causes, timing.drop_counts, strict=True):
+            drops[cause] = drops.get(cause, 0) + count
+    return {"sent": camera.sent, "answered": len(camera.timings), "dropped": drops}
+
+
+def stages(timings: list[FrameTiming]) -> dict[str, object]:
+    """p50, p95 and p99 in milliseconds of every stage and of the node's overhead."""
+    table = {name: np.array([getattr(t, name) for t in timings]) for name in STAGES}
+    inference = table["preprocess"] + table["network"] + table["decode"]
+    table["overhead"] = table["total"] - inference
+    percentiles = {
+        name: {f"p{p}": round(1e3 * float(np.percentile(values, p)), 2) for p in (50, 95, 99)}
+        for name, values in table.items()
+    }
+    return {"milliseconds": percentiles}
+
+
+def growth(resident: list[tuple[float, float]]) -> dict[str, float]:
+    """Memory at the end, and how much of it came after the first minute (or half of the time)."""
+    settled = min(GROWTH_FROM, resident[-1][0] / 2)
+    start = next(size for elapsed, size in resident if elapsed >= settled)
+    end = resident[-1][1]
+    return {"end": round(end, 1), f"growth_after_{settled:.0f}_s": round(end - start, 1)}
+
+
+def building() -> dict[str, float]:
+    """Milliseconds (median) to build the messages of one frame with 50 objects."""
+    camera = CameraModel.from_projection(np.reshape(PROJECTION, (3, 4)), WIDTH, HEIGHT)
+    found, header = some_objects(), Header(frame_id="camera")
+    builders: dict[str, Callable[[], object]] = {
+        "detections": lambda: detection_array(found, CLASSES, header),
+        "objects": lambda: keypoint_array(found, CLASSES, camera, header),
+        "markers": lambda: marker_array(found, CLASSES, header, 0.5),
+    }
+    return {name: round(median_milliseconds(build), 2) for name, build in builders.items()}
+
+
+def some_objects() -> Detections:
+    """Fifty objects with pseudo-random numbers."""
+    torch.manual_seed(0)
+    return Detections(
+        class_index=torch.arange(OBJECTS) % len(CLASSES),
+        **{name: torch.rand(OBJECTS) for name in ("score", "peak_score", "confidence")},
+        **{name: torch.rand(OBJECTS) for name in ("yaw", "alpha", "reprojection_error")},
+        **{name: torch.rand(OBJECTS, 3) for name in ("size", "center")},
+        box2d=torch.rand(OBJECTS, 4),
+        keypoints=torch.rand(OBJECTS, 9, 2),
+        covariance=torch.rand(OBJECTS, 4, 4),
+    )
+
+
+def median_milliseconds(function: Callable[[], object], repetitions: int = 200) -> float:
+    """Of many calls."""
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(seconds))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long to publish")
+    parser.add_argument("--rate", type=float, default=10.0, help="frames per second")
+    parser.add_argument("--weights", default="", help="weights file; empty: the embedded ones")
+    parser.add_argument("--score-threshold", type=float, default=0.0, help="0: always 50 objects")
+    arguments = parser.parse_args()
+    os.environ |= ENVIRONMENT
+    figures = drive(
+        arguments.seconds, arguments.rate, arguments.weights, arguments.score_threshold
+    )
+    print(json.dumps(figures | {"building_milliseconds": building()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
