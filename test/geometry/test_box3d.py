@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from km3d_ros.geometry.box3d import (
@@ -191,7 +191,6 @@ def test_all_pairs_come_from_broadcasting():
     assert volume_iou(rows, pick(b, slice(0, 0))).shape == (3, 0)
 
 
-@settings(max_examples=200)
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.1, 5), st.floats(0.1, 5), st.floats(-4, 4))
 def test_bev_iou_is_symmetric_and_independent_of_the_frame(x, z, length, width, yaw):
     a, b = box(), box(x=x, z=z, length=length, width=width, yaw=yaw)
