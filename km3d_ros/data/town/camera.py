@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from km3d_ros.data.town.scene import View
@@ -12,6 +13,8 @@ Array = np.ndarray
 
 NEAR = 0.1
 """Metres: what is nearer is clipped."""
+ROAD_NEAR = 0.5
+"""Metres: the same for the road, which lies further below the camera than the picture reaches."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Camera:
         return self.view.height + self.view.slope * z + self.view.bank * x
 
     def on_ground(self, outline: Array) -> Array:
-        """(n, 2) world x, z to (n, 3) camera points on the road."""
-        x, z = self.plan(outline[:, 0], outline[:, 1])
-        return np.stack([x, self.ground(x, z), z], axis=1)
+        """(..., 2) world x, z to (..., 3) camera points on the road."""
+        x, z = self.plan(outline[..., 0], outline[..., 1])
+        return np.stack([x, self.ground(x, z), z], axis=-1)
 
     def horizon(self, column: float) -> float:
         """Row where the road vanishes."""
@@ -63,11 +66,46 @@ class Camera:
         """(..., 3) camera points with positive z to (..., 2) pixels."""
         return points[..., :2] * (self.focal / points[..., 2:]) + self.center
 
+    def project_outlines(self, outlines: list[Array]) -> list[Array | None]:
+        """Pixels (n, 2) of world outlines (n, 2) on the road; None where off the picture."""
+        if not outlines:
+            return []
+        points = self.on_ground(np.concatenate(outlines))
+        starts = np.cumsum([0] + [len(outline) for outline in outlines])
+        safe = points.copy()
+        safe[:, 2] = np.maximum(points[:, 2], ROAD_NEAR)
+        pixels = self.project(safe)
+        whole = np.minimum.reduceat(points[:, 2], starts[:-1]) >= ROAD_NEAR
+        low = np.minimum.reduceat(pixels, starts[:-1])
+        high = np.maximum.reduceat(pixels, starts[:-1])
+        found: list[Array | None] = [None] * len(outlines)
+        seen = (high[:, 0] > 0) & (low < (self.width, self.height)).all(1)
+        seen &= high[:, 1] - low[:, 1] > 0.3
+        for k in np.flatnonzero(seen | ~whole).tolist():
+            row = slice(starts[k], starts[k + 1])
+            if whole[k]:
+                found[k] = pixels[row]
+                continue
+            part = clip_polygon(points[row], ROAD_NEAR)
+            if len(part) > 2:
+                found[k] = self.project(part)
+        return found
+
     def direction(self, vector: Array) -> Array:
         """A world vector (x, up, z) in the camera frame."""
         c, s = np.cos(self.view.heading), np.sin(self.view.heading)
         x, up, z = vector
         return np.array([x * c - z * s, -up, x * s + z * c])
+
+
+def fixed(pixels: Array) -> Array:
+    """Pixels to OpenCV's fixed point with 4 fractional bits."""
+    return np.rint(np.clip(pixels, -20000, 20000) * 16).astype(np.int32)
+
+
+def fill(canvas: Array, pixels: Array, color) -> None:
+    """Paint an antialiased convex polygon (n, 2)."""
+    cv2.fillConvexPoly(canvas, fixed(pixels), color, cv2.LINE_AA, 4)
 
 
 def clip_polygon(points: Array, near: float = NEAR) -> Array:

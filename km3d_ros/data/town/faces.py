@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from km3d_ros.data.town.camera import NEAR, Camera, clip_hull, clip_polygon
+from km3d_ros.data.town.camera import NEAR, Camera, clip_hull, clip_polygon, fixed
 from km3d_ros.data.town.meshes import GLOSS
 from km3d_ros.data.town.scene import Actor
 from km3d_ros.data.town.shading import Shader
@@ -24,7 +24,10 @@ class Painting:
     undercoat: list[tuple[Array, list[float]]]
     """Points (n, 2) whose hull is a part of the silhouette, and the part's colour."""
     faces: list[tuple[Array, list[float]]]
-    """Convex polygons (n, 2) in pixels with their display colour BGR."""
+    """Convex polygons (n, 2), back to front, and their display colours BGR.
+
+    All pixels are int32 in `camera.fixed` notation.
+    """
 
 
 class Pose:
@@ -112,11 +115,10 @@ def _polygons(points: Array, corners: list[int], camera: Camera) -> list[Array]:
     ahead = points[..., 2].min(1) > NEAR
     safe = points.copy()
     safe[..., 2] = np.maximum(safe[..., 2], NEAR)
-    pixels = camera.project(safe)
-    polygons = [pixels[k, :n] for k, n in enumerate(corners)]
+    pixels = fixed(camera.project(safe))
+    polygons = [row[:n] for row, n in zip(pixels, corners, strict=True)]
     for k in np.flatnonzero(~ahead):
-        part = clip_polygon(points[k, : corners[k]])
-        polygons[k] = camera.project(part)
+        polygons[k] = fixed(camera.project(clip_polygon(points[k, : corners[k]])))
     return polygons
 
 
@@ -129,18 +131,18 @@ def _undercoats(actors, pose, camera, shader, palettes, scale):
     points = pose.turn(points, owner) + pose.bottom(owner)
     safe = points.copy()
     safe[:, 2] = np.maximum(safe[:, 2], NEAR)
-    pixels = camera.project(safe)
+    pixels = fixed(camera.project(safe))
+    near = np.minimum.reduceat(points[:, 2], np.cumsum(lengths) - lengths) < NEAR
     first = np.array([k for k, _, _ in parts])
     base = palettes[first, [slot for _, _, slot in parts]]
     side = shader.radiance(base, np.tile((0.0, -0.3, -0.3), (len(parts), 1)))
     colors = shader.display(side, np.maximum(pose.z[first], 0)).tolist()
     ends = np.cumsum(lengths)
     out: list[list[tuple[Array, list[float]]]] = [[] for _ in actors]
-    for k, end, length, color in zip(first, ends, lengths, colors, strict=True):
-        row = slice(end - length, end)
-        part = pixels[row]
-        if points[row, 2].min() < NEAR:
-            part = camera.project(clip_hull(points[row]))
+    for k, end, length, color, clip in zip(first, ends, lengths, colors, near, strict=True):
+        part = pixels[end - length : end]
+        if clip:
+            part = fixed(camera.project(clip_hull(points[end - length : end])))
         if len(part) > 2:
             out[k].append((part, color))
     return out

@@ -8,22 +8,17 @@ import cv2
 import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.data.town.camera import Camera
+from km3d_ros.data.town.camera import Camera, fixed
 from km3d_ros.data.town.faces import Painting, Pose, paint_actors
 from km3d_ros.data.town.film import develop
-from km3d_ros.data.town.ground import (
-    fixed,
-    paint_ground,
-    paint_horizon,
-    paint_sky,
-    shadow_mask,
-    texture_ground,
-)
+from km3d_ros.data.town.ground import paint_ground, paint_horizon, paint_sky, texture_ground
 from km3d_ros.data.town.labels import label
 from km3d_ros.data.town.ordering import painters_order
 from km3d_ros.data.town.scene import Actor, Block, Scene, Tree
 from km3d_ros.data.town.shading import Shader
-from km3d_ros.data.town.structures import paint_block, paint_tree
+from km3d_ros.data.town.shadows import shadow_mask
+from km3d_ros.data.town.structures import Surface, paint_surface, visible_surfaces
+from km3d_ros.data.town.trees import Grove
 
 Array = np.ndarray
 
@@ -80,20 +75,26 @@ class _Painter:
         pose = Pose(self.actors, self.camera)
         sunlit = self._sunlit(pose, shade)
         paintings = paint_actors(self.actors, pose, self.camera, self.shader, sunlit)
+        surfaces = visible_surfaces(self.blocks, self.camera, self.shader)
+        grove = Grove(self.trees, self.camera, self.shader)
         items = [*self.blocks, *self.trees, *self.actors]
-        first = len(items) - len(self.actors)
+        trees, actors = len(self.blocks), len(self.blocks) + len(self.trees)
         whole: dict[int, int] = {}
-        for k in painters_order(self._footprints(items, pose)):
-            item = items[k]
-            if isinstance(item, Block):
-                self._hide(paint_block(self.canvas, item, self.camera, self.shader))
-            elif isinstance(item, Tree):
-                self._hide(paint_tree(self.canvas, item, self.camera, self.shader))
+        for k in painters_order(self._footprints(items)):
+            if k < trees:
+                self._block(surfaces[k])
+            elif k < actors:
+                self._hide(grove.paint(self.canvas, k - trees))
             else:
-                whole[k - first] = self._actor(item, paintings[k - first], k - first + 1)
+                whole[k - actors] = self._actor(k - actors, paintings[k - actors])
         return self._labels(pose, whole)
 
-    def _footprints(self, items: list[Block | Tree | Actor], pose: Pose) -> Array:
+    def _block(self, surfaces: list[Surface]) -> None:
+        for surface in surfaces:
+            paint_surface(self.canvas, surface, self.camera)
+        self._hide([surface.pixels for surface in surfaces])
+
+    def _footprints(self, items: list[Block | Tree | Actor]) -> Array:
         rows = []
         for item in items:
             if isinstance(item, Block):
@@ -117,22 +118,21 @@ class _Painter:
         for pixels in polygons:
             cv2.fillConvexPoly(self.map, fixed(pixels / 2), 0, cv2.LINE_8, 4)
 
-    def _actor(self, actor: Actor, painting: Painting, number: int) -> int:
-        """Paint one actor; returns how many cells of the map it covers."""
+    def _actor(self, index: int, painting: Painting) -> int:
+        """Paint one actor; returns how many cells of the map it covers, seen alone."""
         canvas = self.canvas
-        ident = number if actor.class_name and number < 256 else 0
-        low, high = np.full(2, np.inf), np.full(2, -np.inf)
+        ident = index + 1 if self.actors[index].class_name and index < 255 else 0
         for points, color in painting.undercoat:
-            hull = cv2.convexHull(fixed(points))
+            hull = cv2.convexHull(points)
             cv2.fillConvexPoly(canvas, hull, color, cv2.LINE_AA, 4)
             cv2.fillConvexPoly(self.map, hull >> 1, ident, cv2.LINE_8, 4)
-            low, high = np.minimum(low, points.min(0)), np.maximum(high, points.max(0))
         for points, color in painting.faces:
-            cv2.fillConvexPoly(canvas, fixed(points), color, cv2.LINE_AA, 4)
-        if not ident or not np.isfinite(low).all():
+            cv2.fillConvexPoly(canvas, points, color, cv2.LINE_AA, 4)
+        if not ident or not painting.undercoat:
             return 0
-        x0, y0 = np.maximum(low // 2 - 1, 0).astype(int)
-        x1, y1 = np.maximum(high // 2 + 2, 0).astype(int)
+        points = np.concatenate([points for points, _ in painting.undercoat]) // 32
+        x0, y0 = np.maximum(points.min(0) - 1, 0)
+        x1, y1 = np.maximum(points.max(0) + 2, 0)
         return int(np.count_nonzero(self.map[y0:y1, x0:x1] == ident))
 
     def _labels(self, pose: Pose, whole: dict[int, int]) -> list[KittiObject]:

@@ -1,199 +1,162 @@
-"""Buildings, walls and hedges with their textures, and trees as sprites."""
+"""Buildings, walls and hedges as textured surfaces, all of a frame in one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from km3d_ros.data.town import textures
-from km3d_ros.data.town.camera import Camera, clip_polygon
-from km3d_ros.data.town.ground import fill
-from km3d_ros.data.town.scene import Block, Tree
+from km3d_ros.data.town.camera import NEAR, Camera, clip_polygon, fill
+from km3d_ros.data.town.scene import Block
 from km3d_ros.data.town.shading import Shader
 
 Array = np.ndarray
 SHOP_HEIGHT = 80 * textures.METRES_PER_TEXEL
+_BANKS: dict[str, tuple[Callable[[int], list[Array]], int, float]] = {
+    "facade": (textures.facade, textures.FACADES, textures.METRES_PER_TEXEL),
+    "shop": (textures.shop, textures.SHOPS, textures.METRES_PER_TEXEL),
+    "foliage": (textures.foliage_wall, textures.FOLIAGE_WALLS, textures.LEAF_METRES_PER_TEXEL),
+}
+"""Bank, number of textures in it, metres per texel, of each kind of wall; others are plain."""
+_PARTS = ("wall",) * 4 + ("ground floor",) * 4 + ("slope",) * 2 + ("gable",) * 2 + ("top",)
 
 
-def wall_texture(kind: str, index: int) -> list[Array] | None:
-    """The mip chain of a kind of wall; None for a plain one."""
-    banks: dict[str, tuple[Callable[[int], list[Array]], int]] = {
-        "facade": (textures.facade, textures.FACADES),
-        "shop": (textures.shop, textures.SHOPS),
-        "foliage": (textures.foliage_wall, textures.FOLIAGE_WALLS),
-    }
-    if kind not in banks:
-        return None
-    bank, size = banks[kind]
-    return bank(index % size)
+@dataclass(frozen=True)
+class Surface:
+    """One visible face of a block."""
+
+    quad: Array
+    """(4, 3) camera points; of a wall: foot, foot, top, top."""
+    pixels: Array
+    """(n, 2): the part in front of the camera."""
+    depth: tuple[float, float]
+    """Nearest and farthest z of that part."""
+    color: Array
+    """(3,) display colour."""
+    kind: str
+    texture: int
 
 
-def block_corners(block: Block, camera: Camera) -> Array:
-    """(4, 3): the foot of a block in the camera frame, counter-clockwise from above."""
-    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * block.half
-    c, s = np.cos(block.heading), np.sin(block.heading)
-    x = block.x + signs[:, 0] * c + signs[:, 1] * s
-    z = block.z - signs[:, 0] * s + signs[:, 1] * c
-    return camera.on_ground(np.stack([x, z], axis=1))
-
-
-def paint_block(canvas: Array, block: Block, camera: Camera, shader: Shader) -> list[Array]:
-    """Paint what is seen of a block; returns the painted polygons (n, 2) in pixels."""
-    foot = block_corners(block, camera)
-    lift = np.array([0.0, -block.height, 0.0])
-    middle = foot.mean(0)
-    painted = []
-    if block.roof:
-        painted += _gable(canvas, foot + lift, block, camera, shader)
-    elif block.height < camera.view.height + 0.5:
-        painted += _flat(canvas, foot + lift, block.roof_color, (0, -1, 0), camera, shader)
-    for k in range(4):
-        a, b = foot[k], foot[(k + 1) % 4]
-        normal = np.cross(b - a, (0, -1.0, 0))
-        normal /= np.linalg.norm(normal)
-        if normal @ (a - middle) < 0:
-            normal = -normal
-        if normal @ a < 0:
-            painted += _wall(canvas, a, b, normal, block, camera, shader)
-    return painted
-
-
-def _flat(canvas, points, color, normal, camera: Camera, shader: Shader) -> list[Array]:
-    part = clip_polygon(points)
-    if len(part) < 3:
+def visible_surfaces(blocks: list[Block], camera: Camera, shader: Shader) -> list[list[Surface]]:
+    """For each block what is seen of it, roofs first."""
+    if not blocks:
         return []
-    pixels = camera.project(part)
-    fill(canvas, pixels, shader.flat(color, normal, float(part[:, 2].mean())).tolist())
-    return [pixels]
+    quads, normals, exists = _geometry(blocks, camera)
+    middle = quads.mean(2)
+    color = np.array([_colors(block) for block in blocks])
+    flat = (-1, 3)
+    lit = shader.radiance(color.reshape(flat), normals.reshape(flat))
+    shown = shader.display(lit, np.linalg.norm(middle, axis=-1).ravel()).reshape(color.shape)
+    depth = quads[..., 2]
+    seen = exists & ((normals * middle).sum(-1) < 0) & (depth.max(-1) > NEAR)
+    safe = quads.copy()
+    safe[..., 2] = np.maximum(depth, NEAR)
+    pixels = camera.project(safe)
+    low, high = pixels.min(2), pixels.max(2)
+    on_screen = (high > 0).all(-1) & (low[..., 0] < camera.width) & (low[..., 1] < camera.height)
+    whole = depth.min(-1) > NEAR
+    found: list[list[Surface]] = [[] for _ in blocks]
+    # Rows are walls, ground floors, slopes, gables, top: roofs come last but are painted first.
+    for k, row in np.argwhere(seen & (on_screen | ~whole))[:, :].tolist():
+        quad, outline = quads[k, row], pixels[k, row]
+        near, far = float(depth[k, row].min()), float(depth[k, row].max())
+        if not whole[k, row]:
+            outline, near = camera.project(clip_polygon(quad)), NEAR
+        kind = _kind(blocks[k], _PARTS[row])
+        surface = Surface(quad, outline, (near, far), shown[k, row], kind, blocks[k].texture)
+        found[k].insert(0, surface)
+    return found
 
 
-def _gable(canvas, eaves, block: Block, camera: Camera, shader: Shader) -> list[Array]:
-    """A ridge along the street over corners 0..3 (across +, +, -, -)."""
-    rise = np.array([0.0, -block.roof, 0.0])
-    ridge = [(eaves[0] + eaves[3]) / 2 + rise, (eaves[1] + eaves[2]) / 2 + rise]
-    painted = []
-    across = (eaves[0] - eaves[3]) / np.linalg.norm(eaves[0] - eaves[3])
-    for outer, sign in (((eaves[0], eaves[1]), 1), ((eaves[3], eaves[2]), -1)):
-        slope = np.array([outer[0], outer[1], ridge[1], ridge[0]])
-        normal = sign * across * block.roof + np.array([0, -1.0, 0]) * block.half[0]
-        normal /= np.linalg.norm(normal)
-        if normal @ slope[0] < 0:
-            painted += _flat(canvas, slope, block.roof_color, tuple(normal), camera, shader)
-    for k, j, top in ((0, 3, ridge[0]), (1, 2, ridge[1])):
-        triangle = np.array([eaves[k], eaves[j], top])
-        outward = eaves[k] - eaves[1 if k == 0 else 0]
-        outward /= np.linalg.norm(outward)
-        if outward @ eaves[k] < 0:
-            painted += _flat(canvas, triangle, block.tint * 0.75, tuple(outward), camera, shader)
-    return painted
+def _kind(block: Block, part: str) -> str:
+    if part == "ground floor":
+        return "shop"
+    if part == "wall":
+        return "facade" if block.kind == "shop" else block.kind
+    return "plain"
 
 
-def _wall(canvas, a, b, normal, block: Block, camera: Camera, shader: Shader) -> list[Array]:
-    """One upright wall from foot a to foot b."""
-    color = shader.flat(block.tint, tuple(normal), float(np.hypot(*((a + b) / 2)[[0, 2]])))
-    parts = [(0.0, block.height, block.kind)]
-    if block.kind == "shop":
-        low = min(SHOP_HEIGHT, block.height)
-        parts = [(0.0, low, "shop"), (low, block.height, "facade")]
-    painted = []
-    for low, high, kind in parts:
-        chain = wall_texture(kind, block.texture)
-        lift = np.array([[0, -low, 0], [0, -low, 0], [0, -high, 0], [0, -high, 0]])
-        quad = np.array([a, b, b, a]) + lift
-        part = clip_polygon(quad)
-        if len(part) < 3:
-            continue
-        pixels = camera.project(part)
-        painted.append(pixels)
-        if chain is None:
-            fill(canvas, pixels, color.tolist())
-        else:
-            texel = (
-                textures.LEAF_METRES_PER_TEXEL if kind == "foliage" else textures.METRES_PER_TEXEL
-            )
-            _paint_texture(canvas, chain, texel, quad, part, pixels, color, camera)
-    return painted
+def _colors(block: Block) -> Array:
+    walls = np.tile(block.tint, (8, 1))
+    roofs = np.array([block.roof_color] * 2 + [block.tint * 0.75] * 2 + [block.roof_color])
+    return np.concatenate([walls, roofs])
 
 
-def _paint_texture(canvas, chain, texel, quad, part, pixels, color, camera: Camera) -> None:
-    """Warp a tiled texture onto the quad (foot a, foot b, top b, top a)."""
-    low = np.maximum(np.floor(pixels.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(pixels.max(0)).astype(int) + 1, canvas.shape[1::-1])
-    if (high - low < 1).any():
+def _geometry(blocks: list[Block], camera: Camera) -> tuple[Array, Array, Array]:
+    """Quads (B, 13, 4, 3), outward normals (B, 13, 3) and which exist (B, 13) of all blocks."""
+    foot = _feet(blocks, camera)
+    height = np.array([b.height for b in blocks])
+    rise = np.array([b.roof for b in blocks])
+    shop = np.array([b.kind == "shop" for b in blocks])
+    low = np.where(shop, np.minimum(SHOP_HEIGHT, height), 0.0)
+    after = np.roll(foot, -1, axis=1)
+    walls = np.stack([foot, after, after, foot], axis=2)
+    upper, lower = walls.copy(), walls.copy()
+    upper[:, :, :2, 1] -= low[:, None, None]
+    upper[:, :, 2:, 1] -= height[:, None, None]
+    lower[:, :, 2:, 1] -= low[:, None, None]
+    outward = (foot + after) / 2 - foot.mean(1, keepdims=True)
+    outward[..., 1] = 0
+    outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
+    eaves = foot.copy()
+    eaves[..., 1] -= height[:, None]
+    ridge = (eaves + eaves[:, [3, 2, 1, 0]]) / 2
+    ridge[..., 1] -= rise[:, None]
+    slopes = np.stack([eaves[:, [0, 2]], eaves[:, [1, 3]], ridge[:, [1, 3]], ridge[:, [0, 2]]], 2)
+    gables = np.stack([eaves[:, [0, 1]], eaves[:, [3, 2]], ridge[:, [0, 1]], ridge[:, [0, 1]]], 2)
+    half = np.array([b.half[0] for b in blocks])
+    tilted = outward[:, [0, 2]] * rise[:, None, None]
+    tilted[..., 1] -= half[:, None]
+    tilted /= np.linalg.norm(tilted, axis=-1, keepdims=True)
+    up = np.broadcast_to((0.0, -1.0, 0.0), (len(blocks), 1, 3))
+    normals = np.concatenate([outward, outward, tilted, outward[:, [3, 1]], up], axis=1)
+    quads = np.concatenate([upper, lower, slopes, gables, eaves[:, None]], axis=1)
+    gabled = np.repeat((rise > 0)[:, None], 4, axis=1)
+    always = np.ones((len(blocks), 4), bool)
+    shops = np.repeat(shop[:, None], 4, axis=1)
+    return quads, normals, np.concatenate([always, shops, gabled, ~gabled[:, :1]], axis=1)
+
+
+def _feet(blocks: list[Block], camera: Camera) -> Array:
+    """(B, 4, 3): feet in the camera frame; across +, +, -, - and along +, -, -, +."""
+    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
+    spans = signs * np.array([b.half for b in blocks])[:, None]
+    heading = np.array([b.heading for b in blocks])[:, None]
+    c, s = np.cos(heading), np.sin(heading)
+    place = np.array([(b.x, b.z) for b in blocks])
+    x = place[:, :1] + spans[..., 0] * c + spans[..., 1] * s
+    z = place[:, 1:] - spans[..., 0] * s + spans[..., 1] * c
+    return camera.on_ground(np.stack([x, z], axis=-1))
+
+
+def paint_surface(canvas: Array, surface: Surface, camera: Camera) -> None:
+    """Fill a plain surface, or warp its tiled texture onto it."""
+    if surface.kind not in _BANKS:
+        fill(canvas, surface.pixels, surface.color.tolist())
         return
-    near, far = part[:, 2].min(), part[:, 2].max()
+    bank, count, texel = _BANKS[surface.kind]
+    chain, pixels, quad = bank(surface.texture % count), surface.pixels, surface.quad
+    x0, y0 = (max(int(v), 0) for v in np.floor(pixels.min(0)))
+    x1, y1 = (int(v) + 1 for v in np.ceil(pixels.max(0)))
+    x1, y1 = min(x1, canvas.shape[1]), min(y1, canvas.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return
+    near, far = surface.depth
     texels = np.sqrt(max(near, 2.0) * far) / camera.focal / texel
     level = int(np.clip(np.log2(max(texels, 1e-3)) + 0.3, 0, len(chain) - 1))
     cell = texel * 2**level
-    along = (quad[1] - quad[0]) / np.linalg.norm(quad[1] - quad[0]) * cell
-    plane = np.stack([along, np.array([0, cell, 0]), quad[3]], axis=1)
-    shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]])
-    warp = shift @ camera.intrinsics @ plane
-    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    along = quad[1] - quad[0]
+    along *= cell / np.sqrt(along @ along)
+    # Texel (column, row, 1) -> camera point -> pixel of the painted window.
+    warp = camera.intrinsics @ np.stack([along, (0, cell, 0), quad[3]], axis=1)
+    warp[0] -= x0 * warp[2]
+    warp[1] -= y0 * warp[2]
+    size = (x1 - x0, y1 - y0)
     picture = cv2.warpPerspective(chain[level], warp, size, borderMode=cv2.BORDER_WRAP)
-    picture = cv2.multiply(picture, (*(color / 225), 0))
+    picture = cv2.multiply(picture, (*(surface.color / 225), 0))
     mask = np.zeros(size[::-1], np.uint8)
-    fill(mask, pixels - low, 255)
-    area = canvas[low[1] : high[1], low[0] : high[0]]
-    cv2.copyTo(picture, mask, area)
-
-
-def paint_tree(canvas: Array, tree: Tree, camera: Camera, shader: Shader) -> list[Array]:
-    """Paint a trunk and a crown; returns what they hide as polygons (n, 2) in pixels."""
-    foot = camera.on_ground(np.array([[tree.x, tree.z]]))[0]
-    if foot[2] < 1.5:
-        return []
-    distance = float(np.hypot(foot[0], foot[2]))
-    scale = camera.focal / foot[2]
-    base = camera.project(foot)
-    painted = []
-    if tree.trunk:
-        painted = _trunk(canvas, tree, base, scale, shader, distance)
-    tone = shader.radiance(np.ones((1, 3)), np.array([[0.0, -0.8, -0.5]]))
-    gain = shader.display(tone, np.array([distance]))[0] / 255 * 1.1
-    left, right = base[0] - tree.width / 2 * scale, base[0] + tree.width / 2 * scale
-    top, bottom = base[1] - tree.top * scale, base[1] - tree.base * scale
-    box = (left, top, right, min(bottom, base[1] + 0.02 * scale) if not tree.trunk else bottom)
-    _paint_sprite(canvas, textures.crown(tree.texture), box, tree.flip, gain)
-    turn = np.arange(10) * 2 * np.pi / 10
-    middle = np.array([left + right, top + bottom]) / 2
-    reach = 0.33 * np.array([right - left, bottom - top])
-    painted.append(middle + reach * np.stack([np.cos(turn), np.sin(turn)], axis=1))
-    return painted
-
-
-def _trunk(canvas, tree: Tree, base, scale, shader: Shader, distance: float) -> list[Array]:
-    half, high = tree.trunk * scale, (tree.base * 0.6 + tree.top * 0.4) * scale
-    bark = np.array([0.06, 0.085, 0.10])
-    painted = []
-    for a, b, normal in ((-1.0, -0.1, (-0.8, 0, -0.6)), (-0.1, 1.0, (0.8, 0, -0.6))):
-        outline = base + np.array(
-            [[a * half, 0], [b * half, 0], [b * half * 0.6, -high], [a * half * 0.6, -high]]
-        )
-        fill(canvas, outline, shader.flat(bark, normal, distance).tolist())
-        painted.append(outline)
-    return painted
-
-
-def _paint_sprite(canvas, chain, box, flip: bool, gain: Array) -> None:
-    """Blend a premultiplied sprite into the box (x0, y0, x1, y1)."""
-    x0, y0, x1, y1 = box
-    left, top = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
-    right, bottom = min(int(np.ceil(x1)), canvas.shape[1]), min(int(np.ceil(y1)), canvas.shape[0])
-    if right <= left or bottom <= top or x1 - x0 < 2:
-        return
-    ratio = chain[0][0].shape[1] / max(x1 - x0, y1 - y0)
-    color, clear = chain[int(np.clip(np.log2(max(ratio, 1e-3)), 0, len(chain) - 1))]
-    side = color.shape[0]
-    sx, sy = (x1 - x0) / side, (y1 - y0) / side
-    warp = np.array([[sx, 0, x0 - left], [0, sy, y0 - top]])
-    if flip:
-        warp[0] = (-sx, 0, x1 - left)
-    size = (right - left, bottom - top)
-    part = cv2.warpAffine(color, warp, size)
-    gap = cv2.warpAffine(clear, warp, size, borderValue=(255, 255, 255))
-    part = cv2.multiply(part, (*gain, 0))
-    area = canvas[top:bottom, left:right]
-    canvas[top:bottom, left:right] = cv2.add(cv2.multiply(area, gap, scale=1 / 255), part)
+    fill(mask, pixels - (x0, y0), 255)
+    cv2.copyTo(picture, mask, canvas[y0:y1, x0:x1])
