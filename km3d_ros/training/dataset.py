@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from km3d_ros.data.kitti import KittiDataset, read_image
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.augment import mirrored, random_view, recoloured
@@ -50,7 +51,8 @@ class AugmentedFrames(Dataset):
         rng = np.random.default_rng((self.seed, epoch, index))
         frame = self.frames[index]
         image, projection, objects = read_image(frame.image_path), frame.projection, frame.objects
-        base = input_affine((image.shape[1], image.shape[0]), self.spec.input_size)
+        size = image.shape[1::-1]
+        base = input_affine(size, self.spec.input_size)
         if rng.random() < 0.5:
             image, projection, objects = mirrored(image, projection, objects)
         view = random_view(base, rng, *self.spec.input_size)
@@ -58,7 +60,8 @@ class AugmentedFrames(Dataset):
         if self.spec.channel_order == "rgb":
             image = image[..., ::-1]
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels, make_targets(objects, projection, view, self.spec)
+        camera = CameraModel.from_projection(projection, *size)
+        return pixels, make_targets(objects, camera, view, self.spec)
 
 
 class EpochOrder(Sampler):

@@ -25,7 +25,7 @@ from km3d_ros.inference.decode import BIN_CENTERS, decode_size
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.targets import ObjectTargets
 
-WEIGHTS = {"hm": 1.0, "hps": 1.0, "dim": 2.0, "rot": 0.2, "position": 2.0, "prob": 1.0}
+WEIGHTS = {"hm": 1.0, "hps": 1.0, "dim": 4.0, "rot": 0.2, "position": 2.0, "prob": 1.0}
 BIN_OVERLAP = math.pi / 6
 """A bin reaches this much beyond its half circle."""
 PLAUSIBLE_POSITION = 0.5

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from km3d_ros.data.kitti import DONT_CARE, KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
 NEIGHBOURS = {"Van": "Car", "Person_sitting": "Pedestrian"}
@@ -79,12 +80,9 @@ class Targets:
 
 
 def make_targets(
-    objects: list[KittiObject], projection: np.ndarray, view: np.ndarray, spec: ModelSpec
+    objects: list[KittiObject], camera: CameraModel, view: np.ndarray, spec: ModelSpec
 ) -> Targets:
-    """Targets of one frame.
-
-    projection: (3, 4) of the camera image; view: (2, 3) affine from camera to input pixels.
-    """
+    """Targets of one frame; view: (2, 3) affine from camera to input pixels."""
     height, width = (side // STRIDE for side in spec.input_size)
     heatmap = np.zeros((len(spec.classes), height, width), np.float32)
     care = np.ones(heatmap.shape, bool)
@@ -102,13 +100,13 @@ def make_targets(
     return Targets(
         torch.from_numpy(heatmap),
         torch.from_numpy(care),
-        _object_targets(taught, projection, view, spec),
+        _object_targets(taught, camera, view, spec),
     )
 
 
 def _object_targets(
     taught: list[tuple[int, int, KittiObject]],
-    projection: np.ndarray,
+    camera: CameraModel,
     view: np.ndarray,
     spec: ModelSpec,
 ) -> ObjectTargets:
@@ -119,12 +117,10 @@ def _object_targets(
         size=torch.tensor([o.size for _, _, o in taught], dtype=torch.float64).reshape(n, 3),
         yaw=torch.tensor([o.yaw for _, _, o in taught], dtype=torch.float64),
     )
-    matrix = torch.from_numpy(projection)
-    in_camera = keypoints(boxes) @ matrix[:, :3].T + matrix[:, 3]
-    pixels = in_camera[..., :2] / in_camera[..., 2:].clamp(min=MIN_DEPTH)
+    points = keypoints(boxes)
+    in_front = (points + camera.translation)[..., 2] > MIN_DEPTH
     to_cells = torch.from_numpy(view) / STRIDE
-    offsets = pixels @ to_cells[:, :2].T + to_cells[:, 2] - cells[:, None]
-    translation = torch.linalg.solve(matrix[:, :3], matrix[:, 3])
+    offsets = camera.project(points) @ to_cells[:, :2].T + to_cells[:, 2] - cells[:, None]
     inverse = torch.linalg.inv(to_cells[:, :2])
     to_image = torch.cat([inverse, -(inverse @ to_cells[:, 2:])], dim=1)
     return ObjectTargets(
@@ -134,12 +130,12 @@ def _object_targets(
         class_index=torch.tensor(
             [spec.classes.index(o.class_name) for _, _, o in taught], dtype=torch.int64
         ),
-        keypoints=offsets.float(),
-        keypoint_mask=in_camera[..., 2] > MIN_DEPTH,
+        keypoints=torch.where(in_front[..., None], offsets, 0).float(),
+        keypoint_mask=in_front,
         size=boxes.size.float(),
         yaw=boxes.yaw.float(),
-        center=(boxes.center + translation).float(),
-        intrinsics=matrix[:, :3].float().expand(n, 3, 3),
+        center=(boxes.center + camera.translation).float(),
+        intrinsics=camera.intrinsics.float().expand(n, 3, 3),
         to_image=to_image.float().expand(n, 2, 3),
     )
 

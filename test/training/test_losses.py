@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from support.frames import PROJECTION, SPEC, VIEW, car
+from support.frames import CAMERA, SPEC, VIEW, car
 
 from km3d_ros.geometry.box3d import observation_angle
 from km3d_ros.inference.decode import BIN_CENTERS
@@ -13,7 +13,7 @@ from km3d_ros.training.targets import ObjectTargets, make_targets
 
 def targets() -> ObjectTargets:
     items = [car(), car(center=(3.0, 0.8, 35.0), yaw=-2.0), car(class_name="Cyclist", yaw=3.0)]
-    return make_targets(items, PROJECTION, VIEW, SPEC).objects
+    return make_targets(items, CAMERA, VIEW, SPEC).objects
 
 
 def perfect_heads(objects: ObjectTargets) -> dict[str, torch.Tensor]:
@@ -85,7 +85,7 @@ def test_position_loss_teaches_the_keypoints():
 
 
 def test_frame_without_objects_costs_nothing_and_keeps_the_graph():
-    none = make_targets([], PROJECTION, VIEW, SPEC).objects
+    none = make_targets([], CAMERA, VIEW, SPEC).objects
     heads = {
         n: torch.zeros(0, c, requires_grad=True)
         for n, c in (("hps", 18), ("dim", 3), ("rot", 8), ("prob", 1))

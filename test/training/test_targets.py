@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from support.frames import PROJECTION, SPEC, VIEW, car
+from support.frames import CAMERA, SPEC, VIEW, car
 
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets
@@ -11,7 +11,7 @@ from km3d_ros.training.targets import ObjectTargets, make_targets
 
 
 def test_peak_is_one_at_the_cell_of_the_box_centre():
-    targets = make_targets([car()], PROJECTION, VIEW, SPEC)
+    targets = make_targets([car()], CAMERA, VIEW, SPEC)
     assert (targets.objects.x.item(), targets.objects.y.item()) == (560 // 8, 185 // 8)
     assert targets.heatmap[0, 23, 70] == 1
     assert 0 < targets.heatmap[0, 23, 71] < 1
@@ -19,19 +19,18 @@ def test_peak_is_one_at_the_cell_of_the_box_centre():
 
 
 def test_targets_lead_the_grm_back_to_the_labelled_position():
-    objects = make_targets([car()], PROJECTION, VIEW * 1.2, SPEC).objects
+    objects = make_targets([car()], CAMERA, VIEW * 1.2, SPEC).objects
     cells = torch.stack((objects.x, objects.y), -1)[:, None] + objects.keypoints
     pixels = cells @ objects.to_image[:, :, :2].mT + objects.to_image[:, None, :, 2]
     rays = unproject(pixels, objects.intrinsics[:, None])
     center = grm.solve(rays, keypoint_offsets(objects.size, objects.yaw)).center
-    translation = np.linalg.solve(PROJECTION[:, :3], PROJECTION[:, 3])
-    expected = torch.tensor([-2.0, 0.8, 20.0]) + torch.from_numpy(translation).float()
+    expected = torch.tensor([-2.0, 0.8, 20.0]) + CAMERA.translation.float()
     torch.testing.assert_close(center[0], expected, atol=2e-3, rtol=0)
 
 
 def test_keypoints_behind_the_camera_are_masked():
     near = car(center=(1.5, 0.8, 1.5), yaw=-np.pi / 2, box2d=(900.0, 100.0, 1279.0, 383.0))
-    mask = make_targets([near], PROJECTION, VIEW, SPEC).objects.keypoint_mask
+    mask = make_targets([near], CAMERA, VIEW, SPEC).objects.keypoint_mask
     assert mask.tolist() == [[True, True, False, False, True, True, False, False, True]]
 
 
@@ -46,7 +45,7 @@ def test_keypoints_behind_the_camera_are_masked():
     ],
 )
 def test_what_is_neither_taught_nor_punished(item, cleared):
-    targets = make_targets([item], PROJECTION, VIEW, SPEC)
+    targets = make_targets([item], CAMERA, VIEW, SPEC)
     assert (~targets.care[:, 23, 70]).tolist() == cleared
     assert targets.care[:, 5, 5].all()
     assert len(targets.objects) == 0
@@ -55,19 +54,19 @@ def test_what_is_neither_taught_nor_punished(item, cleared):
 
 def test_objects_outside_the_view_are_left_out():
     outside = VIEW + np.array([[0, 0, 5000.0], [0, 0, 0]])
-    assert len(make_targets([car()], PROJECTION, outside, SPEC).objects) == 0
+    assert len(make_targets([car()], CAMERA, outside, SPEC).objects) == 0
 
 
 def test_frame_without_objects_has_empty_targets():
-    targets = make_targets([], PROJECTION, VIEW, SPEC)
+    targets = make_targets([], CAMERA, VIEW, SPEC)
     assert targets.heatmap.shape == (3, 192 // STRIDE, 640 // STRIDE)
     assert targets.care.all()
     assert targets.objects.keypoints.shape == (0, 9, 2)
 
 
 def test_joined_targets_know_their_image():
-    two = make_targets([car(), car(class_name="Cyclist")], PROJECTION, VIEW, SPEC).objects
-    none = make_targets([], PROJECTION, VIEW, SPEC).objects
+    two = make_targets([car(), car(class_name="Cyclist")], CAMERA, VIEW, SPEC).objects
+    none = make_targets([], CAMERA, VIEW, SPEC).objects
     joined = ObjectTargets.cat([two, none, two])
     assert joined.batch.tolist() == [0, 0, 2, 2]
     assert joined.class_index.tolist() == [0, 2, 0, 2]
