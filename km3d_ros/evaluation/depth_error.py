@@ -15,18 +15,15 @@ BANDS = ((0, 15), (15, 30), (30, 50))
 _MIN_IMAGE_IOU = 0.5
 
 
-def median_relative_depth_error(
+def relative_depth_errors(
     ground_truth: Sequence[Sequence[KittiObject]],
     results: Sequence[Sequence[KittiObject]],
     class_name: str = "Car",
-) -> dict[str, float | None]:
-    """Median of |z - true z| / true z by band of true z, over the objects that were found.
+) -> tuple[np.ndarray, np.ndarray]:
+    """True z in metres and (z - true z) / true z, (N,) each, of the objects that were found.
 
     By falling score, each result is paired with the object of its class that it overlaps most in
     the image, if by more than half.
-
-    Returns:
-        By band ("0-15", ...); None where nothing was found.
     """
     depths = [
         pair
@@ -37,11 +34,24 @@ def median_relative_depth_error(
         )
     ]
     true, estimated = np.array(depths).reshape(-1, 2).T
-    errors = np.abs(estimated - true) / true
+    return true, (estimated - true) / true
+
+
+def median_relative_depth_error(
+    ground_truth: Sequence[Sequence[KittiObject]],
+    results: Sequence[Sequence[KittiObject]],
+    class_name: str = "Car",
+) -> dict[str, float | None]:
+    """Median of |z - true z| / true z by band of true z, over the objects that were found.
+
+    Returns:
+        By band ("0-15", ...); None where nothing was found.
+    """
+    true, errors = relative_depth_errors(ground_truth, results, class_name)
     medians = {}
     for near, far in BANDS:
-        in_band = (true >= near) & (true < far)
-        medians[f"{near}-{far}"] = float(np.median(errors[in_band])) if in_band.any() else None
+        in_band = np.abs(errors[(true >= near) & (true < far)])
+        medians[f"{near}-{far}"] = float(np.median(in_band)) if len(in_band) else None
     return medians
 
 
