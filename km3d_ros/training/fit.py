@@ -22,7 +22,7 @@ from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.dataset import AugmentedFrames, Batch, EpochOrder, collate
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
 
-PRETRAINED_RATE = 0.3
+PRETRAINED_RATE = 0.5
 """Learning rate of pretrained layers relative to that of the new ones."""
 WARM_UP_STEPS = 300
 DECAY_PART = 0.4
