@@ -53,7 +53,8 @@ GROWTH_FROM = 60.0
 class Camera(Node):
     """Publishes noise at a fixed rate and keeps the timings that the node answers with."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, watched: bool) -> None:
+        """`watched`: subscribe to the topics that only somebody who watches needs."""
         super().__init__("camera")
         self.sent = 0
         self.timings: list[FrameTiming] = []
@@ -64,11 +65,10 @@ class Camera(Node):
         self._image.data = array("B", noise.tobytes())
         self._info = CameraInfo(height=HEIGHT, width=WIDTH, p=np.array(PROJECTION, np.float64))
         self.create_subscription(FrameTiming, "/km3d/timing", self.timings.append, 10)
-        for message_type, topic in (
-            (Detection3DArray, "/km3d/detections"),
-            (KeypointDetectionArray, "/km3d/objects"),
-            (MarkerArray, "/km3d/markers"),
-        ):
+        topics = [(Detection3DArray, "/km3d/detections")]
+        if watched:
+            topics += [(KeypointDetectionArray, "/km3d/objects"), (MarkerArray, "/km3d/markers")]
+        for message_type, topic in topics:
             self.create_subscription(message_type, topic, lambda message: None, 10)
         self.create_timer(1 / rate, self._send)
 
@@ -87,14 +87,18 @@ class Camera(Node):
             publisher.publish(message)
 
 
-def drive(seconds: float, rate: float, weights: str, threshold: float) -> dict[str, object]:
+def drive(options: argparse.Namespace) -> dict[str, object]:
     """Run the node for some time; returns frame counts, milliseconds by stage, and memory."""
-    values = (f"weights:={weights}", f"score_threshold:={threshold}", f"max_detections:={OBJECTS}")
+    values = (
+        f"weights:={options.weights}",
+        f"score_threshold:={options.score_threshold}",
+        f"max_detections:={OBJECTS}",
+    )
     arguments = [text for value in values for text in ("-p", value)]
     command = [sys.executable, "-m", "km3d_ros.node.detector_node", "--ros-args", *arguments]
     node = subprocess.Popen(command, cwd=ROOT)
     rclpy.init()
-    camera = Camera(rate)
+    camera = Camera(options.rate, options.watched)
     executor = SingleThreadedExecutor()
     executor.add_node(camera)
     resident: list[tuple[float, float]] = []
@@ -102,7 +106,7 @@ def drive(seconds: float, rate: float, weights: str, threshold: float) -> dict[s
         while not camera.heard and node.poll() is None:
             executor.spin_once(timeout_sec=0.1)
         start = time.monotonic()
-        while node.poll() is None and (elapsed := time.monotonic() - start) < seconds:
+        while node.poll() is None and (elapsed := time.monotonic() - start) < options.seconds:
             executor.spin_once(timeout_sec=0.1)
             resident.append((elapsed, megabytes(node)))
     finally:
@@ -195,11 +199,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="frames per second")
     parser.add_argument("--weights", default="", help="weights file; empty: the embedded ones")
     parser.add_argument("--score-threshold", type=float, default=0.0, help="0: always 50 objects")
-    arguments = parser.parse_args()
+    parser.add_argument("--watched", action="store_true", help="subscribe to markers and objects")
+    options = parser.parse_args()
     os.environ |= ENVIRONMENT
-    figures = drive(
-        arguments.seconds, arguments.rate, arguments.weights, arguments.score_threshold
-    )
+    figures = drive(options)
     print(json.dumps(figures | {"building_milliseconds": building()}, indent=2))
 
 

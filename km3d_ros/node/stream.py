@@ -53,9 +53,7 @@ class Stream:
         self._now = clock
         self._pairer = Pairer()
         self._worker = NewestWorker(self._work)
-        compressed = node.get_parameter("image_transport").value == "compressed"
-        image = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._images = self._subscribe(*image, self._on_image, depth=1)
+        self._images = self._subscribe_images()
         self._infos = self._subscribe(CameraInfo, "camera_info", self._on_info, depth=10)
         self._monitor = HealthMonitor(
             self._images.topic_name, self._infos.topic_name, clock(), statistics.totals()
@@ -74,6 +72,13 @@ class Stream:
         now = self._now()
         self._offer(self._pairer.flush(received_before=now - INFO_PATIENCE))
         return self._monitor.check(now, self._statistics.totals())
+
+    def _subscribe_images(self) -> Subscription:
+        if self._node.get_parameter("image_transport").value == "raw":
+            return self._subscribe(Image, "image", self._on_image, depth=1)
+        # As image_transport does it: below the name that `image` is remapped to.
+        topic = f"{self._node.resolve_topic_name('image')}/compressed"
+        return self._subscribe(CompressedImage, topic, self._on_image, depth=1)
 
     def _subscribe(
         self, message_type: type, topic: str, callback: Callable, depth: int

@@ -2,7 +2,7 @@
 
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -47,10 +47,12 @@ class Bench:
         self.clock = FakeClock()
         self.node: DetectorNode | None = None
 
-    def create(self, **values) -> DetectorNode:
-        """The node, unconfigured, with these parameter values."""
+    def create(self, arguments: Sequence[str] = (), **values) -> DetectorNode:
+        """The node, unconfigured, with these command line arguments and parameter values."""
         overrides = [Parameter(name, value=value) for name, value in values.items()]
-        self.node = DetectorNode(parameter_overrides=overrides, clock=self.clock)
+        self.node = DetectorNode(
+            cli_args=list(arguments), parameter_overrides=overrides, clock=self.clock
+        )
         self.executor.add_node(self.node)
         for timer in self.node.timers:  # tests ask for reports when they want one
             timer.cancel()

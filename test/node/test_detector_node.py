@@ -124,9 +124,10 @@ def test_pictures_are_drawn_only_for_subscribers(bench, monkeypatch):
     assert drawn == [1]
 
 
-def test_compressed_images_are_answered(bench):
-    bench.images = bench.peer.create_publisher(CompressedImage, "image/compressed", 10)
-    bench.start(image_transport="compressed")
+def test_compressed_images_arrive_below_the_remapped_name_of_the_image(bench):
+    bench.images = bench.peer.create_publisher(CompressedImage, "front/image/compressed", 10)
+    remap = ["--ros-args", "-r", "image:=front/image"]
+    bench.start(arguments=remap, image_transport="compressed")
     png = cv2.imencode(".png", np.zeros((96, 160, 3), np.uint8))[1]
     image = CompressedImage(header=bench.image().header, format="png", data=png.tobytes())
     send(bench, image, bench.info())
@@ -258,6 +259,26 @@ def test_object_with_non_finite_network_output_is_dropped_and_the_others_stay(be
     answer(bench)
     bench.spin_until(lambda: detections)
     assert len(detections[0].detections) == 9
+
+
+def test_every_received_frame_is_answered_or_counted(bench):
+    bench.start()
+    spoilers = (None, unknown_encoding, None, short_data, other_size, None, negative_focal)
+    for number in range(40):
+        image, info = bench.image(float(number)), bench.info(float(number))
+        spoil = spoilers[number % len(spoilers)]
+        if spoil is not None:
+            spoil(image, info)
+        flood = number >= len(spoilers)
+        send(bench, image, None if flood and number % 5 == 0 else info)
+        if not flood:
+            settle(bench)
+    assert transition(bench, Transition.TRANSITION_DEACTIVATE)
+    result = totals(bench)
+    assert result.received == 40
+    assert result.answered >= 3
+    assert result.faults >= 4
+    assert result.answered + result.dropped.total() == 40
 
 
 def test_camera_info_that_never_arrives_is_reported_after_two_seconds(bench):
