@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+LEAST_SCORE = 0.02
+"""Validation keeps what scores more than this: AP is about the whole precision-recall curve."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,6 +25,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="KITTI-format folder")
     parser.add_argument("--split", help="train on ImageSets/SPLIT.txt instead of all frames")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        help="KITTI-format folder; its figures are printed and stored with the weights",
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of state and log")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, .safetensors")
     parser.add_argument("--architecture", default="lite", choices=("lite", "res_18"))
@@ -39,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from km3d_ros.data.kitti import KittiDataset
-    from km3d_ros.inference.detector import select_device
+    from km3d_ros.evaluation.validation import validate
+    from km3d_ros.inference.detector import Detector, select_device
     from km3d_ros.network import checkpoint
     from km3d_ros.training.fit import Plan, fit
     from km3d_ros.training.start import new_model, new_spec
@@ -49,13 +60,19 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(args.steps, args.batch_size, args.learning_rate, args.seed, args.workers)
     frames = KittiDataset(args.data, args.split)
     model = fit(new_model(spec), spec, frames, plan, args.run, select_device(args.device))
-    summary = {
+    summary: dict[str, Any] = {
         "command": shlex.join(["km3d", *sys.argv[1:]]),
         "seed": args.seed,
         "frames": len(frames),
         "images_seen": args.steps * args.batch_size,
     }
     checkpoint.save(args.out, model, replace(spec, training=summary), dtype=torch.float16)
+    if args.validation:
+        # What is judged are the weights as they were written, in half precision.
+        detector = Detector.from_checkpoint(args.out, args.device, score_threshold=LEAST_SCORE)
+        summary["validation"] = validate(detector, KittiDataset(args.validation))
+        print(json.dumps(summary["validation"], indent=2))
+        checkpoint.save(args.out, model, replace(spec, training=summary), dtype=torch.float16)
     print(f"{args.out}: {args.architecture}, {args.steps} steps")
     return 0
 

@@ -24,6 +24,16 @@ def test_trained_weights_run_and_say_how_they_were_made(tmp_path):
     Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
 
 
+def test_validation_figures_are_stored_with_the_weights(tmp_path, capsys):
+    write_frames(tmp_path / "data", 2)
+    assert main(arguments(tmp_path, "--validation", str(tmp_path / "data"))) == 0
+    figures = read_spec(tmp_path / "out.safetensors").training["validation"]
+    assert figures["frames"] == 2
+    assert len(figures["ap_r40"]["Car"]["3d@0.5"]) == 3
+    assert set(figures["median_relative_depth_error"]) == {"0-15", "15-30", "30-50"}
+    assert '"frames": 2' in capsys.readouterr().out
+
+
 def test_missing_folder_is_named(tmp_path, capsys):
     assert main(arguments(tmp_path)) == 1
     assert f"{tmp_path / 'data'}: no KITTI folder" in capsys.readouterr().err
