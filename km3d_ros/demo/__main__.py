@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from km3d_ros.demo import drive, session
+from km3d_ros.demo import session
 from km3d_ros.demo.answers import read_answers
+from km3d_ros.demo.drive import RATE, record_drive
 from km3d_ros.demo.film import write_film
 from km3d_ros.demo.summary import summarize, table
 from km3d_ros.errors import InputError
@@ -30,37 +31,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for results")
-    parser.add_argument("--frames", type=int, default=80, help="length of the drive, at 10 Hz")
+    parser.add_argument("--frames", type=int, default=80, help="length of the drive")
+    parser.add_argument("--rate", type=float, default=RATE, help="frames a second, Hz")
     parser.add_argument("--seed", type=int, default=7, help="of the drive")
     parser.add_argument("--weights", type=Path, help="weights file instead of the embedded one")
     args = parser.parse_args(argv)
     # The demo stays on this machine, whatever else the network carries.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     try:
-        return run(args.out, args.frames, args.seed, args.weights)
+        return run(args.out, args.frames, args.rate, args.seed, args.weights)
     except InputError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 
 
-def run(out: Path, frames: int, seed: int, weights: Path | None) -> int:
+def run(out: Path, frames: int, rate: float, seed: int, weights: Path | None) -> int:
     """Run the demo into a folder; returns the exit code."""
     classes = checkpoint.read_spec(weights or DEFAULT_WEIGHTS).classes
     sent, recorded = out / "input.mcap", out / "drive.mcap"
-    truth = drive.record_drive(sent, frames, seed)
-    print(f"Playing {frames} frames at {drive.RATE:g} Hz into the node ...", flush=True)
+    truth = record_drive(sent, frames, seed, rate)
+    print(f"Playing {frames} frames at {rate:g} Hz into the node ...", flush=True)
     clocking = session.run(sent, recorded, frames, weights)
     answers = read_answers(recorded, classes)
     summary = summarize(recorded, clocking, answers, truth, classes)
     paths = [recorded, out / "summary.json"]
     paths[1].write_text(json.dumps(summary, indent=2) + "\n")
     if answers:
-        paths += write_film(out, answers, truth, classes, drive.RATE)
+        paths += write_film(out, answers, truth, classes, rate)
     print(table(summary))
     print("\n".join(f"  {path}" for path in paths))
     missing = frames - len(answers)
     if missing:
-        print(f"demo: {missing} of {frames} frames were not answered", file=sys.stderr)
+        print(
+            f"demo: {missing} of {frames} frames were not answered: is this machine busy, or too "
+            f"slow for {rate:g} Hz (--rate)?",
+            file=sys.stderr,
+        )
     return 1 if missing else 0
 
 

@@ -20,8 +20,10 @@ RATE = 10.0  # Hz
 START = 1_700_000_000 * 10**9  # ns, the stamp of the first image
 
 
-def record_drive(path: Path, frames: int, seed: int) -> dict[int, list[KittiObject]]:
-    """Render a drive through Town and write its images and CameraInfo to a bag.
+def record_drive(
+    path: Path, frames: int, seed: int, rate: float = RATE
+) -> dict[int, list[KittiObject]]:
+    """Render a drive through Town, `rate` frames a second, as images and CameraInfo in a bag.
 
     Returns:
         The true objects by the stamp of the image, in nanoseconds.
@@ -29,10 +31,10 @@ def record_drive(path: Path, frames: int, seed: int) -> dict[int, list[KittiObje
     truth = {}
     with BagWriter(path) as writer:
         steps = tqdm(
-            drive(seed, frames, RATE), "Rendering", frames, unit="frame", leave=False, disable=None
+            drive(seed, frames, rate), "Rendering", frames, unit="frame", leave=False, disable=None
         )
         for number, frame in enumerate(steps):
-            stamp = START + round(number / RATE * 1e9)
+            stamp = START + round(number / rate * 1e9)
             header = Header(frame_id=FRAME_ID)
             header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
             height, width = frame.image.shape[:2]

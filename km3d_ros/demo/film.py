@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -55,9 +56,12 @@ def write_film(
     chosen = {int(len(answers) * share): number for number, share in enumerate(PICTURES, 1)}
     paths = [film]
     with av.open(str(film), "w") as container:
-        stream = container.add_stream("h264", rate=round(rate), options={"crf": "18"})
+        pace = Fraction(rate).limit_denominator(1000)
+        stream = container.add_stream("h264", rate=pace, options={"crf": "18"})
         stream.pix_fmt = "yuv420p"
-        for i, answer in enumerate(tqdm(answers, "Drawing", unit="frame", leave=False)):
+        for i, answer in enumerate(
+            tqdm(answers, "Drawing", unit="frame", leave=False, disable=None)
+        ):
             picture = compose(answer, truth[answer.stamp], class_names)
             if i == 0:  # yuv420p wants even sides
                 stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])
