@@ -84,20 +84,21 @@ class DetectorNode(Node):
             self._outputs = Outputs(self)
         # Anything at all: rclpy would swallow it, and nobody would learn why.
         except Exception as error:
-            self._trouble = f"cannot configure: {error}"
-            self.get_logger().error(self._trouble)
             self._release()
-            return TransitionCallbackReturn.FAILURE
+            return self._refuse(f"cannot configure: {error}")
         self._trouble = ""
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
-        """Enable the publishers, then subscribe."""
-        result = super().on_activate(state)
-        self._stream = Stream(
-            self, self._processor, self._outputs, self.statistics, self._now, self._enabled
-        )
-        return result
+        """Subscribe and enable the publishers; if that fails, stay inactive."""
+        try:
+            self._stream = Stream(
+                self, self._processor, self._outputs, self.statistics, self._now, self._enabled
+            )
+        except Exception as error:
+            return self._refuse(f"cannot activate: {error}")
+        self._trouble = ""
+        return super().on_activate(state)
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
         """Unsubscribe and finish the frame in work, then disable the publishers."""
@@ -139,24 +140,34 @@ class DetectorNode(Node):
         elif health.level != diagnostics.OK and self._stream is not None:
             self.get_logger().warning(health.message, throttle_duration_sec=LOG_PERIOD)
 
+    def _refuse(self, why: str) -> TransitionCallbackReturn:
+        self._trouble = why
+        self.get_logger().error(why)
+        return TransitionCallbackReturn.FAILURE
+
     def _health(self) -> tuple[Health, dict[str, object]]:
         if self._processor is None:
-            level = diagnostics.ERROR if self._trouble else diagnostics.STALE
-            return Health(level, self._trouble or "unconfigured"), {}
+            return self._idle("unconfigured"), {}
         detector = self._processor.detector
         values = {
             "device": detector.device,
             "model": detector.spec.architecture,
             "weights": self._weights_name,
         }
-        health = Health(diagnostics.STALE, "inactive")
+        health = self._idle("inactive")
         if self._stream is not None:
             health, rates = self._stream.check()
             values |= rates
-        if not self._enabled:
-            health = Health(diagnostics.STALE, "paused by ~/enable")
+            if not self._enabled:
+                health = Health(diagnostics.STALE, "paused by ~/enable")
         counts = diagnostics.stream_values(self.statistics.totals(), self.statistics.latencies())
         return health, values | counts
+
+    def _idle(self, state: str) -> Health:
+        """Why there is no output: as told, or because a transition was refused."""
+        if self._trouble:
+            return Health(diagnostics.ERROR, self._trouble)
+        return Health(diagnostics.STALE, state)
 
     @property
     def _weights_name(self) -> str:

@@ -28,12 +28,17 @@ class Outputs:
             RuntimeError: a `qos_overrides` parameter has a value that is no QoS policy.
         """
         self._node = node
-        self._detections = self._publisher(Detection3DArray, "~/detections")
-        self._objects = self._publisher(KeypointDetectionArray, "~/objects")
-        self._markers = self._publisher(MarkerArray, "~/markers")
-        self._annotated = self._publisher(Image, "~/image_annotated")
-        self._bev = self._publisher(Image, "~/bev")
-        self._timing = self._publisher(FrameTiming, "~/timing")
+        self._publishers: list[Publisher] = []
+        try:
+            self._detections = self._publisher(Detection3DArray, "~/detections")
+            self._objects = self._publisher(KeypointDetectionArray, "~/objects")
+            self._markers = self._publisher(MarkerArray, "~/markers")
+            self._annotated = self._publisher(Image, "~/image_annotated")
+            self._bev = self._publisher(Image, "~/bev")
+            self._timing = self._publisher(FrameTiming, "~/timing")
+        except Exception:
+            self.destroy()
+            raise
 
     def publish(self, answer: Answer, class_names: Sequence[str], marker_lifetime: float) -> None:
         """Publish what was found in a frame, the detections first."""
@@ -57,17 +62,18 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the publishers off the node."""
-        for publisher in vars(self).values():
-            if isinstance(publisher, Publisher):
-                self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
 
     def _publisher(self, message_type: type, topic: str) -> Publisher:
-        return self._node.create_lifecycle_publisher(
+        publisher = self._node.create_lifecycle_publisher(
             message_type,
             topic,
             QoSProfile(depth=10),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._publishers.append(publisher)
+        return publisher
 
 
 def _wanted(publisher: Publisher) -> bool:

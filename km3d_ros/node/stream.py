@@ -44,7 +44,11 @@ class Stream:
         clock: Callable[[], float],
         enabled: bool,
     ) -> None:
-        """Start; `clock` gives seconds on a steady clock."""
+        """Start; `clock` gives seconds on a steady clock.
+
+        Raises:
+            RuntimeError: a `qos_overrides` parameter has a value that is no QoS policy.
+        """
         self.enabled = enabled
         self._node = node
         self._processor = processor
@@ -53,16 +57,20 @@ class Stream:
         self._now = clock
         self._pairer = Pairer()
         self._worker = NewestWorker(self._work)
-        self._images = self._subscribe_images()
-        self._infos = self._subscribe(CameraInfo, "camera_info", self._on_info, depth=10)
-        self._monitor = HealthMonitor(
-            self._images.topic_name, self._infos.topic_name, clock(), statistics.totals()
-        )
+        self._inputs: list[Subscription] = []
+        try:
+            self._subscribe_images()
+            self._subscribe(CameraInfo, "camera_info", self._on_info, depth=10)
+        except Exception:
+            self.stop()
+            raise
+        image_topic, info_topic = (subscription.topic_name for subscription in self._inputs)
+        self._monitor = HealthMonitor(image_topic, info_topic, clock(), statistics.totals())
 
     def stop(self) -> None:
         """Unsubscribe and finish the frame in work; those that still wait count as paused."""
-        self._node.destroy_subscription(self._images)
-        self._node.destroy_subscription(self._infos)
+        for subscription in self._inputs:
+            self._node.destroy_subscription(subscription)
         waiting = [*self._pairer.flush(), self._worker.stop()]
         for _ in filter(None, waiting):
             self._statistics.dropped(DropCause.PAUSED)
@@ -73,24 +81,24 @@ class Stream:
         self._offer(self._pairer.flush(received_before=now - INFO_PATIENCE))
         return self._monitor.check(now, self._statistics.totals())
 
-    def _subscribe_images(self) -> Subscription:
+    def _subscribe_images(self) -> None:
         if self._node.get_parameter("image_transport").value == "raw":
-            return self._subscribe(Image, "image", self._on_image, depth=1)
+            self._subscribe(Image, "image", self._on_image, depth=1)
+            return
         # As image_transport does it: below the name that `image` is remapped to.
         topic = f"{self._node.resolve_topic_name('image')}/compressed"
-        return self._subscribe(CompressedImage, topic, self._on_image, depth=1)
+        self._subscribe(CompressedImage, topic, self._on_image, depth=1)
 
-    def _subscribe(
-        self, message_type: type, topic: str, callback: Callable, depth: int
-    ) -> Subscription:
+    def _subscribe(self, message_type: type, topic: str, callback: Callable, depth: int) -> None:
         """Best effort: whatever a camera driver offers is compatible with it."""
-        return self._node.create_subscription(
+        subscription = self._node.create_subscription(
             message_type,
             topic,
             callback,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._inputs.append(subscription)
 
     def _on_image(self, image: Image | CompressedImage) -> None:
         now = self._now()

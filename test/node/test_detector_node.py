@@ -496,11 +496,24 @@ def test_quality_of_service_can_be_overridden(bench):
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
 
 
-def test_wrong_quality_of_service_fails_to_configure(bench):
-    override = "qos_overrides./km3d/detections.publisher.reliability"
-    bench.create(**{"weights": bench.weights, override: "sometimes"})
+@pytest.mark.parametrize(
+    ("entity", "words"),
+    [
+        ("/km3d/timing.publisher", "cannot configure: Unexpected QoS override"),
+        ("/image.subscription", "cannot activate: Unexpected QoS override"),
+        ("/camera_info.subscription", "cannot activate: Unexpected QoS override"),
+    ],
+)
+def test_wrong_quality_of_service_is_refused_and_reported(bench, entity, words):
+    override = {f"qos_overrides.{entity}.reliability": "sometimes"}
+    bench.create(weights=bench.weights, **override)
     assert not bench.node.autostart()
-    assert "sometimes" in bench.report()[1]
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith(words)
+    bench.spin_until(lambda: bench.images.get_subscription_count() == 0)
+    published = bench.peer.count_publishers("/km3d/detections")
+    assert published == (state(bench) == "inactive")
 
 
 def test_start_value_out_of_range_is_refused(bench):
