@@ -83,10 +83,7 @@ class Builder:
     def polygon(self, points, slot, layer=1, inside=(0.0, 0.0, 0.7), two_sided=False) -> None:
         """A convex planar polygon (n, 3), facing away from the point `inside`."""
         points = np.asarray(points, float)
-        normal = _newell(points)
-        if normal @ (points.mean(0) - np.asarray(inside)) < 0:
-            normal = -normal
-        self._faces.append((points, normal, int(slot), layer, two_sided))
+        self._faces.append((points, inside, int(slot), layer, two_sided))
 
     def loft(self, rings, slots, layer=1, closed=False, hull=None) -> None:
         """Quads between consecutive rings (R, n, 3); one slot, or one for each of the n strips."""
@@ -133,29 +130,31 @@ class Builder:
 
     def finish(self, size=None) -> Mesh:
         """The mesh, centred; stretched to `size` (length, width, height) where given."""
-        cloud = np.concatenate([f[0] for f in self._faces])
-        low, high = cloud.min(0), cloud.max(0)
+        outlines, insides, slots, layers, two_sided = zip(*self._faces, strict=True)
+        counts = np.array([len(outline) for outline in outlines])
+        points = np.empty((len(counts), counts.max(), 3))
+        for row, outline in zip(points, outlines, strict=True):
+            row[: len(outline)] = outline
+            row[len(outline) :] = outline[-1]
+        low, high = points.min((0, 1)), points.max((0, 1))
         origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
         scale = np.ones(3) if size is None else np.asarray(size) / (high - low)
-        counts = np.array([len(f[0]) for f in self._faces])
-        points = np.empty((len(counts), counts.max(), 3))
-        for row, face in zip(points, self._faces, strict=True):
-            row[: len(face[0])] = face[0]
-            row[len(face[0]) :] = face[0][-1]
-        points = (points - origin) * scale
-        hulls = tuple(((p - origin) * scale, slot) for p, slot in self._hulls)
-        areas = np.array([np.linalg.norm(_newell(f[0], unit=False)) / 2 for f in self._faces])
-        spans = np.array([np.ptp(f[0], axis=0).max() for f in self._faces])
+        used = np.arange(points.shape[1]) < counts[:, None]
+        centroid = (points * used[..., None]).sum(1) / counts[:, None]
+        # Newell's normal: twice the area long; repeated corners add nothing.
+        area = np.cross(points, np.roll(points, -1, axis=1)).sum(1)
+        area *= np.where((area * (centroid - insides)).sum(1, keepdims=True) < 0, -1, 1)
+        length = np.linalg.norm(area, axis=1)
         return Mesh(
-            points=points,
+            points=(points - origin) * scale,
             counts=counts,
-            normal=np.array([f[1] for f in self._faces]),
-            centroid=np.array([p[:n].mean(0) for p, n in zip(points, counts, strict=True)]),
-            thickness=areas / spans,
-            slot=np.array([f[2] for f in self._faces]),
-            layer=np.array([f[3] for f in self._faces]),
-            two_sided=np.array([f[4] for f in self._faces]),
-            hulls=hulls,
+            normal=area / np.maximum(length, 1e-12)[:, None],
+            centroid=(centroid - origin) * scale,
+            thickness=length / 2 / np.ptp(points, axis=1).max(1),
+            slot=np.array(slots),
+            layer=np.array(layers),
+            two_sided=np.array(two_sided),
+            hulls=tuple(((p - origin) * scale, slot) for p, slot in self._hulls),
             size=(high - low) * scale,
         )
 
@@ -166,8 +165,3 @@ def disc(center, radius: float, corners: int, start: float = 0.0) -> Array:
     return np.asarray(center) + radius * np.stack(
         [np.cos(turn), np.zeros(corners), np.sin(turn)], axis=1
     )
-
-
-def _newell(points: Array, unit: bool = True) -> Array:
-    normal = np.cross(points, np.roll(points, -1, axis=0)).sum(0)
-    return normal / max(np.linalg.norm(normal), 1e-12) if unit else normal

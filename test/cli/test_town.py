@@ -1,0 +1,61 @@
+"""`km3d town`: a KITTI folder, finished work kept, wrong usage refused."""
+
+import numpy as np
+import pytest
+
+from km3d_ros.cli import main
+from km3d_ros.data.kitti import KittiDataset, read_image
+from km3d_ros.data.town import render, sample_scene
+
+
+def town(out, *options: str) -> int:
+    return main(["town", "--out", str(out), "--size", "320x96", "--workers", "1", *options])
+
+
+def test_frames_are_a_kitti_data_set_with_exact_labels(tmp_path):
+    assert town(tmp_path, "--frames", "3", "--seed", "5", "--focal", "0.6") == 0
+    frames = KittiDataset(tmp_path, "train")
+    assert [frames[k].name for k in range(len(frames))] == ["000000", "000001", "000002"]
+    truth = render(sample_scene(5, 2), 320, 96, focal=0.6)
+    frame = frames[2]
+    np.testing.assert_array_equal(frame.projection, truth.projection)
+    assert frame.projection[0, 0] == pytest.approx(0.6 * 320)
+    assert [o.class_name for o in frame.objects] == [o.class_name for o in truth.objects]
+    for written, item in zip(frame.objects, truth.objects, strict=True):
+        np.testing.assert_allclose(written.center, item.center, atol=2e-4)
+        np.testing.assert_allclose(written.box2d, item.box2d, atol=1e-3)
+    error = read_image(frame.image_path).astype(int) - truth.image
+    assert np.abs(error).mean() < 4
+
+
+def test_frames_already_rendered_are_kept(tmp_path):
+    town(tmp_path, "--frames", "1")
+    picture = tmp_path / "training" / "image_2" / "000000.jpg"
+    before = picture.stat().st_mtime_ns
+    assert town(tmp_path, "--frames", "2") == 0
+    assert picture.stat().st_mtime_ns == before
+    assert len(KittiDataset(tmp_path, "train")) == 2
+
+
+def test_a_drive_is_a_kitti_data_set_too(tmp_path):
+    assert town(tmp_path, "--frames", "2", "--drive") == 0
+    frames = KittiDataset(tmp_path, "train")
+    assert len(frames) == 2
+    assert any(item.class_name == "Car" for item in frames[1].objects)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--frames", "0"), ("--size", "1280"), ("--focal", "9"), ("--seed", "-1")],
+)
+def test_wrong_usage_exits_with_2_and_says_what_was_expected(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as stop:
+        town(tmp_path, "--frames", "1", option, value)
+    assert stop.value.code == 2
+    assert repr(value) in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_of_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert town(tmp_path / "file", "--frames", "1") == 1
+    assert capsys.readouterr().err.startswith("km3d town: ")
