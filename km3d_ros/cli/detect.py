@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.errors import InputError
+from km3d_ros.network.spec import SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from km3d_ros.geometry.camera import CameraModel
@@ -54,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add(
         "--score-threshold",
         type=float,
-        default=0.3,
+        default=SCORE_THRESHOLD,
         metavar="P",
         help="least score to report, 0 to 1 (default: %(default)s)",
     )

@@ -18,7 +18,7 @@ from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import to_input
 from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.network.spec import INFERENCE_HEADS, ModelSpec
+from km3d_ros.network.spec import INFERENCE_HEADS, SCORE_THRESHOLD, ModelSpec
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_town.safetensors"
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
@@ -48,7 +48,7 @@ class Detector:
         model: KM3DNet,
         spec: ModelSpec,
         device: str = "auto",
-        score_threshold: float = 0.3,
+        score_threshold: float = SCORE_THRESHOLD,
         max_detections: int = 100,
         grm: str = "consistent",
         precision: str = "float32",
@@ -66,7 +66,7 @@ class Detector:
         cls,
         path: str | Path | None = None,
         device: str = "auto",
-        score_threshold: float = 0.3,
+        score_threshold: float = SCORE_THRESHOLD,
         max_detections: int = 100,
         grm: str = "consistent",
         precision: str = "float32",

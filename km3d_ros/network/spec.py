@@ -25,6 +25,9 @@ INFERENCE_HEADS = ("hm", "hps", "dim", "rot", "prob")
 STRIDE = 4
 """Input pixels per output cell."""
 
+SCORE_THRESHOLD = 0.15
+"""Least score of a detection that is reported, where nothing else is asked for."""
+
 
 @dataclass(frozen=True)
 class Noise:

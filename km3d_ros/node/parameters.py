@@ -15,6 +15,8 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from km3d_ros.network.spec import SCORE_THRESHOLD
+
 Value = bool | int | float | str | list[str]
 
 
@@ -64,7 +66,13 @@ PARAMETERS = (
         "Configure and activate at start; false: wait for lifecycle transitions.",
         read_only=True,
     ),
-    Rule("score_threshold", 0.3, "Objects below this score are left out.", low=0.0, high=1.0),
+    Rule(
+        "score_threshold",
+        SCORE_THRESHOLD,
+        "Objects below this score are left out.",
+        low=0.0,
+        high=1.0,
+    ),
     Rule("max_detections", 100, "Most objects per image.", low=1, high=1000),
     Rule(
         "grm",
