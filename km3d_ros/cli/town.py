@@ -38,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """Render."""
     from tqdm import tqdm
 
-    from km3d_ros.data.town.dataset import write_drive, write_stills
+    from km3d_ros.data.town.dataset import prepare, write_drive, write_stills
 
+    prepare(args.out)
     common = (args.out, args.frames, args.seed, args.size, args.focal)
     names = write_drive(*common) if args.drive else write_stills(*common, args.workers)
     for _ in tqdm(names, "Rendering", args.frames, unit="frame"):

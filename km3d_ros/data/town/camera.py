@@ -67,7 +67,7 @@ class Camera:
         return points[..., :2] * (self.focal / points[..., 2:]) + self.center
 
     def project_outlines(self, outlines: list[Array]) -> list[Array | None]:
-        """Pixels (n, 2) of world outlines (n, 2) on the road; None where off the picture."""
+        """World outlines (n, 2) on the road in `fixed` pixels; None where off the picture."""
         if not outlines:
             return []
         points = self.on_ground(np.concatenate(outlines))
@@ -75,6 +75,7 @@ class Camera:
         safe = points.copy()
         safe[:, 2] = np.maximum(points[:, 2], ROAD_NEAR)
         pixels = self.project(safe)
+        rounded = fixed(pixels)
         whole = np.minimum.reduceat(points[:, 2], starts[:-1]) >= ROAD_NEAR
         low = np.minimum.reduceat(pixels, starts[:-1])
         high = np.maximum.reduceat(pixels, starts[:-1])
@@ -84,11 +85,11 @@ class Camera:
         for k in np.flatnonzero(seen | ~whole).tolist():
             row = slice(starts[k], starts[k + 1])
             if whole[k]:
-                found[k] = pixels[row]
+                found[k] = rounded[row]
                 continue
             part = clip_polygon(points[row], ROAD_NEAR)
             if len(part) > 2:
-                found[k] = self.project(part)
+                found[k] = fixed(self.project(part))
         return found
 
     def direction(self, vector: Array) -> Array:
@@ -104,8 +105,8 @@ def fixed(pixels: Array) -> Array:
 
 
 def fill(canvas: Array, pixels: Array, color) -> None:
-    """Paint an antialiased convex polygon (n, 2)."""
-    cv2.fillConvexPoly(canvas, fixed(pixels), color, cv2.LINE_AA, 4)
+    """Paint an antialiased convex polygon (n, 2) in `fixed` pixels."""
+    cv2.fillConvexPoly(canvas, pixels, color, cv2.LINE_AA, 4)
 
 
 def clip_polygon(points: Array, near: float = NEAR) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -27,11 +28,14 @@ def write_stills(
 ) -> Iterator[str]:
     """Render frames 0 to `frames` − 1 of a seed in processes; yields names as they are done.
 
-    Frames that the folder already has are kept.
+    `root` is as `prepare` made it; frames that it already has are kept.
     """
-    prepare(root)
     names = [f"{k:06d}" for k in range(frames)]
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # Not forked: a process that has threads of its own may leave its children a held lock.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    )
+    with pool:
         job = partial(_still, root, seed, size, focal)
         yield from pool.map(job, names, chunksize=8)
     write_split(root, names)
@@ -40,8 +44,7 @@ def write_stills(
 def write_drive(
     root: Path, frames: int, seed: int, size: tuple[int, int], focal: float | None
 ) -> Iterator[str]:
-    """Render one drive; yields the names of its frames."""
-    prepare(root)
+    """Render one drive into a prepared folder; yields the names of its frames."""
     names = [f"{k:06d}" for k in range(frames)]
     pictures = drive(seed, frames, width=size[0], height=size[1], focal=focal or FOCAL)
     for name, frame in zip(names, pictures, strict=True):

@@ -64,7 +64,7 @@ def paint_ground(canvas: Array, scene: Scene, camera: Camera, shader: Shader) ->
     colors = np.array([scene.ground, *[patch.color for patch in scene.patches]])
     lit = shader.radiance(colors, np.tile(UP, (len(colors), 1)))
     shown = shader.display(lit, np.full(len(colors), 15.0)).tolist()
-    fill(canvas, outline, shown[0])
+    fill(canvas, fixed(outline), shown[0])
     outlines = camera.project_outlines([patch.outline for patch in scene.patches])
     for pixels, color in zip(outlines, shown[1:], strict=True):
         if pixels is None:
@@ -72,7 +72,7 @@ def paint_ground(canvas: Array, scene: Scene, camera: Camera, shader: Shader) ->
         if len(pixels) <= 5:
             fill(canvas, pixels, color)
         else:
-            cv2.fillPoly(canvas, [fixed(pixels)], color, cv2.LINE_AA, 4)
+            cv2.fillPoly(canvas, [pixels], color, cv2.LINE_AA, 4)
 
 
 def texture_ground(canvas: Array, scene: Scene, camera: Camera, mask: Array) -> None:

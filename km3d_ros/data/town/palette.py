@@ -45,13 +45,13 @@ _PAINTS = (
     (0.02, (0.03, 0.42, 0.62)),  # yellow
     (0.02, (0.02, 0.03, 0.10)),  # maroon
 )
+_PAINT_ODDS = [share for share, _ in _PAINTS]
 
 
 def vehicle(rng: np.random.Generator) -> np.ndarray:
     """Paint as on the road: mostly white to black, some colours."""
     palette = _varied(rng)
-    odds = np.array([p for p, _ in _PAINTS])
-    color = np.array(_PAINTS[rng.choice(len(_PAINTS), p=odds / odds.sum())][1])
+    color = np.array(_PAINTS[rng.choice(len(_PAINTS), p=_PAINT_ODDS)][1])
     palette[Slot.PAINT] = np.clip(color * rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3), 0, 0.8)
     if rng.random() < 0.3:
         palette[Slot.PLATE] = (0.08, 0.55, 0.66)

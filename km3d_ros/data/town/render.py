@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.data.town.camera import Camera, fixed
+from km3d_ros.data.town.camera import Camera
 from km3d_ros.data.town.faces import Painting, Pose, paint_actors
 from km3d_ros.data.town.film import develop
 from km3d_ros.data.town.ground import paint_ground, paint_horizon, paint_sky, texture_ground
@@ -116,7 +116,7 @@ class _Painter:
 
     def _hide(self, polygons: list[Array]) -> None:
         for pixels in polygons:
-            cv2.fillConvexPoly(self.map, fixed(pixels / 2), 0, cv2.LINE_8, 4)
+            cv2.fillConvexPoly(self.map, pixels >> 1, 0, cv2.LINE_8, 4)
 
     def _actor(self, index: int, painting: Painting) -> int:
         """Paint one actor; returns how many cells of the map it covers, seen alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from km3d_ros.data.town.camera import Camera, fixed
+from km3d_ros.data.town.camera import Camera
 from km3d_ros.data.town.scene import Scene
 from km3d_ros.data.town.shading import Shader
 
@@ -62,4 +62,4 @@ def _swept(base: Array, throw: Array, lengths: Array) -> list[Array]:
 def _darken(mask: Array, outlines: list[Array], camera: Camera, shade: int) -> None:
     for pixels in camera.project_outlines(outlines):
         if pixels is not None:
-            cv2.fillConvexPoly(mask, fixed(pixels / 2), shade, cv2.LINE_8, 4)
+            cv2.fillConvexPoly(mask, pixels >> 1, shade, cv2.LINE_8, 4)

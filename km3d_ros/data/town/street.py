@@ -49,14 +49,13 @@ class Street:
 
     def place(self, s, u) -> tuple[Array, Array, Array]:
         """World x, z and heading (clockwise from z) of points on the plan."""
-        s, u = np.broadcast_arrays(np.asarray(s, float), np.asarray(u, float) * self.side)
+        s, u = np.asarray(s, float), np.asarray(u, float) * self.side
         if abs(self.curvature) < 1e-6:
-            return u, s, np.zeros_like(s)
+            return u + 0 * s, s + 0 * u, 0 * (s + u)
         heading = s * self.curvature
         radius = 1 / self.curvature
-        x = radius * (1 - np.cos(heading)) + u * np.cos(heading)
-        z = radius * np.sin(heading) - u * np.sin(heading)
-        return x, z, heading
+        c, sine = np.cos(heading), np.sin(heading)
+        return radius * (1 - c) + u * c, radius * sine - u * sine, heading + 0 * u
 
     def strip(self, s0: float, s1: float, u0: float, u1: float) -> Array:
         """(n, 2) outline of a strip along the street."""

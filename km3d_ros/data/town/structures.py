@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from km3d_ros.data.town import textures
-from km3d_ros.data.town.camera import NEAR, Camera, clip_polygon, fill
+from km3d_ros.data.town.camera import NEAR, Camera, clip_polygon, fill, fixed
 from km3d_ros.data.town.scene import Block
 from km3d_ros.data.town.shading import Shader
 
@@ -31,7 +31,7 @@ class Surface:
     quad: Array
     """(4, 3) camera points; of a wall: foot, foot, top, top."""
     pixels: Array
-    """(n, 2): the part in front of the camera."""
+    """(n, 2) in `camera.fixed` notation: the part in front of the camera."""
     depth: tuple[float, float]
     """Nearest and farthest z of that part."""
     color: Array
@@ -58,13 +58,14 @@ def visible_surfaces(blocks: list[Block], camera: Camera, shader: Shader) -> lis
     low, high = pixels.min(2), pixels.max(2)
     on_screen = (high > 0).all(-1) & (low[..., 0] < camera.width) & (low[..., 1] < camera.height)
     whole = depth.min(-1) > NEAR
+    rounded = fixed(pixels)
     found: list[list[Surface]] = [[] for _ in blocks]
     # Rows are walls, ground floors, slopes, gables, top: roofs come last but are painted first.
-    for k, row in np.argwhere(seen & (on_screen | ~whole))[:, :].tolist():
-        quad, outline = quads[k, row], pixels[k, row]
+    for k, row in np.argwhere(seen & (on_screen | ~whole)).tolist():
+        quad, outline = quads[k, row], rounded[k, row]
         near, far = float(depth[k, row].min()), float(depth[k, row].max())
         if not whole[k, row]:
-            outline, near = camera.project(clip_polygon(quad)), NEAR
+            outline, near = fixed(camera.project(clip_polygon(quad))), NEAR
         kind = _kind(blocks[k], _PARTS[row])
         surface = Surface(quad, outline, (near, far), shown[k, row], kind, blocks[k].texture)
         found[k].insert(0, surface)
@@ -139,9 +140,8 @@ def paint_surface(canvas: Array, surface: Surface, camera: Camera) -> None:
         return
     bank, count, texel = _BANKS[surface.kind]
     chain, pixels, quad = bank(surface.texture % count), surface.pixels, surface.quad
-    x0, y0 = (max(int(v), 0) for v in np.floor(pixels.min(0)))
-    x1, y1 = (int(v) + 1 for v in np.ceil(pixels.max(0)))
-    x1, y1 = min(x1, canvas.shape[1]), min(y1, canvas.shape[0])
+    (x0, y0), (x1, y1) = (pixels.min(0) >> 4).tolist(), ((pixels.max(0) >> 4) + 2).tolist()
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, canvas.shape[1]), min(y1, canvas.shape[0])
     if x1 <= x0 or y1 <= y0:
         return
     near, far = surface.depth
@@ -158,5 +158,5 @@ def paint_surface(canvas: Array, surface: Surface, camera: Camera) -> None:
     picture = cv2.warpPerspective(chain[level], warp, size, borderMode=cv2.BORDER_WRAP)
     picture = cv2.multiply(picture, (*(surface.color / 225), 0))
     mask = np.zeros(size[::-1], np.uint8)
-    fill(mask, pixels - (x0, y0), 255)
+    fill(mask, pixels - np.array([16 * x0, 16 * y0], np.int32), 255)
     cv2.copyTo(picture, mask, canvas[y0:y1, x0:x1])

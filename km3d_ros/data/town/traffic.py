@@ -41,9 +41,8 @@ class Crowd:
         """Take the ground that a box needs; False where somebody is already there."""
         box = np.array([x, z, length / 2 + 0.12, width / 2 + 0.12, yaw])
         taken = self._boxes[: self._count]
-        near = np.hypot(taken[:, 0] - x, taken[:, 1] - z) < np.hypot(box[2], box[3]) + np.hypot(
-            taken[:, 2], taken[:, 3]
-        )
+        reach = box[2] + box[3] + taken[:, 2] + taken[:, 3]
+        near = (np.abs(taken[:, 0] - x) < reach) & (np.abs(taken[:, 1] - z) < reach)
         if any(_overlap(box, other) for other in taken[near]) or self._count == len(self._boxes):
             return False
         self._boxes[self._count] = box
@@ -87,9 +86,8 @@ class Crowd:
         variant, colors = int(rng.integers(VARIANTS)), palette.vehicle(rng)
         if kind > 0.985:
             return self.add("Truck", truck(variant), colors, s, u, turn)
-        styles = VANS if kind > 0.90 else CARS
-        odds = np.array([style.share for style in styles.values()])
-        style = list(styles.values())[rng.choice(len(odds), p=odds / odds.sum())]
+        styles = list((VANS if kind > 0.90 else CARS).values())
+        style = styles[rng.choice(len(styles), p=[style.share for style in styles])]
         scale = 1 + rng.normal(0, RESIDUAL[0]) + rng.normal(0, RESIDUAL[1], 3)
         size = np.array(style.size) * scale
         if self._crowded(s, u, turn, size):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from km3d_ros.data.town import textures
-from km3d_ros.data.town.camera import Camera, fill
+from km3d_ros.data.town.camera import Camera, fill, fixed
 from km3d_ros.data.town.scene import Tree
 from km3d_ros.data.town.shading import Shader
 
@@ -34,7 +34,7 @@ class Grove:
         self.colors = shader.display(np.repeat(lit[None], len(trees), 0), distance[:, None])
 
     def paint(self, canvas: Array, index: int) -> list[Array]:
-        """Paint a trunk and a crown; returns what they hide as polygons (n, 2) in pixels."""
+        """Paint a trunk and a crown; returns what they hide as polygons in `fixed` pixels."""
         if self.feet[index, 2] < NEAREST:
             return []
         tree, base, scale = self.trees[index], self.base[index], self.scale[index]
@@ -45,7 +45,7 @@ class Grove:
         gain = self.colors[index, 0] / 255 * 1.1
         _paint_sprite(canvas, textures.crown(tree.texture), box, tree.flip, gain)
         reach = 0.33 * np.array([2 * half, bottom - top])
-        return [*hidden, (base[0], (top + bottom) / 2) + reach * _RING]
+        return [*hidden, fixed((base[0], (top + bottom) / 2) + reach * _RING)]
 
     def _trunk(self, canvas: Array, index: int) -> list[Array]:
         tree, base, scale = self.trees[index], self.base[index], self.scale[index]
@@ -55,8 +55,8 @@ class Grove:
             span = np.array(
                 [[a * half, 0], [b * half, 0], [b * half * 0.6, -high], [a * half * 0.6, -high]]
             )
-            fill(canvas, base + span, color.tolist())
-            outlines.append(base + span)
+            outlines.append(fixed(base + span))
+            fill(canvas, outlines[-1], color.tolist())
         return outlines
 
 
