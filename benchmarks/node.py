@@ -89,11 +89,9 @@ class Camera(Node):
 
 def drive(options: argparse.Namespace) -> dict[str, object]:
     """Run the node for some time; returns frame counts, milliseconds by stage, and memory."""
-    values = (
-        f"weights:={options.weights}",
-        f"score_threshold:={options.score_threshold}",
-        f"max_detections:={OBJECTS}",
-    )
+    values = [f"score_threshold:={options.score_threshold}", f"max_detections:={OBJECTS}"]
+    if options.weights:
+        values.append(f"weights:={options.weights}")
     arguments = [text for value in values for text in ("-p", value)]
     command = [sys.executable, "-m", "km3d_ros.node.detector_node", "--ros-args", *arguments]
     node = subprocess.Popen(command, cwd=ROOT)
