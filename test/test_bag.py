@@ -150,8 +150,9 @@ def test_played_bag_arrives_whole_at_the_wanted_pace(tmp_path, node):
     assert np.all(np.array(recorder.arrivals["image"]) > [now for _, now in rows[1::2]])
 
 
-def test_playing_a_missing_bag_fails_in_one_line(capsys):
-    assert bag.main(["bag", "play", "/nowhere.mcap"]) == 1
-    error = capsys.readouterr().err
-    assert "/nowhere.mcap" in error
-    assert error.count("\n") == 1
+def test_playing_a_missing_bag_fails_in_one_line():
+    command = [sys.executable, "-m", "km3d_ros.bag", "play", "/nowhere.mcap"]
+    player = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert player.returncode == 1
+    assert "/nowhere.mcap" in player.stderr
+    assert player.stderr.count("\n") == 1
