@@ -24,7 +24,7 @@ SHARE = FindPackageShare("km3d_ros")
 def detector(context: LaunchContext) -> list[IncludeLaunchDescription]:
     rviz = LaunchConfiguration("rviz").perform(context)
     # Only RViz asks where the camera is.
-    frame = FRAME_ID if rviz == "true" else ""
+    frame = FRAME_ID if rviz.lower() in ("true", "1") else ""
     return [
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(

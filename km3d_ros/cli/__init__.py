@@ -1,7 +1,7 @@
 """The `km3d` command (design, section 9).
 
-Every module here is a verb of its name, with `add_parser(subparsers)` and `run(args)`. They are
-all imported at each start: what is heavy is imported inside `run`.
+Every module here without an underscore is a verb of its name, with `add_parser(subparsers)` and
+`run(args)`. They are all imported at each start: what is heavy is imported inside `run`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = [module.name for module in pkgutil.iter_modules(__path__)]
-    verbs = {name: import_module(f"{__name__}.{name}") for name in names if name != "__main__"}
+    verbs = {n: import_module(f"{__name__}.{n}") for n in names if not n.startswith("_")}
     for verb in verbs.values():
         verb.add_parser(subparsers)
     args = parser.parse_args(argv)
     try:
         return verbs[args.verb].run(args) or 0
-    except (InputError, OSError) as error:
+    except (InputError, OSError, FloatingPointError) as error:
         print(f"km3d {args.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

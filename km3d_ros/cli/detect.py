@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from km3d_ros.cli._types import count, probability
 from km3d_ros.errors import InputError
 from km3d_ros.network.spec import SCORE_THRESHOLD
 
@@ -54,14 +55,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add(
         "--score-threshold",
-        type=float,
+        type=probability,
         default=SCORE_THRESHOLD,
         metavar="P",
         help="least score to report, 0 to 1 (default: %(default)s)",
     )
     add(
         "--max-detections",
-        type=int,
+        type=count,
         default=100,
         metavar="N",
         help="most objects per image (default: %(default)s)",

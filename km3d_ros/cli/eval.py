@@ -34,7 +34,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "0.7, Pedestrian and Cyclist 0.5)",
     )
     add("--json", action="store_true", help="print JSON instead of tables")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from km3d_ros.cli._types import count, natural
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
@@ -18,8 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--frames", type=_count, required=True, help="number of frames")
-    parser.add_argument("--seed", type=_seed, default=0, help="which scenes")
+    parser.add_argument("--frames", type=count, required=True, help="number of frames")
+    parser.add_argument("--seed", type=natural, default=0, help="which scenes")
     parser.add_argument(
         "--drive", action="store_true", help="one drive at 10 frames per second, not stills"
     )
@@ -30,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--size", type=_size, default="1280x384", help="WIDTHxHEIGHT in pixels")
     parser.add_argument(
-        "--workers", type=_count, default=os.cpu_count() or 1, help="processes that render stills"
+        "--workers", type=count, default=os.cpu_count() or 1, help="processes that render stills"
     )
 
 
@@ -47,18 +49,6 @@ def run(args: argparse.Namespace) -> int:
         pass
     print(f"{args.out}: {args.frames} frames")
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
-    return int(text)
 
 
 def _focal(text: str) -> float:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from km3d_ros.cli._types import count, natural
+
 LEAST_SCORE = 0.02
 """Validation keeps what scores more than this: AP is about the whole precision-recall curve."""
 
@@ -32,15 +34,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--run", type=Path, required=True, help="folder of state and log")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, .safetensors")
-    parser.add_argument("--architecture", default="lite", choices=("lite", "res_18"))
+    parser.add_argument(
+        "--architecture", default="lite", choices=("lite", "res_18"), help="backbone"
+    )
     parser.add_argument(
         "--input-size", type=_size, default="640x192", help="WIDTHxHEIGHT of the network input"
     )
-    parser.add_argument("--steps", type=int, default=12000, help="optimiser steps")
-    parser.add_argument("--batch-size", type=int, default=16, help="frames per step")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that load frames")
+    parser.add_argument("--steps", type=count, default=12000, help="optimiser steps")
+    parser.add_argument("--batch-size", type=count, default=16, help="frames per step")
+    parser.add_argument(
+        "--learning-rate", type=float, default=1e-3, help="of new layers, for AdamW"
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="of weights, order and views")
+    parser.add_argument("--workers", type=natural, default=1, help="processes that load frames")
     parser.add_argument("--device", default="auto", help='"auto", "cpu" or "cuda"')
 
 
@@ -55,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from km3d_ros.training.fit import Plan, fit
     from km3d_ros.training.start import new_model, new_spec
 
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     spec = new_spec(args.architecture, args.input_size)
     plan = Plan(args.steps, args.batch_size, args.learning_rate, args.seed, args.workers)

@@ -81,11 +81,12 @@ class CameraModel:
             InputError: unknown model, or more coefficients than the model has.
         """
         coefficients = [float(value) for value in distortion]
-        if not any(coefficients):
-            distortion_model, coefficients = "", []
         if distortion_model not in lens.COEFFICIENTS:
             known = ", ".join(name for name in lens.COEFFICIENTS if name)
             raise InputError(f"unknown distortion model {distortion_model!r}; known: {known}")
+        # Not so for "equidistant": without coefficients it is the ideal fisheye, no pinhole.
+        if distortion_model != "equidistant" and not any(coefficients):
+            distortion_model, coefficients = "", []
         count = lens.COEFFICIENTS[distortion_model]
         if any(coefficients[count:]):
             raise InputError(

@@ -134,6 +134,7 @@ class _NetworkClock:
     """Times what the device does between making and stopping it, without waiting for it."""
 
     def __init__(self, device: torch.device):
+        self._device = device
         self._cuda = device.type == "cuda"
         self._start = self._mark()
 
@@ -150,7 +151,7 @@ class _NetworkClock:
         if not self._cuda:
             return perf_counter()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event
 
 

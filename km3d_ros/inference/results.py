@@ -16,9 +16,10 @@ UNKNOWN = -1
 def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """One dictionary of plain numbers and lists per object, keys as in `Detections`.
 
-    The class index becomes `class_name`.
+    The class index becomes `class_name`; the reprojection error is left out (design, section 9).
     """
-    columns = {f.name: getattr(detections, f.name).tolist() for f in fields(detections)}
+    names = [f.name for f in fields(detections) if f.name != "reprojection_error"]
+    columns = {name: getattr(detections, name).tolist() for name in names}
     columns["class_name"] = [class_names[index] for index in columns.pop("class_index")]
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)

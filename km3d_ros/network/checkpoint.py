@@ -48,11 +48,18 @@ def save(
     """Write a checkpoint; the file appears at once or, if the writing fails, not at all.
 
     dtype: the type that the weights are stored in; they are loaded as float32 in any case.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     path = Path(path)
     tensors = {key: value.to("cpu", dtype).contiguous() for key, value in _weights(model).items()}
     unfinished = path.with_name(path.name + ".part")
-    save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(spec))})
+    try:
+        save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(spec))})
+    except SafetensorError as error:
+        unfinished.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error})") from error
     unfinished.replace(path)
 
 

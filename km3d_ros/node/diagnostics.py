@@ -66,6 +66,9 @@ class HealthMonitor:
                 f"stamps of {self._image_topic} and {self._info_topic} do not match: "
                 f"{inexact} frames used the newest CameraInfo of their frame_id",
             )
+        received = totals.received - before.received
+        if received > 1 and not answered:
+            return Health(WARN, f"{received} frames arrived since the last report, none answered")
         return Health(OK, f"{answered} frames answered since the last report")
 
     def _silence(self, now: float, totals: Totals) -> Health | None:

@@ -143,8 +143,8 @@ def _clip(segments: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, np.nda
     w, h = camera.width, camera.height
     border = torch.tensor([[0, 0], [w, 0], [w, h], [0, h]], dtype=torch.float64)
     rays = camera.rays(border).numpy()
-    margin = 0.1 * np.ptp(rays, axis=0)
-    (left, top), (right, bottom) = rays.min(0) - margin, rays.max(0) + margin
+    margin = 0.1 * (np.nanmax(rays, 0) - np.nanmin(rays, 0))
+    (left, top), (right, bottom) = np.nanmin(rays, 0) - margin, np.nanmax(rays, 0) + margin
     normals = np.array([[1, 0, -left], [-1, 0, right], [0, 1, -top], [0, -1, bottom], [0, 0, 1]])
     inside = segments @ normals.T - np.array([0, 0, 0, 0, NEAR])
     start, end = inside[..., 0, :], inside[..., 1, :]

@@ -77,7 +77,8 @@ PARAMETERS = (
     Rule(
         "grm",
         "consistent",
-        "Position solver: consistent (nine keypoints, unbiased) or published (eight corners).",
+        "Position solver: consistent (nine keypoints, unbiased) or published (eight corners, in "
+        "the frame of K: as the released code, which ignores the fourth column of P).",
         choices=("consistent", "published"),
     ),
     Rule("classes", [""], "Class names to publish; an empty name: every class of the weights."),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from km3d_ros.data.kitti import KittiDataset, read_image
+from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.network.spec import ModelSpec
@@ -45,9 +46,17 @@ class AugmentedFrames(Dataset):
         self.spec = spec
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Targets]:
-        """The (3, H, W) uint8 input and its targets."""
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Targets] | InputError:
+        """The (3, H, W) uint8 input and its targets; or what is wrong with the frame.
+
+        An error is returned, not raised: a loading process would bury it in its traceback.
+        """
+        try:
+            return self._view(*key)
+        except InputError as error:
+            return error
+
+    def _view(self, epoch: int, index: int) -> tuple[Tensor, Targets]:
         rng = np.random.default_rng((self.seed, epoch, index))
         frame = self.frames[index]
         image, projection, objects = read_image(frame.image_path), frame.projection, frame.objects
@@ -78,7 +87,7 @@ class EpochOrder(Sampler):
         self.seed = seed
 
     def __len__(self) -> int:
-        return self.steps - self.start
+        return max(0, self.steps - self.start)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         position = self.start * self.batch_size
@@ -94,8 +103,11 @@ class EpochOrder(Sampler):
             yield batch
 
 
-def collate(samples: list[tuple[Tensor, Targets]]) -> Batch:
-    """Items of `AugmentedFrames` as one batch."""
+def collate(samples: list[tuple[Tensor, Targets] | InputError]) -> Batch | InputError:
+    """Items of `AugmentedFrames` as one batch; the first error, if there is one."""
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
     images, targets = zip(*samples, strict=True)
     return Batch(
         torch.stack(images),

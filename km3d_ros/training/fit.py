@@ -69,7 +69,7 @@ def fit(
         The exponential moving average of the weights, in evaluation mode.
 
     Raises:
-        InputError: no frames, or a state of another model or plan.
+        InputError: no frames, an unreadable one, or a state of another model.
         FloatingPointError: a loss is not finite; the last checkpoint stays.
     """
     if len(frames) == 0:
@@ -81,6 +81,8 @@ def fit(
         AugmentedFrames(frames, spec, plan.seed),
         batch_sampler=order,
         num_workers=plan.workers,
+        # Not forked: a process that has threads of its own may leave its children a held lock.
+        multiprocessing_context="spawn" if plan.workers else None,
         collate_fn=collate,
         worker_init_fn=_single_threaded,
         pin_memory=device.type == "cuda",
@@ -88,6 +90,8 @@ def fit(
     progress = tqdm(loader, initial=trainer.step, total=plan.steps, unit="step", smoothing=0.05)
     try:
         for batch in progress:
+            if isinstance(batch, InputError):
+                raise batch
             losses = trainer.train_step(batch.to(device))
             if losses is not None:
                 progress.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
@@ -174,7 +178,7 @@ class Trainer:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, KeyError, ValueError) as error:
+        except Exception as error:  # torch raises whatever the damaged bytes lead to
             raise InputError(f"{path}: not a state of this training ({error})") from error
         self.step = state["step"]
         _drop_log_after(self.run / "log.csv", self.step)

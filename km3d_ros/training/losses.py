@@ -1,7 +1,8 @@
 """The losses of KM3D-Net (arXiv 2009.00764, section 3) on the heads at the objects' cells.
 
 Sizes and positions are judged relative to the object (size spread, distance), so that one weight
-fits all classes and distances.
+fits all classes and distances; the weights therefore differ from those of the paper, which count
+metres.
 """
 
 from __future__ import annotations

@@ -39,6 +39,25 @@ def test_missing_folder_is_named(tmp_path, capsys):
     assert f"{tmp_path / 'data'}: no KITTI folder" in capsys.readouterr().err
 
 
+def test_unreadable_image_is_named_in_one_line(tmp_path, capfd):
+    write_frames(tmp_path / "data", 2)
+    broken = tmp_path / "data" / "image_2" / "000001.png"
+    broken.write_bytes(b"no image")
+    assert main(arguments(tmp_path, "--workers", "1")) == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line == f"km3d train: {broken}: not a readable image"
+
+
+def test_damaged_state_is_named(tmp_path, capsys):
+    write_frames(tmp_path / "data", 2)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.pt").write_bytes(b"cut short")
+    assert main(arguments(tmp_path)) == 1
+    assert (
+        f"{tmp_path / 'run' / 'state.pt'}: not a state of this training" in capsys.readouterr().err
+    )
+
+
 def test_input_size_must_fit_the_network(tmp_path):
     with pytest.raises(SystemExit) as stop:
         main(arguments(tmp_path, "--input-size", "100x64"))

@@ -108,7 +108,7 @@ def test_pixel_that_the_lens_does_not_reach_has_no_ray():
 
 
 def test_zero_distortion_is_no_distortion():
-    camera = CameraModel.from_intrinsics(K, 1280, 384, [0.0] * 14, "anything")
+    camera = CameraModel.from_intrinsics(K, 1280, 384, [0.0] * 14, "plumb_bob")
     assert camera.distortion_model == ""
     assert camera.rays(torch.tensor([1340.0, 192.0])).tolist() == [1.0, 0.0]
 
@@ -163,3 +163,16 @@ def test_unproject_takes_one_intrinsic_per_image():
     intrinsics = torch.from_numpy(np.stack((K, np.diag((100.0, 50.0, 1.0)))))
     rays = unproject(torch.tensor([[[640.0, 192.0]], [[200.0, 200.0]]]), intrinsics[:, None])
     assert rays.tolist() == [[[0.0, 0.0]], [[2.0, 4.0]]]
+
+
+def test_fisheye_without_coefficients_is_still_a_fisheye():
+    camera = CameraModel.from_intrinsics(
+        [[300, 0, 320], [0, 300, 240], [0, 0, 1]], 640, 480, [0, 0, 0, 0], "equidistant"
+    )
+    ray = camera.rays(torch.tensor([320 + 300 * math.pi / 4, 240], dtype=torch.float64))
+    torch.testing.assert_close(ray, torch.tensor([1.0, 0.0], dtype=torch.float64))
+
+
+def test_unknown_lens_is_refused_even_without_coefficients():
+    with pytest.raises(InputError, match="unknown distortion model 'whatever'"):
+        CameraModel.from_intrinsics(torch.eye(3), 640, 480, [0.0] * 5, "whatever")

@@ -39,7 +39,6 @@ def test_records_have_every_number_in_full():
         "yaw": DETECTIONS.yaw.item(),
         "alpha": 0.25,
         "covariance": torch.eye(4).tolist(),
-        "reprojection_error": 1.5,
     }
 
 
