@@ -3,7 +3,25 @@
 import os
 import sys
 
+import pytest
+import torch
+
+from km3d_ros.network import checkpoint
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import ModelSpec
+
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 # Where the build installs to when no ROS distribution is sourced.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A checkpoint of a small network that nobody trained."""
+    torch.manual_seed(0)
+    sizes = {"dimension_mean": ((1.5, 1.6, 3.9),) * 3, "dimension_spread": ((0.1,) * 3,) * 3}
+    spec = ModelSpec("lite", input_size=(64, 160), **sizes)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    checkpoint.save(path, KM3DNet(spec), spec)
+    return path

@@ -9,25 +9,8 @@ from km3d_ros.cli import main
 from km3d_ros.data.kitti import read_objects, write_calibration
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
-from km3d_ros.network import checkpoint
-from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.network.spec import ModelSpec
 
 PROJECTION = np.array([[90, 0, 74, 4.5], [0, 90, 29, 0.3], [0, 0, 1, 0.003]])
-SPEC = ModelSpec(
-    "lite",
-    input_size=(64, 160),
-    dimension_mean=((1.5, 1.6, 3.9),) * 3,
-    dimension_spread=((0.1, 0.1, 0.1),) * 3,
-)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    checkpoint.save(path, KM3DNet(SPEC), SPEC)
-    return path
 
 
 @pytest.fixture
