@@ -81,8 +81,8 @@ def test_km3d_launch_starts_an_active_node_with_the_given_names(peer):
                 == "active"
             )
         )
-        peer.wait_until(lambda: peer.node.count_subscribers("/cam/image_rect") == 1)
-        assert peer.node.count_subscribers("/cam/camera_info") == 1
+        for topic in ("/cam/image_rect", "/cam/camera_info"):
+            peer.wait_until(lambda topic=topic: peer.node.count_subscribers(topic) == 1)
         request = GetParameters.Request(names=["device", "weights", "use_sim_time"])
         values = peer.call(GetParameters, f"{name}/get_parameters", request).values
         assert [value.string_value for value in values[:2]] == ["cpu", ""]
