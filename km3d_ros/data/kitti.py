@@ -45,6 +45,11 @@ class KittiObject:
     yaw: float
     score: float | None = None
 
+    @property
+    def has_box3d(self) -> bool:
+        """False where only the region in the image is known: DontCare, and 2D labels."""
+        return min(self.size) > 0
+
 
 @dataclass(frozen=True)
 class KittiFrame:

@@ -91,7 +91,7 @@ def make_targets(
         box = _box_in_view(item, view, spec.input_size)
         if box is None:
             continue
-        if item.class_name not in spec.classes or item.occlusion > LARGELY_OCCLUDED:
+        if not _is_taught(item, spec.classes):
             _ignore(care, box, item.class_name, spec.classes)
             continue
         x, y = (int(v / STRIDE) for v in ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
@@ -138,6 +138,13 @@ def _object_targets(
         intrinsics=camera.intrinsics.float().expand(n, 3, 3),
         to_image=to_image.float().expand(n, 2, 3),
     )
+
+
+def _is_taught(item: KittiObject, classes: tuple[str, ...]) -> bool:
+    """Whether an object is an example of its class; truncated ones are, as far as labelled."""
+    visible = item.occlusion <= LARGELY_OCCLUDED
+    solvable = item.has_box3d and item.center[2] > MIN_DEPTH
+    return item.class_name in classes and visible and solvable
 
 
 def _box_in_view(

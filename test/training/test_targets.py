@@ -41,7 +41,11 @@ def test_keypoints_behind_the_camera_are_masked():
         (car(class_name="DontCare"), [True, True, True]),
         (car(class_name="Truck"), [False, False, False]),
         (car(class_name="Person_sitting"), [False, True, False]),
+        (car(class_name="Tram"), [False, False, False]),
+        (car(class_name="Misc"), [False, False, False]),
         (car(occlusion=3), [True, False, False]),
+        (car(size=(-1.0, -1.0, -1.0)), [True, False, False]),
+        (car(center=(0.5, 0.8, -0.5)), [True, False, False]),
     ],
 )
 def test_what_is_neither_taught_nor_punished(item, cleared):
@@ -50,6 +54,17 @@ def test_what_is_neither_taught_nor_punished(item, cleared):
     assert targets.care[:, 5, 5].all()
     assert len(targets.objects) == 0
     assert targets.heatmap.max() == 0
+
+
+@pytest.mark.parametrize("changes", [{"occlusion": 2}, {"occlusion": -1}, {"truncation": 0.9}])
+def test_what_is_hard_or_not_judged_is_taught(changes):
+    assert len(make_targets([car(**changes)], CAMERA, VIEW, SPEC).objects) == 1
+
+
+def test_observation_angle_of_the_label_is_not_used():
+    taught = [make_targets([car(alpha=a)], CAMERA, VIEW, SPEC).objects for a in (0.0, -10.0)]
+    for name, values in vars(taught[0]).items():
+        torch.testing.assert_close(values, getattr(taught[1], name), msg=name)
 
 
 def test_objects_outside_the_view_are_left_out():
