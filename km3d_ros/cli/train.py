@@ -59,14 +59,22 @@ def run(args: argparse.Namespace) -> int:
     from km3d_ros.inference.detector import Detector, select_device
     from km3d_ros.network import checkpoint
     from km3d_ros.training.fit import Plan, fit
+    from km3d_ros.training.method import Method
     from km3d_ros.training.start import new_model, new_spec
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     spec = new_spec(args.architecture, args.input_size)
-    plan = Plan(args.steps, args.batch_size, args.learning_rate, args.seed, args.workers)
+    plan = Plan(
+        args.steps,
+        args.batch_size,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        workers=args.workers,
+    )
     frames = KittiDataset(args.data, args.split)
-    model = fit(new_model(spec), spec, frames, plan, args.run, select_device(args.device))
+    device = select_device(args.device)
+    model = fit(new_model(spec), spec, frames, None, plan, Method(), args.run, device)
     summary: dict[str, Any] = {
         "command": shlex.join(["km3d", *sys.argv[1:]]),
         "seed": args.seed,

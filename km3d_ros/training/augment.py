@@ -10,10 +10,12 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from km3d_ros.data.kitti import KittiObject
 
-SCALE = (0.75, 1.3)
+SCALE = (0.6, 1.3)
 SHIFT = 0.1
 """Largest shift of a view, as a part of the input's width and height."""
 GAIN = 0.25
@@ -48,6 +50,16 @@ def random_view(base: np.ndarray, rng: np.random.Generator, height: int, width: 
     view = base * scale
     view[:, 2] += center - scale * center + shift
     return view
+
+
+def kept_keypoints(count: int, dropout: float, rng: np.random.Generator) -> Tensor:
+    """Keypoint dropout: which keypoints of `count` objects the GRM may use, (count, 9) bool.
+
+    Each is dropped with probability `dropout`; two always stay, which determine a position.
+    """
+    chance = rng.random((count, 9))
+    second = np.sort(chance, axis=1)[:, -2:-1]
+    return torch.from_numpy((chance >= dropout) | (chance >= second))
 
 
 def recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -19,16 +19,16 @@ from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.lite import Lite
 from km3d_ros.network.spec import ModelSpec
-from km3d_ros.training.dataset import AugmentedFrames, Batch, EpochOrder, collate
-from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
+from km3d_ros.training.dataset import Batch, Frames, TrainingViews, collate
+from km3d_ros.training.method import Method
+from km3d_ros.training.objective import Objective
+from km3d_ros.training.order import StepOrder
 
 PRETRAINED_RATE = 0.5
 """Learning rate of pretrained layers relative to that of the new ones."""
 WARM_UP_STEPS = 300
 DECAY_PART = 0.4
 """The last part of a training, in which the learning rate falls to zero."""
-POSITION_RAMP = (0.1, 0.3)
-"""Parts of a training between which the position loss grows from nothing to its weight."""
 EMA_DECAY = 0.998
 GRADIENT_NORM = 20.0
 WEIGHT_DECAY = 1e-4
@@ -39,12 +39,14 @@ class Plan:
     """How to train.
 
     steps: optimiser steps; a resumed training may be given another number.
+    batch_size, unlabelled_batch_size: labelled and unlabelled images per step.
     learning_rate: of the new layers, for AdamW.
     log_every, save_every: steps between lines of the log, and between checkpoints.
     """
 
     steps: int
     batch_size: int = 16
+    unlabelled_batch_size: int = 8
     learning_rate: float = 1e-3
     seed: int = 0
     workers: int = 1
@@ -56,11 +58,15 @@ def fit(
     model: KM3DNet,
     spec: ModelSpec,
     frames: KittiDataset,
+    unlabelled: Frames | None,
     plan: Plan,
+    method: Method,
     run: Path,
     device: torch.device,
 ) -> KM3DNet:
     """Train a model, going on from `run/state.pt` where there is one.
+
+    With unlabelled frames, their consensus is part of every step.
 
     Writes `run/state.pt` (everything needed to resume) and `run/log.csv` (a line per
     `log_every` steps: step, learning rate and each loss).
@@ -74,11 +80,17 @@ def fit(
     """
     if len(frames) == 0:
         raise InputError(f"{frames.root}: no frames to train on")
-    trainer = Trainer(model, spec, plan, run, device)
+    trainer = Trainer(Objective(model, spec, method), plan, run, device)
     trainer.resume()
-    order = EpochOrder(len(frames), plan.batch_size, trainer.step, plan.steps, plan.seed)
+    order = StepOrder(
+        (len(frames), plan.batch_size),
+        (len(unlabelled), plan.unlabelled_batch_size) if unlabelled else (0, 0),
+        trainer.step,
+        plan.steps,
+        plan.seed,
+    )
     loader = DataLoader(
-        AugmentedFrames(frames, spec, plan.seed),
+        TrainingViews(frames, unlabelled, spec, method, plan.seed),
         batch_sampler=order,
         num_workers=plan.workers,
         # Not forked: a process that has threads of its own may leave its children a held lock.
@@ -104,12 +116,11 @@ def fit(
 class Trainer:
     """Model, optimiser, moving average and their state on disk."""
 
-    def __init__(
-        self, model: KM3DNet, spec: ModelSpec, plan: Plan, run: Path, device: torch.device
-    ):
-        self.spec, self.plan, self.run, self.device = spec, plan, run, device
+    def __init__(self, objective: Objective, plan: Plan, run: Path, device: torch.device):
+        self.plan, self.run, self.device = plan, run, device
         self.step = 0
-        self.model = model.to(device, memory_format=torch.channels_last).train()
+        self.objective = objective.to(device, memory_format=torch.channels_last).train()
+        self.model = objective.model
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
         )
@@ -117,16 +128,14 @@ class Trainer:
             parameter_groups(self.model, plan.learning_rate), weight_decay=WEIGHT_DECAY
         )
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.mean = torch.tensor(spec.mean, device=device)[:, None, None] * 255
-        self.std = torch.tensor(spec.std, device=device)[:, None, None] * 255
         self.sums: dict[str, Tensor] = {}
 
     def train_step(self, batch: Batch) -> dict[str, float] | None:
         """One optimiser step; the mean losses since the last line of the log where one is due."""
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = base * rate_factor(self.step, self.plan.steps)
-        losses = self.losses(batch)
-        total = self._weighted(losses)
+        losses = self.objective(batch, self.step / self.plan.steps)
+        total = sum(losses.values())
         if not math.isfinite(total.item()):
             raise FloatingPointError(f"step {self.step}: loss {_listed(losses)}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -140,20 +149,6 @@ class Trainer:
         if self.step % self.plan.save_every == 0:
             self.save()
         return self._log() if self.step % self.plan.log_every == 0 else None
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Every loss of `WEIGHTS`, unweighted, for a batch on the device."""
-        images = (batch.images.float() - self.mean) / self.std
-        objects = batch.objects
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            features = self.model.features(images.contiguous(memory_format=torch.channels_last))
-            heatmap = self.model.heatmap(features)
-        names = [name for name in self.spec.heads if name in WEIGHTS and name != "hm"]
-        heads = self.model.regress(features.float(), objects.batch, objects.x, objects.y, names)
-        return {
-            "hm": focal_loss(heatmap.float(), batch.heatmap, batch.care),
-            **object_losses(heads, objects, self.spec),
-        }
 
     def save(self) -> None:
         """Write the state; the former one stays until the new one is complete."""
@@ -182,12 +177,6 @@ class Trainer:
             raise InputError(f"{path}: not a state of this training ({error})") from error
         self.step = state["step"]
         _drop_log_after(self.run / "log.csv", self.step)
-
-    def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
-        weights = WEIGHTS | {
-            "position": WEIGHTS["position"] * position_ramp(self.step, self.plan.steps)
-        }
-        return sum(weights[name] * value for name, value in losses.items())
 
     def _log(self) -> dict[str, float]:
         means = {name: float(total) / self.plan.log_every for name, total in self.sums.items()}
@@ -222,14 +211,6 @@ def rate_factor(step: int, steps: int) -> float:
     start = steps * (1 - DECAY_PART)
     decay = max(0.0, (step - start) / max(1.0, steps - start))
     return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, decay)))
-
-
-def position_ramp(step: int, steps: int) -> float:
-    """Weight of the position loss: zero, an exponential ramp, one (design, section 7)."""
-    start, end = (part * steps for part in POSITION_RAMP)
-    if step < start:
-        return 0.0
-    return math.exp(-5 * (1 - min(1.0, (step - start) / (end - start))) ** 2)
 
 
 def _listed(losses: dict[str, Tensor]) -> str:

@@ -26,7 +26,18 @@ from km3d_ros.inference.decode import BIN_CENTERS, decode_size
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.targets import ObjectTargets
 
-WEIGHTS = {"hm": 1.0, "hps": 1.0, "dim": 4.0, "rot": 0.2, "position": 2.0, "prob": 1.0}
+WEIGHTS = {
+    "hm": 1.0,
+    "hps": 1.0,
+    "dim": 4.0,
+    "rot": 0.2,
+    "prob": 1.0,
+    "wh": 0.02,
+    "reg": 0.2,
+    "hm_hp": 0.2,
+    "hp_offset": 0.2,
+}
+"""Weights of the losses by the head that they teach; that of the position is the method's."""
 BIN_OVERLAP = math.pi / 6
 """A bin reaches this much beyond its half circle."""
 PLAUSIBLE_POSITION = 0.5
@@ -36,16 +47,14 @@ POSITION_TOLERANCE = 0.02
 
 
 def focal_loss(logits: Tensor, heatmap: Tensor, care: Tensor) -> Tensor:
-    """Penalty-reduced focal loss (CornerNet, arXiv 1808.01244, equation 1) per object.
+    """Penalty-reduced focal loss (CornerNet, arXiv 1808.01244, equation 1), summed over cells.
 
     logits, heatmap: (B, C, h, w); care: (B, C, h, w) bool, false where no peak is wrong.
     """
     probability = logits.sigmoid()
-    peak = heatmap == 1
     missed = F.logsigmoid(logits) * (1 - probability).square()
     false = F.logsigmoid(-logits) * probability.square() * (1 - heatmap).pow(4)
-    total = torch.where(peak, missed, torch.where(care, false, 0)).sum()
-    return -total / peak.sum().clamp(min=1)
+    return -torch.where(heatmap == 1, missed, torch.where(care, false, 0)).sum()
 
 
 def depth_weight(depth: Tensor) -> Tensor:
@@ -57,29 +66,32 @@ def depth_weight(depth: Tensor) -> Tensor:
 
 
 def object_losses(
-    heads: dict[str, Tensor], targets: ObjectTargets, spec: ModelSpec
+    heads: dict[str, Tensor], targets: ObjectTargets, spec: ModelSpec, depth_guided: bool = True
 ) -> dict[str, Tensor]:
-    """Losses of the regression heads, averaged over M objects.
+    """Losses of the regression heads and of the position, each summed over M objects.
 
-    heads: (M, channels) by head name, raw, at the cells of the targets.
-    Returns scalars by the keys of `WEIGHTS`, without the heatmap's.
+    heads: (M, channels) by head name, raw, at the cells of the targets: `hps`, `dim`, `rot`,
+    `prob` and, where they are trained, `wh` and `reg`.
     """
-    if len(targets) == 0:
-        return {name: heads["hps"].sum() * 0 for name in WEIGHTS if name != "hm"}
     offsets = heads["hps"].unflatten(-1, (9, 2))
     size = decode_size(heads["dim"], targets.class_index, spec)
     rays = _rays(offsets, targets)
     yaw = yaw_from_observation(_alpha(heads["rot"], targets), rays[:, 8, 0])
-    center = grm.solve(
-        rays, keypoint_offsets(size, yaw), targets.keypoint_mask.to(rays.dtype)
-    ).center
-    return {
-        "hps": _keypoint_loss(offsets, targets),
+    corners = keypoint_offsets(size, yaw)
+    center = grm.solve(rays, corners, targets.kept.to(rays.dtype)).center
+    with torch.no_grad():
+        every = grm.solve(rays, corners, targets.keypoint_mask.to(rays.dtype)).center
+    losses = {
+        "hps": _keypoint_loss(offsets, targets, depth_guided),
         "dim": _dimension_loss(size, targets, spec),
         "rot": _rotation_loss(heads["rot"], targets),
         "position": _position_loss(center, targets),
-        "prob": _confidence_loss(heads["prob"], Boxes3D(center, size, yaw), targets),
+        "prob": _confidence_loss(heads["prob"], Boxes3D(every, size, yaw), targets),
     }
+    for name, truth in (("wh", targets.box_size), ("reg", targets.box_center)):
+        if name in heads:
+            losses[name] = (heads[name] - truth).abs().sum()
+    return losses
 
 
 def _rays(offsets: Tensor, targets: ObjectTargets) -> Tensor:
@@ -103,16 +115,17 @@ def _alpha(rotation: Tensor, targets: ObjectTargets) -> Tensor:
     return (centers + residual).gather(1, right).squeeze(1)
 
 
-def _keypoint_loss(offsets: Tensor, targets: ObjectTargets) -> Tensor:
+def _keypoint_loss(offsets: Tensor, targets: ObjectTargets, depth_guided: bool) -> Tensor:
     error = (offsets - targets.keypoints).abs().sum(-1) * targets.keypoint_mask
-    return (error.mean(-1) * depth_weight(targets.center[:, 2])).mean()
+    weight = depth_weight(targets.center[:, 2]) if depth_guided else 1
+    return (error.mean(-1) * weight).sum()
 
 
 def _dimension_loss(size: Tensor, targets: ObjectTargets, spec: ModelSpec) -> Tensor:
     if not spec.dimension_mean:
-        return (size - targets.size).abs().mean()
+        return (size - targets.size).abs().sum() / 3
     spread = size.new_tensor(spec.dimension_spread)[targets.class_index][:, [2, 1, 0]]
-    return ((size / targets.size).log() / spread).abs().mean()
+    return ((size / targets.size).log() / spread).abs().sum() / 3
 
 
 def _rotation_loss(rotation: Tensor, targets: ObjectTargets) -> Tensor:
@@ -123,10 +136,12 @@ def _rotation_loss(rotation: Tensor, targets: ObjectTargets) -> Tensor:
         _target_alpha(targets)[:, None] - centers, torch.zeros_like(centers)
     )
     inside = residual.abs() < math.pi / 2 + BIN_OVERLAP
-    membership = F.cross_entropy(bins[..., :2].flatten(0, 1), inside.long().flatten())
+    membership = F.cross_entropy(
+        bins[..., :2].flatten(0, 1), inside.long().flatten(), reduction="sum"
+    )
     direction = torch.stack((residual.sin(), residual.cos()), dim=-1)
     error = F.smooth_l1_loss(bins[..., 2:], direction, reduction="none").sum(-1)
-    return 2 * membership + (error * inside).sum(-1).mean()
+    return membership + (error * inside).sum()
 
 
 def _position_loss(center: Tensor, targets: ObjectTargets) -> Tensor:
@@ -134,10 +149,9 @@ def _position_loss(center: Tensor, targets: ObjectTargets) -> Tensor:
     error = (center - targets.center) / targets.center[:, 2:]
     plausible = (error.detach().abs() < PLAUSIBLE_POSITION).all(-1)
     error = torch.where(plausible[:, None], error, 0)
-    loss = F.smooth_l1_loss(
-        error, torch.zeros_like(error), reduction="none", beta=POSITION_TOLERANCE
+    return F.smooth_l1_loss(
+        error, torch.zeros_like(error), reduction="sum", beta=POSITION_TOLERANCE
     )
-    return loss.sum() / len(targets)
 
 
 def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> Tensor:
@@ -145,4 +159,4 @@ def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> T
     with torch.no_grad():
         truth = Boxes3D(targets.center, targets.size, targets.yaw)
         overlap = volume_iou(boxes, truth).nan_to_num(0).clamp(0, 1)
-    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap)
+    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap, reduction="sum")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.lite import Lite
-from km3d_ros.network.spec import ModelSpec
+from km3d_ros.network.spec import HEAD_CHANNELS, ModelSpec
 
 DIMENSION_MEAN = ((1.53, 1.63, 3.88), (1.76, 0.66, 0.84), (1.74, 0.60, 1.76))
 """Height, width, length in metres of KITTI's cars, pedestrians and cyclists."""
@@ -19,6 +19,7 @@ def new_spec(architecture: str, input_size: tuple[int, int]) -> ModelSpec:
     levels = LITE_LEVELS if architecture == "lite" else {}
     return ModelSpec(
         architecture=architecture,
+        heads=tuple(HEAD_CHANNELS),
         input_size=input_size,
         dimension_mean=DIMENSION_MEAN,
         dimension_spread=DIMENSION_SPREAD,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ class ObjectTargets:
     class_index: (M,) int64.
     keypoints: (M, 9, 2) offsets from the cell, in cells.
     keypoint_mask: (M, 9) bool, false where the keypoint is behind the camera.
+    kept: (M, 9) bool, the keypoints that the GRM may use: the mask after keypoint dropout.
+    box_center: (M, 2) centre of the 2D box relative to the cell, box_size: (M, 2); in cells.
     size: (M, 3) length, width, height in metres. yaw: (M,). center: (M, 3) in the frame of K.
     intrinsics: (M, 3, 3). to_image: (M, 2, 3) affine from cells to camera pixels.
     """
@@ -45,6 +48,9 @@ class ObjectTargets:
     class_index: Tensor
     keypoints: Tensor
     keypoint_mask: Tensor
+    kept: Tensor
+    box_center: Tensor
+    box_size: Tensor
     size: Tensor
     yaw: Tensor
     center: Tensor
@@ -53,12 +59,6 @@ class ObjectTargets:
 
     def __len__(self) -> int:
         return self.batch.shape[0]
-
-    def to(self, device: torch.device) -> ObjectTargets:
-        """The same targets on a device."""
-        return ObjectTargets(
-            **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
-        )
 
     @staticmethod
     def cat(parts: list[ObjectTargets]) -> ObjectTargets:
@@ -72,21 +72,35 @@ class ObjectTargets:
 
 @dataclass(frozen=True)
 class Targets:
-    """heatmap: (C, h, w) float32 in [0, 1]; care: (C, h, w) bool, false where no peak is wrong."""
+    """What the dense heads should say, and the objects.
+
+    heatmap: (C, h, w) float32 in [0, 1]. care: (C, h, w) bool, false where no peak is wrong.
+    keypoint_heatmap: (9, h, w) float32 in [0, 1].
+    """
 
     heatmap: Tensor
     care: Tensor
+    keypoint_heatmap: Tensor
     objects: ObjectTargets
+
+
+class Taught(NamedTuple):
+    """An object that is taught: the cell of its peak and its 2D box (x0, y0, x1, y1) in cells."""
+
+    x: int
+    y: int
+    box: tuple[float, float, float, float]
+    item: KittiObject
 
 
 def make_targets(
     objects: list[KittiObject], camera: CameraModel, view: np.ndarray, spec: ModelSpec
 ) -> Targets:
-    """Targets of one frame; view: (2, 3) affine from camera to input pixels."""
+    """Targets of one frame, all keypoints kept; view: (2, 3), camera to input pixels."""
     height, width = (side // STRIDE for side in spec.input_size)
     heatmap = np.zeros((len(spec.classes), height, width), np.float32)
     care = np.ones(heatmap.shape, bool)
-    taught: list[tuple[int, int, KittiObject]] = []
+    taught: list[Taught] = []
     for item in objects:
         box = _box_in_view(item, view, spec.input_size)
         if box is None:
@@ -94,28 +108,32 @@ def make_targets(
         if not _is_taught(item, spec.classes):
             _ignore(care, box, item.class_name, spec.classes)
             continue
-        x, y = (int(v / STRIDE) for v in ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+        x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
         _draw_peak(heatmap[spec.classes.index(item.class_name)], x, y, box)
-        taught.append((x, y, item))
+        taught.append(Taught(x, y, box, item))
+    found = _object_targets(taught, camera, view, spec)
     return Targets(
         torch.from_numpy(heatmap),
         torch.from_numpy(care),
-        _object_targets(taught, camera, view, spec),
+        torch.from_numpy(_keypoint_heatmap(taught, found, height, width)),
+        found,
     )
 
 
 def _object_targets(
-    taught: list[tuple[int, int, KittiObject]],
+    taught: list[Taught],
     camera: CameraModel,
     view: np.ndarray,
     spec: ModelSpec,
 ) -> ObjectTargets:
     n = len(taught)
-    cells = torch.tensor([(x, y) for x, y, _ in taught], dtype=torch.float64).reshape(n, 2)
+    cells = torch.tensor([(t.x, t.y) for t in taught], dtype=torch.float64).reshape(n, 2)
+    sides = torch.tensor([t.box for t in taught], dtype=torch.float64).reshape(n, 2, 2)
+    items = [t.item for t in taught]
     boxes = Boxes3D(
-        center=torch.tensor([o.center for _, _, o in taught], dtype=torch.float64).reshape(n, 3),
-        size=torch.tensor([o.size for _, _, o in taught], dtype=torch.float64).reshape(n, 3),
-        yaw=torch.tensor([o.yaw for _, _, o in taught], dtype=torch.float64),
+        center=torch.tensor([o.center for o in items], dtype=torch.float64).reshape(n, 3),
+        size=torch.tensor([o.size for o in items], dtype=torch.float64).reshape(n, 3),
+        yaw=torch.tensor([o.yaw for o in items], dtype=torch.float64),
     )
     points = keypoints(boxes)
     in_front = (points + camera.translation)[..., 2] > MIN_DEPTH
@@ -128,16 +146,38 @@ def _object_targets(
         x=cells[:, 0].long(),
         y=cells[:, 1].long(),
         class_index=torch.tensor(
-            [spec.classes.index(o.class_name) for _, _, o in taught], dtype=torch.int64
+            [spec.classes.index(o.class_name) for o in items], dtype=torch.int64
         ),
         keypoints=torch.where(in_front[..., None], offsets, 0).float(),
         keypoint_mask=in_front,
+        kept=in_front,
+        box_center=(sides.mean(1) - cells).float(),
+        box_size=(sides[:, 1] - sides[:, 0]).float(),
         size=boxes.size.float(),
         yaw=boxes.yaw.float(),
         center=(boxes.center + camera.translation).float(),
         intrinsics=camera.intrinsics.float().expand(n, 3, 3),
         to_image=to_image.float().expand(n, 2, 3),
     )
+
+
+def _keypoint_heatmap(
+    taught: list[Taught], targets: ObjectTargets, height: int, width: int
+) -> np.ndarray:
+    """(9, h, w): a peak at every visible keypoint of every object."""
+    heatmap = np.zeros((9, height, width), np.float32)
+    cells, visible = keypoint_cells(targets, height, width)
+    for i, k in visible.nonzero().tolist():
+        _draw_peak(heatmap[k], *cells[i, k].tolist(), taught[i].box)
+    return heatmap
+
+
+def keypoint_cells(targets: ObjectTargets, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The cells (M, 9, 2) int64 of the keypoints, and (M, 9) which of them are on the grid."""
+    position = torch.stack((targets.x, targets.y), dim=-1)[:, None] + targets.keypoints
+    cells = position.floor().long()
+    limits = cells.new_tensor((width, height))
+    return cells, targets.keypoint_mask & ((cells >= 0) & (cells < limits)).all(-1)
 
 
 def _is_taught(item: KittiObject, classes: tuple[str, ...]) -> bool:
@@ -150,19 +190,21 @@ def _is_taught(item: KittiObject, classes: tuple[str, ...]) -> bool:
 def _box_in_view(
     item: KittiObject, view: np.ndarray, input_size: tuple[int, int]
 ) -> tuple[float, float, float, float] | None:
-    """The 2D box in input pixels, clipped; None where too little of it is inside."""
+    """The 2D box in cells, clipped; None where too little of it is inside."""
     (x0, y0), (x1, y1) = (view[:, :2] @ item.box2d[i : i + 2] + view[:, 2] for i in (0, 2))
     height, width = input_size
     x0, x1 = np.clip((x0, x1), 0, width - 1)
     y0, y1 = np.clip((y0, y1), 0, height - 1)
-    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= MIN_BOX else None
+    if min(x1 - x0, y1 - y0) < MIN_BOX:
+        return None
+    return x0 / STRIDE, y0 / STRIDE, x1 / STRIDE, y1 / STRIDE
 
 
 def _ignore(
     care: np.ndarray, box: tuple[float, ...], class_name: str, classes: tuple[str, ...]
 ) -> None:
     """Clear `care` in a box, for the class that the object is or resembles, or for all."""
-    x0, y0, x1, y1 = (round(v / STRIDE) for v in box)
+    x0, y0, x1, y1 = (round(v) for v in box)
     region = (slice(y0, y1 + 1), slice(x0, x1 + 1))
     if class_name == DONT_CARE:
         care[(slice(None), *region)] = False
@@ -172,8 +214,8 @@ def _ignore(
 
 
 def _draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
-    """Put a Gaussian of the box's shape around cell (x, y), keeping higher values."""
-    x0, y0, x1, y1 = (v / STRIDE for v in box)
+    """Put a Gaussian of the shape of a box, in cells, around a cell, keeping higher values."""
+    x0, y0, x1, y1 = box
     rows, columns = (np.arange(side) for side in heatmap.shape)
     vertical = (rows - y) / max(PEAK_WIDTH * (y1 - y0), MIN_DEVIATION)
     horizontal = (columns - x) / max(PEAK_WIDTH * (x1 - x0), MIN_DEVIATION)

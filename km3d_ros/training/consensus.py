@@ -1,0 +1,123 @@
+"""What two views of one unlabelled image must agree on (KM3D-Net, arXiv 2009.00764, section 3.5).
+
+Wherever both views see an object, its size, yaw and position, solved from different keypoints
+under different affines and brought back to the one camera, have to be the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from km3d_ros.geometry import grm
+from km3d_ros.geometry.box3d import keypoint_offsets, yaw_from_observation
+from km3d_ros.geometry.camera import unproject
+from km3d_ros.inference.decode import Peaks, decode, find_peaks
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import STRIDE, ModelSpec
+from km3d_ros.training.dataset import Pairs
+from km3d_ros.training.losses import PLAUSIBLE_POSITION, POSITION_TOLERANCE
+
+BELIEVED = 0.2
+"""Probability of a peak, in both views, above which it counts as an object."""
+SIZE_SPREAD = 0.1
+"""Relative difference of sizes that costs one unit."""
+HEADS = ("hps", "dim", "rot", "prob")
+
+
+def consensus_losses(
+    model: KM3DNet, features: Tensor, heatmap: Tensor, pairs: Pairs, spec: ModelSpec
+) -> dict[str, Tensor]:
+    """Disagreement of the views, weighted by the probability of the objects.
+
+    features: (2P, C, h, w), heatmap: (2P, classes, h, w) logits, of `pairs.images`.
+
+    Returns:
+        "consensus_size", "consensus_yaw" and "consensus_position", means over the objects.
+    """
+    first, second = corresponding_peaks(heatmap.detach(), pairs)
+    peaks = Peaks(
+        *(torch.cat(both) for both in zip(_columns(first), _columns(second), strict=True))
+    )
+    size, yaw, center = _boxes(model, features, peaks, pairs, spec)
+    count = len(pairs.images) // 2
+    believed = torch.minimum(first.score, second.score)
+    believed = torch.where(believed > BELIEVED, believed, 0)
+    moved = (center[:count] - center[count:]) / center[..., 2:].detach().unflatten(
+        0, (2, count)
+    ).mean(0)
+    plausible = (moved.detach().abs() < PLAUSIBLE_POSITION).all(-1)
+    moved = torch.where(plausible[..., None], moved, 0)
+    disagreement = {
+        "consensus_size": (size[:count] / size[count:]).log().abs().mean(-1) / SIZE_SPREAD,
+        "consensus_yaw": 1 - torch.cos(yaw[:count] - yaw[count:]),
+        "consensus_position": F.smooth_l1_loss(
+            moved, torch.zeros_like(moved), reduction="none", beta=POSITION_TOLERANCE
+        ).sum(-1),
+    }
+    total = believed.sum().clamp(min=1)
+    return {name: (value * believed).sum() / total for name, value in disagreement.items()}
+
+
+def corresponding_peaks(heatmap: Tensor, pairs: Pairs) -> tuple[Peaks, Peaks]:
+    """The K best peaks of the first views, and the cells of the second views that show the same.
+
+    Such a cell is the best one of its class within one cell of where the affines put it; outside
+    the view its score is 0.
+    """
+    count = len(heatmap) // 2
+    peaks = find_peaks(heatmap[:count], pairs.kept.shape[1])
+    to_second = _inverse(pairs.to_original[count:])
+    cells = _apply(
+        to_second, _apply(pairs.to_original[:count], torch.stack((peaks.x, peaks.y), -1))
+    )
+    near = torch.arange(-1, 2, device=cells.device)
+    near = torch.stack(torch.meshgrid(near, near, indexing="xy"), dim=-1).flatten(0, 1)
+    around = cells.round().long()[..., None, :] + near
+    height, width = heatmap.shape[-2:]
+    inside = ((around >= 0) & (around < around.new_tensor((width, height)))).all(-1)
+    x = around[..., 0].clamp(0, width - 1)
+    y = around[..., 1].clamp(0, height - 1)
+    batch = torch.arange(count, device=cells.device)[:, None, None]
+    scores = heatmap[count:].float().sigmoid()[batch, peaks.class_index[..., None], y, x]
+    score, best = torch.where(inside, scores, 0).max(-1, keepdim=True)
+    x, y = (values.gather(-1, best).squeeze(-1) for values in (x, y))
+    return peaks, replace(peaks, score=score.squeeze(-1), x=x, y=y)
+
+
+def _boxes(
+    model: KM3DNet, features: Tensor, peaks: Peaks, pairs: Pairs, spec: ModelSpec
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Size (2P, K, 3), yaw (2P, K) and centre (2P, K, 3), not mirrored, in the frame of K."""
+    batch = torch.arange(len(features), device=features.device)[:, None].expand_as(peaks.x)
+    heads = model.regress(features, batch.flatten(), peaks.x.flatten(), peaks.y.flatten(), HEADS)
+    heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
+    objects = decode(peaks, heads, spec)
+    pixels = _apply(pairs.to_image[:, None], objects.keypoints / STRIDE)
+    rays = unproject(pixels, pairs.intrinsics[:, None, None])
+    yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
+    offsets = keypoint_offsets(objects.size, yaw)
+    center = grm.solve(rays, offsets, pairs.kept.to(rays.dtype)).center
+    mirrored = pairs.mirrored[:, None]
+    x, y, z = center.unbind(-1)
+    center = torch.stack((torch.where(mirrored, -x, x), y, z), dim=-1)
+    return objects.size, torch.where(mirrored, math.pi - yaw, yaw), center
+
+
+def _apply(affine: Tensor, points: Tensor) -> Tensor:
+    """(..., 2, 3) affines on (..., N, 2) points."""
+    return points.to(affine) @ affine[..., :2].mT + affine[..., None, :, 2]
+
+
+def _inverse(affine: Tensor) -> Tensor:
+    """The inverse (..., 2, 3) of affines that scale and shift each axis."""
+    scale = affine[..., :2].diagonal(dim1=-2, dim2=-1)
+    return torch.cat((torch.diag_embed(1 / scale), (-affine[..., 2] / scale)[..., None]), dim=-1)
+
+
+def _columns(peaks: Peaks) -> tuple[Tensor, ...]:
+    return peaks.score, peaks.class_index, peaks.x, peaks.y

@@ -1,0 +1,23 @@
+"""The parts of the training method that can be switched; docs/experiments.md measures each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained, apart from the data.
+
+    keypoint_dropout: probability that the GRM has to do without a keypoint (at least two stay).
+    depth_guided: whether the keypoint loss grows with the distance of the object.
+    position_weight: final weight of the position loss; 0 leaves it out.
+    consensus_weight: final weight of the consensus on unlabelled images.
+    flip: whether half of the views are mirrored.
+    """
+
+    keypoint_dropout: float = 0.2
+    depth_guided: bool = True
+    position_weight: float = 2.0
+    consensus_weight: float = 1.0
+    flip: bool = True

@@ -1,0 +1,102 @@
+"""A batch in, weighted losses out: the network, its losses and their ramps as one module."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import ModelSpec
+from km3d_ros.training.consensus import consensus_losses
+from km3d_ros.training.dataset import Batch
+from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
+from km3d_ros.training.method import Method
+from km3d_ros.training.targets import ObjectTargets, keypoint_cells
+
+RAMP = (0.1, 0.3)
+"""Parts of a training between which position and consensus losses grow to their weights."""
+CONSENSUS_PARTS = {"consensus_size": 1.0, "consensus_yaw": 2.0, "consensus_position": 2.0}
+"""Weights of the three agreements relative to each other."""
+
+
+class Objective(nn.Module):
+    """The losses of a model under a method.
+
+    Losses are divided by the number of objects, on average over all processes of a distributed
+    training, so that several processes learn what one would from the whole batch.
+    """
+
+    def __init__(self, model: KM3DNet, spec: ModelSpec, method: Method):
+        super().__init__()
+        self.model, self.spec, self.method = model, spec, method
+        self.at_objects = [n for n in spec.heads if n not in ("hm", "hm_hp", "hp_offset")]
+        for name in ("mean", "std"):
+            levels = torch.tensor(getattr(spec, name))[:, None, None] * 255
+            self.register_buffer(name, levels, persistent=False)
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Weighted losses by name, whose sum is to be minimised.
+
+        progress: part of the training that is done, 0 to 1.
+        """
+        labelled, pairs = batch.labelled, batch.pairs
+        images = labelled.images if pairs is None else torch.cat((labelled.images, pairs.images))
+        images = (images.float() - self.mean) / self.std
+        with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
+            features = self.model.features(images.contiguous(memory_format=torch.channels_last))
+            heatmap = self.model.heatmap(features)
+        features, heatmap = features.float(), heatmap.float()
+        count = len(labelled.images)
+        losses = self._supervised(features[:count], heatmap[:count], batch)
+        ramp = exponential_ramp(progress)
+        losses["position"] = losses["position"] * (self.method.position_weight * ramp)
+        if pairs is not None:
+            parts = consensus_losses(
+                self.model, features[count:], heatmap[count:], pairs, self.spec
+            )
+            weight = self.method.consensus_weight * ramp
+            losses |= {n: v * (CONSENSUS_PARTS[n] * weight) for n, v in parts.items()}
+        return losses
+
+    def _supervised(self, features: Tensor, heatmap: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Losses of the labelled views; all but "position" are weighted."""
+        targets = batch.labelled.targets
+        objects = targets.objects
+        heads = self.model.regress(features, objects.batch, objects.x, objects.y, self.at_objects)
+        losses = object_losses(heads, objects, self.spec, self.method.depth_guided)
+        losses["hm"] = focal_loss(heatmap, targets.heatmap, targets.care)
+        if "hm_hp" in self.spec.heads:
+            keypoints = self.model.heads["hm_hp"](features)
+            everywhere = torch.ones_like(targets.keypoint_heatmap, dtype=torch.bool)
+            losses["hm_hp"] = focal_loss(keypoints, targets.keypoint_heatmap, everywhere) / 9
+            losses["hp_offset"] = self._offset_loss(features, objects) / 9
+        share = 1 / _mean_over_processes(len(objects), features).clamp(min=1)
+        return {name: value * share * WEIGHTS.get(name, 1) for name, value in losses.items()}
+
+    def _offset_loss(self, features: Tensor, objects: ObjectTargets) -> Tensor:
+        """L1 of where the keypoints lie in their cells, summed."""
+        cells, visible = keypoint_cells(objects, *features.shape[-2:])
+        x, y = cells[visible].unbind(-1)
+        batch = objects.batch[:, None].expand_as(visible)[visible]
+        predicted = self.model.regress(features, batch, x, y, ("hp_offset",))["hp_offset"]
+        position = torch.stack((objects.x, objects.y), dim=-1)[:, None] + objects.keypoints
+        return (predicted - (position - cells)[visible]).abs().sum()
+
+
+def exponential_ramp(progress: float) -> float:
+    """0, an exponential rise, 1 (temporal ensembling, arXiv 1610.02242, section 3.1)."""
+    start, end = RAMP
+    if progress < start:
+        return 0.0
+    return math.exp(-5 * (1 - min(1.0, (progress - start) / (end - start))) ** 2)
+
+
+def _mean_over_processes(count: int, like: Tensor) -> Tensor:
+    mean = like.new_tensor(count)
+    if dist.is_initialized():
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return mean
