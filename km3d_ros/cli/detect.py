@@ -108,14 +108,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list_images(folder: Path) -> list[Path]:
-    from km3d_ros.data.kitti import IMAGE_SUFFIXES
+    from km3d_ros.data.kitti import list_images
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise InputError(f"{folder}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
-    return images
+    return list_images(folder)
 
 
 def _read_camera(calib: Path, frame: str, width: int, height: int) -> CameraModel:
@@ -124,8 +121,4 @@ def _read_camera(calib: Path, frame: str, width: int, height: int) -> CameraMode
     from km3d_ros.geometry.camera import CameraModel
 
     file = calib / f"{frame}.txt" if calib.is_dir() else calib
-    projection = read_projection(file)
-    try:
-        return CameraModel.from_projection(projection, width, height)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+    return CameraModel.from_projection(read_projection(file), width, height)

@@ -17,6 +17,10 @@ DONT_CARE = "DontCare"
 
 _LABEL_COLUMNS = 15
 _RESULT_COLUMNS = 16
+_UNKNOWN_SIDE = -1
+_LONGEST_SIDE = 100.0
+_FARTHEST = 1000.0
+_END_OF_JPEG = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -67,30 +71,17 @@ class KittiFrame:
 class KittiDataset:
     """Labelled frames of a KITTI folder, read when they are asked for.
 
-    Frames are those of `ImageSets/<split>.txt` in its order where a split is given, else all
-    images sorted by name.
-
     Args:
-        root: folder that holds image_2, label_2 and calib, itself or in `training/`.
-        split: name of a file in `root/ImageSets` without its suffix.
+        root, split: as for `find_images`; the frames need calib and label_2.
 
     Raises:
-        InputError: a folder, the split or a frame that the split names is missing.
+        InputError: a folder, the split, or a file of a frame is missing.
     """
 
     def __init__(self, root: str | Path, split: str | None = None) -> None:
         self.root = Path(root)
-        self.folder = _data_folder(self.root)
-        images = {
-            path.stem: path
-            for path in sorted((self.folder / "image_2").iterdir())
-            if path.suffix.lower() in IMAGE_SUFFIXES
-        }
-        names = list(images) if split is None else _read_split(self.root, split)
-        missing = [name for name in names if name not in images]
-        if missing:
-            raise InputError(f"{self.folder / 'image_2'}: no image of frame {missing[0]!r}")
-        self._images = [images[name] for name in names]
+        self._images = find_images(self.root, split, ("calib", "label_2"))
+        self.folder = self._images[0].parents[1]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -105,16 +96,58 @@ class KittiDataset:
         )
 
 
+def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[Path]:
+    """The images of a KITTI folder, each with its text file in every one of `parts`.
+
+    Args:
+        root: folder that holds image_2 and `parts`, itself or in `training/`.
+        split: name of a file in `root/ImageSets` without its suffix; its frames in its order, in
+            `testing/` for the benchmark's `test`. Without one, all images sorted by name.
+        parts: names of folders beside image_2.
+
+    Raises:
+        InputError: a folder, the split, or a file of a frame is missing, or there is no frame.
+    """
+    folder = _data_folder(root, split, parts)
+    images = {path.stem: path for path in list_images(folder / "image_2")}
+    names = list(images) if split is None else _read_split(root, split)
+    for name in names:
+        if name not in images:
+            raise InputError(f"{folder / 'image_2'}: no image of frame {name!r}")
+    for part in parts:
+        found = {path.stem for path in (folder / part).glob("*.txt")}
+        for name in names:
+            if name not in found:
+                raise InputError(f"{folder / part / name}.txt: no such file for this image")
+    return [images[name] for name in names]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images in a folder, sorted by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise InputError(f"{folder}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
 def read_objects(path: str | Path) -> list[KittiObject]:
     """Read a label file (15 columns) or a result file (16, the last one the score).
 
     Raises:
-        InputError: unreadable file, or a line with other columns; file and line are named.
+        InputError: unreadable file, a line with other columns, or a label that cannot be true;
+            file and line are named.
     """
     objects = []
     for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
-            objects.append(_parse_object(line.split(), f"{path}:{number}"))
+            where = f"{path}:{number}"
+            objects.append(_parse_object(line.split(), where))
+            if objects[-1].score is None:
+                _check_label(objects[-1], where)
     return objects
 
 
@@ -130,15 +163,13 @@ def read_projection(path: str | Path, name: str = "P2") -> np.ndarray:
         (3, 4) float64, pixels from metres in the rectified reference camera frame.
 
     Raises:
-        InputError: unreadable file, no such matrix, or not twelve finite numbers.
+        InputError: unreadable file, no such matrix, not twelve finite numbers, or not those of a
+            rectified camera, K [I | t].
     """
     for number, line in enumerate(_read_lines(path), start=1):
         key, _, values = line.partition(":")
         if key.strip() == name:
-            columns = values.split()
-            if len(columns) != 12:
-                raise InputError(f"{path}:{number}: {name} has {len(columns)} numbers, not 12")
-            return np.array(_numbers(columns, f"{path}:{number}")).reshape(3, 4)
+            return _parse_projection(values.split(), name, f"{path}:{number}")
     raise InputError(f"{path}: no {name} in this calibration file")
 
 
@@ -152,27 +183,39 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as (height, width, 3) uint8 BGR.
 
     Raises:
-        InputError: the file is missing or not an image.
+        InputError: the file is missing, not an image, or only a part of one.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{path}: not a readable image")
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    # OpenCV refuses broken PNGs, but fills up JPEGs that were cut off.
+    cut_off = data.startswith(b"\xff\xd8") and _END_OF_JPEG not in data
+    if image is None or cut_off:
+        raise InputError(f"{path}: not a readable image ({len(data)} bytes)")
     return image
 
 
-def _data_folder(root: Path) -> Path:
-    parts = ("image_2", "label_2", "calib")
-    for folder in (root, root / "training"):
+def _data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
+    # The benchmark numbers training and testing alike: its test split must not find the former.
+    test = [root / "testing"] if split == "test" else []
+    for folder in (*test, root, root / "training"):
         if (folder / "image_2").is_dir():
             for part in parts:
                 if not (folder / part).is_dir():
                     raise InputError(f"{folder / part}: no such folder")
             return folder
+    parts = ("image_2", *parts)
     raise InputError(f"{root}: no KITTI folder; expected {', '.join(parts)} in it or in training/")
 
 
 def _read_split(root: Path, split: str) -> list[str]:
-    return " ".join(_read_lines(root / "ImageSets" / f"{split}.txt")).split()
+    path = root / "ImageSets" / f"{split}.txt"
+    names = " ".join(_read_lines(path)).split()
+    if not names:
+        raise InputError(f"{path}: names no frames")
+    return names
 
 
 def _read_lines(path: str | Path) -> list[str]:
@@ -214,6 +257,31 @@ def _parse_object(columns: list[str], where: str) -> KittiObject:
         yaw=yaw,
         score=values[14] if len(columns) == _RESULT_COLUMNS else None,
     )
+
+
+def _check_label(item: KittiObject, where: str) -> None:
+    x0, y0, x1, y1 = item.box2d
+    if x1 < x0 or y1 < y0:
+        raise InputError(f"{where}: 2D box {item.box2d}, expected left, top, right, bottom")
+    if item.class_name == DONT_CARE:
+        return
+    if any(side > _LONGEST_SIDE or (side < 0 and side != _UNKNOWN_SIDE) for side in item.size):
+        raise InputError(
+            f"{where}: length, width, height {item.size} m, expected 0 to {_LONGEST_SIDE:g}, "
+            f"or {_UNKNOWN_SIDE} where unknown"
+        )
+    if item.has_box3d and max(map(abs, item.center)) > _FARTHEST:
+        raise InputError(f"{where}: an object at {item.center} m, beyond {_FARTHEST:g} m")
+
+
+def _parse_projection(columns: list[str], name: str, where: str) -> np.ndarray:
+    if len(columns) != 12:
+        raise InputError(f"{where}: {name} has {len(columns)} numbers, not 12")
+    projection = np.array(_numbers(columns, where)).reshape(3, 4)
+    (fx, skew, _), (turn, fy, _), bottom = projection[:, :3].tolist()
+    if min(fx, fy) <= 0 or not np.allclose([skew, turn, *bottom], [0, 0, 0, 0, 1], atol=1e-6):
+        raise InputError(f"{where}: {name} is not the K [I | t] of a rectified camera")
+    return projection
 
 
 def _format_object(item: KittiObject) -> str:

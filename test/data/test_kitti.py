@@ -1,9 +1,13 @@
+import shutil
+
+import cv2
 import numpy as np
 import pytest
 
 from km3d_ros.data.kitti import (
     KittiDataset,
     KittiObject,
+    find_images,
     read_image,
     read_objects,
     read_projection,
@@ -14,6 +18,12 @@ from km3d_ros.errors import InputError
 
 LABEL = "Car 0.00 1 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 PROJECTION = np.array([[721.5, 0, 609.6, 44.9], [0, 721.5, 172.9, 0.22], [0, 0, 1, 0.003]])
+SPLITS = {
+    "train": ["000002", "000000"],
+    "val": ["000001"],
+    "trainval": ["000000", "000001", "000002"],
+    "test": ["000000", "000001"],
+}
 
 CAR = KittiObject(
     class_name="Car",
@@ -70,7 +80,7 @@ def test_empty_label_file_has_no_objects(tmp_path):
 
 
 def test_calibration_reads_back_exactly(tmp_path):
-    projection = PROJECTION + 1 / 3
+    projection = np.where(PROJECTION > 1, PROJECTION + 1 / 3, PROJECTION)
     write_calibration(tmp_path / "calib.txt", projection)
     np.testing.assert_array_equal(read_projection(tmp_path / "calib.txt"), projection)
 
@@ -93,6 +103,50 @@ def test_split_names_the_frames_in_its_order(tmp_path):
     assert [frame.name for frame in KittiDataset(tmp_path, "val")] == ["000002", "000000"]
 
 
+@pytest.fixture
+def benchmark(tmp_path):
+    """The benchmark's layout: training and testing number their frames alike."""
+    make_dataset(tmp_path / "training", names=("000000", "000001", "000002"))
+    make_dataset(tmp_path / "testing", names=("000000", "000001"))
+    shutil.rmtree(tmp_path / "testing" / "label_2")
+    (tmp_path / "ImageSets").mkdir()
+    for split, names in SPLITS.items():
+        (tmp_path / "ImageSets" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("split", ["train", "val", "trainval"])
+def test_benchmark_splits_name_labelled_frames(benchmark, split):
+    frames = KittiDataset(benchmark, split)
+    assert [frame.name for frame in frames] == list(SPLITS[split])
+    assert {frame.image_path.parent for frame in frames} == {benchmark / "training" / "image_2"}
+    assert all(len(frame.objects) == 1 for frame in frames)
+
+
+def test_test_split_has_no_labels_and_is_not_mistaken_for_training(benchmark):
+    with pytest.raises(InputError, match=r"testing/label_2: no such folder"):
+        KittiDataset(benchmark, "test")
+    paths = find_images(benchmark, "test", ("calib",))
+    assert [p.parent for p in paths] == [benchmark / "testing" / "image_2"] * 2
+
+
+@pytest.mark.parametrize("part", ["calib", "label_2"])
+def test_image_without_its_text_file_is_named(tmp_path, part):
+    make_dataset(tmp_path)
+    (tmp_path / part / "000001.txt").unlink()
+    with pytest.raises(InputError, match=rf"{part}/000001\.txt: no such file"):
+        KittiDataset(tmp_path)
+
+
+def test_folder_and_split_without_frames_are_refused(benchmark):
+    (benchmark / "ImageSets" / "empty.txt").touch()
+    with pytest.raises(InputError, match=r"empty\.txt: names no frames"):
+        KittiDataset(benchmark, "empty")
+    make_dataset(benchmark / "bare", names=())
+    with pytest.raises(InputError, match=r"image_2: no images in it"):
+        KittiDataset(benchmark / "bare")
+
+
 def test_split_with_an_unknown_frame_is_refused(tmp_path):
     make_dataset(tmp_path)
     (tmp_path / "ImageSets").mkdir()
@@ -108,13 +162,13 @@ def test_missing_split_names_its_file(tmp_path):
 
 
 def test_folder_without_kitti_layout_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no KITTI folder; expected image_2, label_2, calib"):
+    with pytest.raises(InputError, match="no KITTI folder; expected image_2, calib, label_2"):
         KittiDataset(tmp_path)
 
 
 def test_missing_calibration_folder_is_named(tmp_path):
-    make_dataset(tmp_path, names=())
-    (tmp_path / "calib").rmdir()
+    make_dataset(tmp_path)
+    (tmp_path / "calib").rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"calib: no such folder"):
         KittiDataset(tmp_path)
 
@@ -125,6 +179,13 @@ def test_missing_calibration_folder_is_named(tmp_path):
         (LABEL.rsplit(" ", 1)[0], r"000000\.txt:2: 14 columns, expected 15"),
         (LABEL.replace("58.49", "far"), r"000000\.txt:2: 'far' is not a number"),
         (LABEL.replace("58.49", "nan"), r"000000\.txt:2: 'nan' is not a finite number"),
+        (LABEL.replace("58.49", "1e30"), r"000000\.txt:2: an object at .*, beyond 1000 m"),
+        (
+            LABEL.replace("3.69", "369"),
+            r"000000\.txt:2: length, .* \(369\.0, .* expected 0 to 100",
+        ),
+        (LABEL.replace("3.69", "-3.69"), r"000000\.txt:2: length, .* \(-3\.69, .* -1 where unk"),
+        (LABEL.replace("423.81", "42.381"), r"000000\.txt:2: 2D box .*, expected left, top"),
     ],
 )
 def test_bad_label_line_is_named(tmp_path, line, message):
@@ -140,6 +201,9 @@ def test_bad_label_line_is_named(tmp_path, line, message):
         ("P0: 1 2 3\n", r"calib\.txt: no P2 in this calibration file"),
         ("P0: 1\nP2: 1 2 3\n", r"calib\.txt:2: P2 has 3 numbers, not 12"),
         ("P2: 1 2 3 4 5 6 7 8 9 10 11 x\n", r"calib\.txt:1: 'x' is not a number"),
+        ("P2: 0 0 0 0 0 0 0 0 0 0 1 0\n", r"calib\.txt:1: P2 is not the K \[I \| t\]"),
+        ("P2: 7 1 3 0 0 7 2 0 0 0 1 0\n", r"calib\.txt:1: P2 is not the K \[I \| t\]"),
+        ("P2: 7 0 3 0 0 7 2 0 0 0 0.5 0\n", r"calib\.txt:1: P2 is not the K \[I \| t\]"),
     ],
 )
 def test_bad_calibration_is_named(tmp_path, text, message):
@@ -155,7 +219,23 @@ def test_binary_label_file_is_refused(tmp_path):
         read_objects(tmp_path / "000000.txt")
 
 
-def test_unreadable_image_is_named(tmp_path):
-    (tmp_path / "000000.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"000000\.png: not a readable image"):
-        read_image(tmp_path / "000000.png")
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.95])
+def test_image_that_was_cut_off_is_named(tmp_path, suffix, part):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    data = cv2.imencode(suffix, noise)[1].tobytes()
+    path = tmp_path / f"000000{suffix}"
+    path.write_bytes(data)
+    assert read_image(path).shape == (40, 60, 3)
+    path.write_bytes(data[: int(part * len(data))])
+    with pytest.raises(InputError, match=rf"000000\{suffix}: not a readable image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"no image", None])
+def test_file_that_is_no_image_is_named(tmp_path, content):
+    path = tmp_path / "000000.png"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"000000\.png: (not a readable image|No such file)"):
+        read_image(path)
