@@ -29,7 +29,8 @@ PRETRAINED_RATE = 0.5
 WARM_UP_STEPS = 300
 DECAY_PART = 0.4
 """The last part of a training, in which the learning rate falls to zero."""
-EMA_DECAY = 0.998
+AVERAGE_DECAY = 0.998
+"""Of the moving average of the weights; less in the first steps (`warmed_up_average`)."""
 GRADIENT_NORM = 20.0
 WEIGHT_DECAY = 1e-4
 
@@ -121,9 +122,7 @@ class Trainer:
         self.step = 0
         self.objective = objective.to(device, memory_format=torch.channels_last).train()
         self.model = objective.model
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
-        )
+        self.average = AveragedModel(self.model, multi_avg_fn=warmed_up_average, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, plan.learning_rate), weight_decay=WEIGHT_DECAY
         )
@@ -204,6 +203,13 @@ def parameter_groups(model: KM3DNet, learning_rate: float) -> list[dict]:
         {"params": groups[True], "lr": learning_rate * PRETRAINED_RATE},
         {"params": groups[False], "lr": learning_rate},
     ]
+
+
+def warmed_up_average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+    """One update of a moving average that forgets its first values sooner than its later ones."""
+    count = int(updates)
+    decay = min(AVERAGE_DECAY, (1 + count) / (10 + count))
+    get_ema_multi_avg_fn(decay)(averaged, current, updates)
 
 
 def rate_factor(step: int, steps: int) -> float:
