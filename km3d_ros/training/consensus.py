@@ -26,6 +26,8 @@ BELIEVED = 0.2
 """Probability of a peak, in both views, above which it counts as an object."""
 SIZE_SPREAD = 0.1
 """Relative difference of sizes that costs one unit."""
+SMALLEST_SIDE = 0.1
+"""Metres; sizes that are taught in metres may come out smaller, or negative."""
 HEADS = ("hps", "dim", "rot", "prob")
 
 
@@ -47,17 +49,11 @@ def consensus_losses(
     count = len(pairs.images) // 2
     believed = torch.minimum(first.score, second.score)
     believed = torch.where(believed > BELIEVED, believed, 0)
-    moved = (center[:count] - center[count:]) / center[..., 2:].detach().unflatten(
-        0, (2, count)
-    ).mean(0)
-    plausible = (moved.detach().abs() < PLAUSIBLE_POSITION).all(-1)
-    moved = torch.where(plausible[..., None], moved, 0)
+    relative = size.clamp(min=SMALLEST_SIDE).log()
     disagreement = {
-        "consensus_size": (size[:count] / size[count:]).log().abs().mean(-1) / SIZE_SPREAD,
+        "consensus_size": (relative[:count] - relative[count:]).abs().mean(-1) / SIZE_SPREAD,
         "consensus_yaw": 1 - torch.cos(yaw[:count] - yaw[count:]),
-        "consensus_position": F.smooth_l1_loss(
-            moved, torch.zeros_like(moved), reduction="none", beta=POSITION_TOLERANCE
-        ).sum(-1),
+        "consensus_position": _position_disagreement(center[:count], center[count:]),
     }
     total = believed.sum().clamp(min=1)
     return {name: (value * believed).sum() / total for name, value in disagreement.items()}
@@ -72,21 +68,36 @@ def corresponding_peaks(heatmap: Tensor, pairs: Pairs) -> tuple[Peaks, Peaks]:
     count = len(heatmap) // 2
     peaks = find_peaks(heatmap[:count], pairs.kept.shape[1])
     to_second = _inverse(pairs.to_original[count:])
-    cells = _apply(
-        to_second, _apply(pairs.to_original[:count], torch.stack((peaks.x, peaks.y), -1))
-    )
-    near = torch.arange(-1, 2, device=cells.device)
+    # A peak at a cell says that the box centre is somewhere in it, on average in its middle.
+    middles = torch.stack((peaks.x, peaks.y), dim=-1) + 0.5
+    middles = _apply(to_second, _apply(pairs.to_original[:count], middles))
+    near = torch.arange(-1, 2, device=middles.device)
     near = torch.stack(torch.meshgrid(near, near, indexing="xy"), dim=-1).flatten(0, 1)
-    around = cells.round().long()[..., None, :] + near
+    around = middles.floor().long()[..., None, :] + near
     height, width = heatmap.shape[-2:]
     inside = ((around >= 0) & (around < around.new_tensor((width, height)))).all(-1)
     x = around[..., 0].clamp(0, width - 1)
     y = around[..., 1].clamp(0, height - 1)
-    batch = torch.arange(count, device=cells.device)[:, None, None]
+    batch = torch.arange(count, device=middles.device)[:, None, None]
     scores = heatmap[count:].float().sigmoid()[batch, peaks.class_index[..., None], y, x]
     score, best = torch.where(inside, scores, 0).max(-1, keepdim=True)
     x, y = (values.gather(-1, best).squeeze(-1) for values in (x, y))
     return peaks, replace(peaks, score=score.squeeze(-1), x=x, y=y)
+
+
+def _position_disagreement(first: Tensor, second: Tensor) -> Tensor:
+    """Huber loss (P, K) of the difference of centres (P, K, 3) relative to their distance.
+
+    Centres that are not determined or too far apart cost nothing, without gradient.
+    """
+    distance = ((first + second) / 2)[..., 2:].detach()
+    moved = first - second
+    plausible = (moved.detach().abs() < PLAUSIBLE_POSITION * distance).all(-1, keepdim=True)
+    # A zero gradient divided by a distance that is not finite would be NaN in the other view.
+    moved = torch.where(plausible, moved, 0) / torch.where(plausible, distance, 1)
+    return F.smooth_l1_loss(
+        moved, torch.zeros_like(moved), reduction="none", beta=POSITION_TOLERANCE
+    ).sum(-1)
 
 
 def _boxes(
