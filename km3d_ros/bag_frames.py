@@ -1,0 +1,168 @@
+"""The images of a bag as pinhole frames on disk; needs no ROS installation."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import ReaderError
+from rosbags.typesys import Stores, get_typestore
+
+from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.node.images import to_bgr
+
+MAX_FRAMES = 5000
+"""Of more images than this, every n-th is extracted: neighbours in a drive teach the same."""
+
+_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_FILES = (".mcap", ".db3")
+_RECTIFIED = re.compile(r"[/_]rect")
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a bag: an `.mcap` or `.db3` file, or a rosbag2 folder."""
+    return path.suffix in _FILES or (path / "metadata.yaml").exists()
+
+
+def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:
+    """The images of one topic of a bag, without lens distortion, in a KITTI-format folder.
+
+    Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
+    (K and D). An image belongs to the CameraInfo of its stamp, else to the newest one. Of more
+    than `MAX_FRAMES` images, evenly spread ones are taken; what cannot be decoded is left out.
+
+    Args:
+        path: the bag.
+        topic: the image topic; None for the only one.
+        calibration: as for `read_camera`, used instead of CameraInfo.
+        cache: folder that keeps what was extracted.
+
+    Raises:
+        InputError: no such bag or topic, a broken bag, no camera, or no image to decode.
+    """
+    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    files += [calibration] if calibration else []
+    key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES))
+    return extract_once(cache, key, lambda: _frames(path, topic, calibration))
+
+
+def _frames(path: Path, topic: str | None, calibration: Path | None) -> Iterator[CameraImage]:
+    """The frames in order of time, named by their number in the topic."""
+    done, broken = 0, []
+    with _opened(path) as reader:
+        images = _choose_images(reader, path, topic)
+        infos = [] if calibration else _choose_infos(reader, path, images[0].topic)
+        for number, message, info in _paired(reader, images, infos):
+            where = f"{path}: image {number} of {images[0].topic}"
+            try:
+                image = to_bgr(message)
+            except InputError as error:
+                broken.append(f"{where}: {error}")
+                continue
+            try:
+                camera = _camera(calibration, info, images[0].topic, image.shape)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+            done += 1
+            yield CameraImage(f"{number:06d}", image, camera)
+    if not done:
+        raise InputError(broken[0])
+    if broken:
+        print(f"{broken[0]} ({len(broken)} like this are left out)", file=sys.stderr)
+
+
+def _camera(
+    calibration: Path | None, info: Any, topic: str, shape: tuple[int, ...]
+) -> CameraModel:
+    rectified = bool(_RECTIFIED.search(f"/{topic}"))
+    height, width, _ = shape
+    if calibration:
+        return read_camera(calibration, width, height, rectified)
+    camera = CameraModel.from_camera_info(info, rectified)
+    if (camera.width, camera.height) != (width, height):
+        raise InputError(
+            f"{width}x{height} pixels, but its CameraInfo is for {camera.width}x{camera.height}"
+        )
+    return camera
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[AnyReader]:
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
+            yield reader
+    except (AnyReaderError, ReaderError, OSError, sqlite3.Error) as error:
+        raise InputError(f"{path} is not a readable bag: {error}") from error
+
+
+def _choose_images(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:
+    found = _by_topic(reader, _IMAGE_TYPES)
+    if topic is None and len(found) == 1:
+        (topic,) = found
+    if topic not in found:
+        known = ", ".join(sorted(found)) or "none"
+        wanted = f"no images on {topic}" if topic else "name the image topic"
+        raise InputError(f"{path}: {wanted}; image topics in this bag: {known}")
+    return found[topic]
+
+
+def _choose_infos(reader: AnyReader, path: Path, topic: str) -> list[Connection]:
+    """The CameraInfo beside the image topic, else the only one."""
+    found = _by_topic(reader, (_INFO_TYPE,))
+    beside = f"{topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info".lstrip("/")
+    for name, connections in found.items():
+        if name.lstrip("/") == beside or len(found) == 1:
+            return connections
+    raise InputError(f"{path}: no CameraInfo for {topic} in this bag: a camera file is needed")
+
+
+def _by_topic(reader: AnyReader, types: tuple[str, ...]) -> dict[str, list[Connection]]:
+    """The connections that have messages; a topic has one per publisher."""
+    found: dict[str, list[Connection]] = {}
+    for connection in reader.connections:
+        if connection.msgtype in types and connection.msgcount:
+            found.setdefault(connection.topic, []).append(connection)
+    return found
+
+
+def _paired(
+    reader: AnyReader, images: list[Connection], infos: list[Connection]
+) -> Iterator[tuple[int, Any, Any]]:
+    """Number, image and CameraInfo (None without `infos`).
+
+    An image waits for the next one: by then the CameraInfo of its stamp has been recorded, too.
+    """
+    step = -(-sum(connection.msgcount for connection in images) // MAX_FRAMES)
+    known: dict[tuple[int, int], Any] = {}
+    newest, waiting, number = None, None, 0
+    if infos:
+        newest = reader.deserialize(next(reader.messages(infos))[2], _INFO_TYPE)
+    for connection, _, data in reader.messages([*images, *infos]):
+        if connection.msgtype == _INFO_TYPE:
+            newest = reader.deserialize(data, _INFO_TYPE)
+            known[_stamp(newest)] = newest
+            continue
+        if waiting:
+            yield *waiting, known.get(_stamp(waiting[1]), newest)
+            waiting = None
+        known = {_stamp(newest): newest} if newest else {}
+        if number % step == 0:
+            waiting = number, reader.deserialize(data, connection.msgtype)
+        number += 1
+    if waiting:
+        yield *waiting, known.get(_stamp(waiting[1]), newest)
+
+
+def _stamp(message: Any) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec

@@ -1,0 +1,96 @@
+"""Frames written once as a KITTI-format folder of pinhole images: random access for training."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from km3d_ros.data.kitti import write_calibration
+from km3d_ros.geometry.camera import CameraModel, unproject
+
+JPEG_QUALITY = 95
+
+
+class CameraImage(NamedTuple):
+    """An image (height, width, 3) uint8 BGR and the camera, of the same size, that took it."""
+
+    name: str
+    image: np.ndarray
+    camera: CameraModel
+
+
+def extract_once(cache: Path, key: str, frames: Callable[[], Iterable[CameraImage]]) -> Path:
+    """The folder `cache/key` with image_2 and calib, written if it is not there yet.
+
+    The folder appears when it is complete; an interrupted extraction starts again. Of several
+    processes, one writes and the others wait for it.
+    """
+    folder, part = cache / key, cache / f".{key}.part"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f".{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                _write(part, frames())
+                part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def fingerprint(
+    name: str, files: Iterable[Path], settings: Sequence[str | int | None] = ()
+) -> str:
+    """A folder name that changes with the files (path, size, date) and the settings."""
+    states = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    digest = hashlib.sha256(json.dumps([states, settings]).encode()).hexdigest()
+    return f"{name}-{digest[:12]}"
+
+
+def rectified(frame: CameraImage) -> tuple[np.ndarray, np.ndarray]:
+    """The image without lens distortion and its projection (3, 4) float64; K stays what it is."""
+    image, camera = frame.image, frame.camera
+    shift = np.column_stack((np.eye(3), camera.translation.numpy()))
+    projection = camera.intrinsics.numpy() @ shift
+    if camera.distortion_model:
+        lens = tuple(camera.distortion.tolist())
+        entries = tuple(camera.intrinsics.flatten().tolist())
+        maps = _maps(camera.width, camera.height, entries, camera.distortion_model, lens)
+        image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
+    return image, projection
+
+
+def _write(folder: Path, frames: Iterable[CameraImage]) -> None:
+    for name in ("image_2", "calib"):
+        (folder / name).mkdir(parents=True)
+    for frame in tqdm(frames, desc="Extracting", unit="frame", disable=None):
+        image, projection = rectified(frame)
+        jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
+        (folder / "image_2" / f"{frame.name}.jpg").write_bytes(jpeg.tobytes())
+        write_calibration(folder / "calib" / f"{frame.name}.txt", projection)
+
+
+@lru_cache(maxsize=1)
+def _maps(
+    width: int, height: int, entries: tuple[float, ...], model: str, lens: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the pinhole image with the same K lies in the raw image."""
+    intrinsics = torch.tensor(entries, dtype=torch.float64).reshape(3, 3)
+    camera = CameraModel.from_intrinsics(intrinsics, width, height, lens, model)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rays = unproject(torch.stack((columns, rows), dim=-1).double(), intrinsics)
+    points = torch.cat((rays, torch.ones_like(rays[..., :1])), dim=-1)
+    x, y = camera.project(points).float().unbind(-1)
+    return x.contiguous().numpy(), y.contiguous().numpy()

@@ -1,0 +1,81 @@
+"""Images without labels, each with its camera, for semi-supervised training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, rectified
+from km3d_ros.data.kitti import find_images, list_images, read_image, read_projection
+
+
+@dataclass(frozen=True)
+class UnlabelledFrame:
+    """One pinhole image with its calibration.
+
+    projection: (3, 4) float64, pixels from metres in the camera frame.
+    """
+
+    name: str
+    image_path: Path
+    projection: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class UnlabelledFrames:
+    """Frames without labels, in random access.
+
+    images: N image files. projections: (N, 3, 4) float64.
+    """
+
+    images: tuple[Path, ...]
+    projections: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> UnlabelledFrame:
+        path = self.images[index]
+        return UnlabelledFrame(path.stem, path, self.projections[index])
+
+
+def kitti_frames(root: Path, split: str | None = None) -> UnlabelledFrames:
+    """The frames of a KITTI folder, labelled or not; arguments as for `find_images`.
+
+    Raises:
+        InputError: a folder, the split or a calibration is missing or not readable.
+    """
+    images = find_images(root, split, ("calib",))
+    files = (path.parents[1] / "calib" / f"{path.stem}.txt" for path in images)
+    return UnlabelledFrames(tuple(images), np.stack([read_projection(file) for file in files]))
+
+
+def image_frames(folder: Path, calibration: Path, cache: Path) -> UnlabelledFrames:
+    """The images of a folder, all taken by the camera that one file describes.
+
+    Args:
+        folder: images of one size.
+        calibration: as for `read_camera`. Where it has lens distortion, the images are raw.
+        cache: folder that keeps the rectified images of a lens with distortion.
+
+    Raises:
+        InputError: no images, or an image or the calibration is not readable or does not fit.
+    """
+    images = list_images(folder)
+    first = next(_read(images[:1], calibration))
+    if not first.camera.distortion_model:
+        _, projection = rectified(first)
+        return UnlabelledFrames(tuple(images), np.repeat(projection[None], len(images), axis=0))
+    key = fingerprint(folder.resolve().name, (*images, calibration))
+    return kitti_frames(extract_once(cache, key, lambda: _read(images, calibration)))
+
+
+def _read(images: list[Path], calibration: Path) -> Iterator[CameraImage]:
+    for path in images:
+        image = read_image(path)
+        camera = read_camera(calibration, image.shape[1], image.shape[0])
+        yield CameraImage(path.stem, image, camera)

@@ -1,0 +1,184 @@
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import cv2
+import numpy as np
+import pytest
+from support.cameras import HEIGHT, LENSES, WIDTH, K, P, difference, picture, ros_calibration
+
+from km3d_ros.data import extraction
+from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.extraction import CameraImage, extract_once
+from km3d_ros.data.kitti import read_image, write_calibration
+from km3d_ros.data.unlabelled import image_frames, kitti_frames
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), picture(i))
+    return folder
+
+
+def seen_by_a_process(frames):
+    return [(f.name, f.projection.tolist(), read_image(f.image_path).shape) for f in frames]
+
+
+def test_kitti_folder_needs_no_labels(tmp_path, images):
+    shutil.copytree(images, tmp_path / "testing" / "image_2")
+    (tmp_path / "testing" / "calib").mkdir()
+    for i in range(3):
+        write_calibration(tmp_path / "testing" / "calib" / f"{i:03d}.txt", P)
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets" / "test.txt").write_text("002\n000\n")
+    assert [frame.name for frame in kitti_frames(tmp_path, "test")] == ["002", "000"]
+    (tmp_path / "testing" / "calib" / "001.txt").unlink()
+    with pytest.raises(InputError, match=r"calib/001\.txt: no such file"):
+        kitti_frames(tmp_path / "testing")
+
+
+def test_kitti_frames_have_their_own_cameras(tmp_path, images):
+    shutil.copytree(images, tmp_path / "image_2")
+    (tmp_path / "calib").mkdir()
+    for i in range(3):
+        write_calibration(tmp_path / "calib" / f"{i:03d}.txt", P + np.eye(3, 4) * [[i], [i], [0]])
+    frames = kitti_frames(tmp_path)
+    assert [frame.projection[0, 0] for frame in frames] == [100, 101, 102]
+    assert frames[2].projection[0, 3] == -7
+    assert frames[1].image_path == tmp_path / "image_2" / "001.png"
+
+
+def test_kitti_calibration_serves_a_folder_of_images_as_it_is(tmp_path, images):
+    write_calibration(tmp_path / "camera.txt", P)
+    frames = image_frames(images, tmp_path / "camera.txt", tmp_path / "cache")
+    assert [frame.image_path for frame in frames] == sorted(images.iterdir())
+    for frame in frames:
+        np.testing.assert_allclose(frame.projection, P, atol=1e-12)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_ros_calibration_without_distortion_serves_the_images_as_they_are(tmp_path, images):
+    frames = image_frames(images, ros_calibration(tmp_path / "camera.yaml"), tmp_path / "cache")
+    assert frames[2].image_path == images / "002.png"
+    np.testing.assert_array_equal(frames[2].projection, np.column_stack((K, np.zeros(3))))
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_raw_images_become_the_pinhole_images_that_opencv_makes(tmp_path, images, model):
+    lens = np.array(LENSES[model])
+    camera = ros_calibration(tmp_path / "camera.yaml", model, LENSES[model])
+    frames = image_frames(images, camera, tmp_path / "cache")
+    undistort = cv2.fisheye if model == "equidistant" else cv2
+    maps = undistort.initUndistortRectifyMap(K, lens, np.eye(3), K, (WIDTH, HEIGHT), cv2.CV_32FC1)
+    for i, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame.projection, np.column_stack((K, np.zeros(3))))
+        expected = cv2.remap(picture(i), *maps, cv2.INTER_LINEAR)
+        assert difference(read_image(frame.image_path), expected) < 3
+        assert difference(picture(i), expected) > 5
+
+
+def test_rectified_images_are_made_once_and_again_when_something_changes(tmp_path, images):
+    camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
+    first = image_frames(images, camera, tmp_path / "cache")
+    first.images[0].write_bytes(b"kept")
+    again = image_frames(images, camera, tmp_path / "cache")
+    assert again.images == first.images
+    assert again.images[0].read_bytes() == b"kept"
+    ros_calibration(camera, "plumb_bob", [-0.2, 0, 0, 0, 0])
+    assert image_frames(images, camera, tmp_path / "cache").images != first.images
+
+
+def test_interrupted_extraction_leaves_no_folder_and_starts_again(tmp_path):
+    camera = CameraModel.from_projection(P, WIDTH, HEIGHT)
+
+    def frames(count, error=None):
+        yield from (CameraImage(f"{i}", picture(i), camera) for i in range(count))
+        if error:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_once(tmp_path, "drive", lambda: frames(2, KeyboardInterrupt()))
+    assert [path.name for path in tmp_path.iterdir()] == [".drive.lock"]
+    (tmp_path / ".drive.part" / "image_2").mkdir(parents=True)
+    (tmp_path / ".drive.part" / "image_2" / "9.jpg").touch()
+    folder = extract_once(tmp_path, "drive", lambda: frames(1))
+    assert [frame.name for frame in kitti_frames(folder)] == ["0"]
+
+
+def test_who_extracts_at_the_same_time_waits_for_the_first(tmp_path):
+    meeting, started = Barrier(3), []
+
+    def frames():
+        started.append(1)
+        yield CameraImage("0", picture(), CameraModel.from_projection(P, WIDTH, HEIGHT))
+
+    def extract(_):
+        meeting.wait()
+        return len(kitti_frames(extract_once(tmp_path, "drive", frames)))
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(extract, range(3))) == [1, 1, 1]
+    assert len(started) == 1
+
+
+def test_frames_survive_pickling(tmp_path, images):
+    camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
+    frames = image_frames(images, camera, tmp_path / "cache")
+    assert seen_by_a_process(pickle.loads(pickle.dumps(frames))) == seen_by_a_process(frames)
+
+
+def test_projection_of_a_rectified_ros_calibration_is_used(tmp_path):
+    camera = read_camera(ros_calibration(tmp_path / "c.yaml", "plumb_bob", [1.0]), 160, 96, True)
+    assert camera.distortion_model == ""
+    np.testing.assert_array_equal(camera.intrinsics, P[:, :3])
+    np.testing.assert_allclose(camera.translation, [-0.07, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_width": 640}, "calibrated for images of 640x96, got 160x96"),
+        ({"camera_matrix": None}, "no camera_matrix in this ROS camera calibration"),
+        ({"camera_matrix": {"data": [1, 2]}}, "camera_matrix has 2 numbers, not 9"),
+        ({"camera_matrix": {"data": [0.0] * 9}}, "focal lengths must be positive"),
+        ({"camera_matrix": "K"}, "not a ROS camera calibration"),
+        ({"distortion_coefficients": {"data": ["x"]}}, "could not convert string to float: 'x'"),
+        ({"distortion_model": "thin_prism", "distortion_coefficients": {"data": [1]}}, "unknown"),
+    ],
+)
+def test_camera_file_that_cannot_be_used_is_named(tmp_path, changes, message):
+    path = ros_calibration(tmp_path / "camera.yaml", **changes)
+    with pytest.raises(InputError, match=rf"camera\.yaml: .*{message}"):
+        read_camera(path, WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("text", ["%YAML:1.0\nK: !!opencv-matrix\n  rows: 3", "[1", "- 1"])
+def test_file_that_is_no_ros_calibration_is_named(tmp_path, text):
+    (tmp_path / "camera.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"camera\.yaml: not a (YAML file|ROS camera calibr)"):
+        read_camera(tmp_path / "camera.yaml", WIDTH, HEIGHT)
+
+
+def test_broken_image_is_named_and_nothing_is_kept(tmp_path, images):
+    camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
+    (images / "001.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"001\.png: not a readable image"):
+        image_frames(images, camera, tmp_path / "cache")
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_full_disk_stops_the_extraction_and_leaves_nothing_half_done(tmp_path, monkeypatch):
+    def full(path, projection):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(extraction, "write_calibration", full)
+    camera = CameraModel.from_projection(P, WIDTH, HEIGHT)
+    with pytest.raises(OSError, match="No space left on device"):
+        extract_once(tmp_path, "drive", lambda: [CameraImage("0", picture(), camera)])
+    assert [path.name for path in tmp_path.iterdir()] == [".drive.lock"]

@@ -1,0 +1,230 @@
+import pickle
+import sqlite3
+from array import array
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from std_msgs.msg import Header
+from support.cameras import HEIGHT, LENSES, WIDTH, K, P, difference, picture, ros_calibration
+
+from km3d_ros import bag_frames
+from km3d_ros.bag import BagWriter
+from km3d_ros.data.kitti import read_image, write_calibration
+from km3d_ros.errors import InputError
+from km3d_ros.node.messages import image_message
+from km3d_ros.sources import open_unlabelled
+
+PERIOD = 100_000_000
+PINHOLE = np.column_stack((K, np.zeros(3)))
+
+
+def header(i):
+    stamp = Header(frame_id="front")
+    stamp.stamp.sec, stamp.stamp.nanosec = 1_700_000_000 + i, 5
+    return stamp
+
+
+def image(i):
+    return image_message(picture(i), header(i))
+
+
+def jpeg(i):
+    data = cv2.imencode(".jpg", picture(i))[1].tobytes()
+    return CompressedImage(header=header(i), format="jpeg", data=array("B", data))
+
+
+def info(i, focal=0.0, model="plumb_bob", lens=(), width=WIDTH):
+    k = (K + np.diag([focal, focal, 0])).flatten()
+    p = (P + np.diag([focal, focal, 0]) @ np.eye(3, 4)).flatten()
+    return CameraInfo(
+        header=header(i), width=width, height=HEIGHT, distortion_model=model, d=lens, k=k, p=p
+    )
+
+
+def record(path, *messages, storage="mcap"):
+    """A bag of (topic, message), recorded at the rate of 10 Hz."""
+    with BagWriter(path, storage) as writer:
+        for i, (topic, message) in enumerate(messages):
+            writer.write(topic, message, i * PERIOD)
+    return path
+
+
+def drive(path, count=3, storage="mcap"):
+    topics = {"/cam/camera_info": info, "/cam/image_raw": image}
+    messages = [(topic, make(i)) for i in range(count) for topic, make in topics.items()]
+    return record(path, *messages, storage=storage)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("name", "storage"), [("a.mcap", "mcap"), ("a", "mcap"), ("a", "sqlite3")]
+)
+def test_bag_becomes_frames_with_the_camera_of_its_camera_info(tmp_path, cache, name, storage):
+    frames = open_unlabelled(drive(tmp_path / name, storage=storage), None, cache)
+    assert [frame.name for frame in frames] == ["000000", "000001", "000002"]
+    for i, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame.projection, PINHOLE)
+        assert difference(read_image(frame.image_path), picture(i)) < 3
+
+
+def test_bag_is_extracted_once(tmp_path, cache, monkeypatch):
+    bag = drive(tmp_path / "a.mcap")
+    first = open_unlabelled(bag, None, cache)
+    monkeypatch.setattr(bag_frames, "_frames", None)
+    again = open_unlabelled(bag, None, cache)
+    assert again.images == first.images
+    assert pickle.loads(pickle.dumps(again)).images == first.images
+
+
+def test_another_bag_of_the_same_name_is_extracted_again(tmp_path, cache):
+    assert len(open_unlabelled(drive(tmp_path / "a.mcap", 3), None, cache)) == 3
+    assert len(open_unlabelled(drive(tmp_path / "a.mcap", 2), None, cache)) == 2
+
+
+def test_compressed_images_are_read(tmp_path, cache):
+    messages = [("/cam/camera_info", info(0))] + [
+        ("/cam/image_raw/compressed", jpeg(i)) for i in range(2)
+    ]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert difference(read_image(frames[1].image_path), picture(1)) < 3
+    np.testing.assert_array_equal(frames[1].projection, PINHOLE)
+
+
+def test_images_of_a_distorting_lens_are_rectified(tmp_path, cache):
+    lens = LENSES["plumb_bob"]
+    messages = ("/cam/camera_info", info(0, lens=lens)), ("/cam/image_raw", image(0))
+    (frame,) = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    expected = cv2.undistort(picture(), K, np.array(lens))
+    assert difference(read_image(frame.image_path), expected) < 3
+    np.testing.assert_array_equal(frame.projection, PINHOLE)
+
+
+def test_rectified_topic_keeps_its_images_and_has_the_projection_p(tmp_path, cache):
+    messages = (
+        ("/direct/camera_info", info(0, lens=LENSES["plumb_bob"])),
+        ("/direct/image_rect_color", image(0)),
+    )
+    (frame,) = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    np.testing.assert_allclose(frame.projection, P, atol=1e-12)
+    assert difference(read_image(frame.image_path), picture()) < 3
+
+
+@pytest.mark.parametrize("topics", [("camera_info", "image"), ("image", "camera_info")])
+def test_every_image_has_the_camera_info_of_its_stamp(tmp_path, cache, topics):
+    messages = [
+        (topic, image(i) if topic == "image" else info(i, 10.0 * i))
+        for i in range(3)
+        for topic in topics
+    ]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert [frame.projection[0, 0] for frame in frames] == [110, 120, 130]
+
+
+def test_image_without_its_own_camera_info_has_the_newest_or_the_first(tmp_path, cache):
+    messages = [("image", image(0)), ("image", image(1)), ("camera_info", info(50, 10))]
+    messages += [("image", image(2)), ("camera_info", info(60, 20)), ("image", image(3))]
+    messages += [("image", image(4))]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert [frame.projection[0, 0] for frame in frames] == [120, 120, 130, 130, 130]
+
+
+def test_topic_is_chosen_among_several_and_has_its_own_camera(tmp_path, cache):
+    messages = [(f"/{side}/camera_info", info(0, f)) for side, f in (("left", 0), ("right", 7))]
+    messages += [(f"/{side}/image_raw", image(0)) for side in ("left", "right")]
+    bag = record(tmp_path / "a.mcap", *messages)
+    with pytest.raises(InputError, match=r"name the image topic; .*: /left/image_raw, /right/im"):
+        open_unlabelled(bag, None, cache)
+    with pytest.raises(InputError, match=r"no images on /rear; .*: /left/image_raw, /right/im"):
+        open_unlabelled(bag, None, cache, topic="/rear")
+    (frame,) = open_unlabelled(bag, None, cache, topic="/right/image_raw")
+    assert frame.projection[0, 0] == K[0, 0] + 7
+
+
+def test_bag_of_images_only_needs_a_camera_file(tmp_path, cache):
+    bag = record(tmp_path / "a.mcap", *[("image", image(i)) for i in range(2)])
+    with pytest.raises(InputError, match=r"a\.mcap: no CameraInfo .* a camera file is needed"):
+        open_unlabelled(bag, None, cache)
+    write_calibration(tmp_path / "camera.txt", P)
+    frames = open_unlabelled(bag, tmp_path / "camera.txt", cache)
+    np.testing.assert_allclose(frames[1].projection, P, atol=1e-12)
+    ros = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
+    frames = open_unlabelled(bag, ros, cache)
+    np.testing.assert_array_equal(frames[1].projection, PINHOLE)
+
+
+def test_long_bags_are_thinned_evenly(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(bag_frames, "MAX_FRAMES", 3)
+    frames = open_unlabelled(drive(tmp_path / "a.mcap", 8), None, cache)
+    assert [frame.name for frame in frames] == ["000000", "000003", "000006"]
+
+
+def test_images_that_cannot_be_decoded_are_left_out_and_told_of(tmp_path, cache, capsys):
+    bad = CompressedImage(header=header(1), format="jpeg", data=array("B", b"none"))
+    messages = [("camera_info", info(0)), ("image", jpeg(0)), ("image", bad), ("image", jpeg(2))]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert [frame.name for frame in frames] == ["000000", "000002"]
+    assert "a.mcap: image 1 of image: compressed image" in capsys.readouterr().err
+    only_bad = record(tmp_path / "b.mcap", messages[0], messages[2])
+    with pytest.raises(InputError, match=r"b\.mcap: image 0 of image: compressed image"):
+        open_unlabelled(only_bad, None, cache)
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        (CameraInfo(width=WIDTH, height=HEIGHT), "focal lengths must be positive"),
+        (info(0, width=640), "160x96 pixels, but its CameraInfo is for 640x96"),
+        (info(0, model="fov", lens=[1.0]), "unknown distortion model 'fov'"),
+    ],
+)
+def test_camera_info_that_cannot_be_used_is_named(tmp_path, cache, camera, message):
+    bag = record(tmp_path / "a.mcap", ("camera_info", camera), ("image", image(0)))
+    with pytest.raises(InputError, match=rf"a\.mcap: image 0 of image: .*{message}"):
+        open_unlabelled(bag, None, cache)
+
+
+def test_bag_without_message_definitions_is_read(tmp_path, cache):
+    bag = drive(tmp_path / "a", storage="sqlite3")
+    with sqlite3.connect(next(bag.glob("*.db3"))) as database:
+        database.execute("DELETE FROM message_definitions")
+    assert len(open_unlabelled(bag, None, cache)) == 3
+
+
+def test_broken_bag_is_named_and_nothing_is_kept(tmp_path, cache):
+    bag = drive(tmp_path / "a.mcap")
+    bag.write_bytes(bag.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"a\.mcap is not a readable bag"):
+        open_unlabelled(bag, None, cache)
+    assert Counter(path.suffix for path in cache.iterdir()) == {".lock": 1}
+
+
+def test_kitti_folder_and_folder_of_images_are_told_apart(tmp_path, cache):
+    for folder in ("image_2", "calib"):
+        (tmp_path / "kitti" / "training" / folder).mkdir(parents=True)
+    picture_path = tmp_path / "kitti" / "training" / "image_2" / "000000.png"
+    cv2.imwrite(str(picture_path), picture())
+    camera = tmp_path / "kitti" / "training" / "calib" / "000000.txt"
+    write_calibration(camera, P)
+    (frame,) = open_unlabelled(tmp_path / "kitti", None, cache)
+    assert frame.image_path == picture_path
+    assert open_unlabelled(picture_path.parent, camera, cache).images == (picture_path,)
+    with pytest.raises(InputError, match=r"image_2: a folder of images needs a camera file"):
+        open_unlabelled(picture_path.parent, None, cache)
+
+
+def test_what_is_not_there_or_nothing_is_named(tmp_path, cache):
+    camera = ros_calibration(tmp_path / "camera.yaml")
+    for path, calibration in ((tmp_path / "no.mcap", None), (tmp_path, tmp_path / "no.yaml")):
+        with pytest.raises(InputError, match=r"/no\.\w+: no such file or folder"):
+            open_unlabelled(path, calibration, cache)
+    with pytest.raises(InputError, match=r"camera\.yaml: neither a folder of images nor a bag"):
+        open_unlabelled(camera, None, cache)
+    with pytest.raises(InputError, match="no images in it"):
+        open_unlabelled(tmp_path, camera, cache)
