@@ -47,8 +47,11 @@ class StepOrder(Sampler):
         return max(0, self.steps - self.start)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for step in range(self.start, self.steps):
-            yield [key for kind in self.kinds for key in self._keys(step, *kind)]
+        return map(self.keys, range(self.start, self.steps))
+
+    def keys(self, step: int) -> list[Key]:
+        """The keys of one step, those of labelled frames first."""
+        return [key for kind in self.kinds for key in self._keys(step, *kind)]
 
     def _keys(self, step: int, labelled: bool, frames: int, count: int) -> list[Key]:
         positions = range(step * count + self.rank, (step + 1) * count, self.ranks)

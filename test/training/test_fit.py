@@ -1,24 +1,31 @@
 import csv
-import math
+import signal
+from itertools import count
 
+import cv2
 import pytest
 import torch
 from support.frames import write_frames
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
-from km3d_ros.training.dataset import EpochOrder
-from km3d_ros.training.fit import Plan, fit, position_ramp, rate_factor
+from km3d_ros.network.checkpoint import load
+from km3d_ros.training.fit import Plan, fit
+from km3d_ros.training.method import Method
 from km3d_ros.training.start import new_model, new_spec
 
 SPEC = new_spec("lite", (64, 128))
 CPU = torch.device("cpu")
+LOSSES = {"hm", "hps", "dim", "rot", "position", "prob", "wh", "reg", "hm_hp", "hp_offset"}
+CONSENSUS = {"consensus_size", "consensus_yaw", "consensus_position"}
 
 
-def train(frames, run, steps, **plan):
+def train(frames, run, steps, unlabelled=None, judge=None, method=None, **plan):
     torch.manual_seed(0)
-    settings = {"batch_size": 2, "workers": 0, "log_every": 1, "save_every": 1} | plan
-    return fit(new_model(SPEC), SPEC, frames, Plan(steps, **settings), run, CPU)
+    settings = {"batch_size": 2, "unlabelled_batch_size": 2, "workers": 0, "log_every": 1} | plan
+    method = method or Method()
+    plan = Plan(steps, **settings)
+    return fit(new_model(SPEC), SPEC, frames, unlabelled, plan, method, run, CPU, judge)
 
 
 @pytest.fixture(scope="module")
@@ -26,53 +33,29 @@ def frames(tmp_path_factory):
     return KittiDataset(write_frames(tmp_path_factory.mktemp("data"), 5))
 
 
-def test_training_interrupted_by_an_error_goes_on_to_the_same_weights(
-    frames, tmp_path, monkeypatch
-):
-    whole = train(frames, tmp_path / "whole", 4)
-
-    read = AugmentedFramesReader(monkeypatch, fails_at=5)
-    with pytest.raises(OSError, match="unplugged"):
-        train(frames, tmp_path / "cut", 4)
-    read.mend()
-    resumed = train(frames, tmp_path / "cut", 4)
-
-    for (name, a), b in zip(
-        whole.state_dict().items(), resumed.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(a, b, msg=name)
-    assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
-
-
-class AugmentedFramesReader:
-    """Lets the reading of images fail at the n-th frame."""
-
-    def __init__(self, monkeypatch, fails_at):
-        from km3d_ros.training import dataset
-
-        self.real, self.left, self.patch = dataset.read_image, fails_at, monkeypatch
-        monkeypatch.setattr(dataset, "read_image", self)
-
-    def __call__(self, path):
-        self.left -= 1
-        if self.left == 0:
-            raise OSError("unplugged")
-        return self.real(path)
-
-    def mend(self):
-        self.left = math.inf
-
-
-def log_of(run):
-    with (run / "log.csv").open() as file:
-        return [{k: round(float(v), 4) for k, v in row.items()} for row in csv.DictReader(file)]
+def log_of(run, name="log"):
+    with (run / f"{name}.csv").open() as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def test_log_has_a_line_per_step_with_every_loss(frames, tmp_path):
     train(frames, tmp_path, 2)
     rows = log_of(tmp_path)
     assert [row["step"] for row in rows] == [1, 2]
-    assert set(rows[0]) == {"step", "rate", "hm", "hps", "dim", "rot", "position", "prob"}
+    assert set(rows[0]) == {"step", "rate"} | LOSSES
+
+
+def test_unlabelled_frames_add_their_losses(frames, tmp_path):
+    train(frames, tmp_path, 2, unlabelled=frames)
+    assert set(log_of(tmp_path)[1]) == {"step", "rate"} | LOSSES | CONSENSUS
+
+
+def test_log_gives_means_over_its_steps(frames, tmp_path):
+    train(frames, tmp_path / "each", 3)
+    train(frames, tmp_path / "two", 3, log_every=2)
+    first, second, third = (row["hm"] for row in log_of(tmp_path / "each"))
+    expected = [pytest.approx((first + second) / 2), pytest.approx(third)]
+    assert [row["hm"] for row in log_of(tmp_path / "two")] == expected
 
 
 def test_early_stages_stay_as_imagenet_left_them(frames, tmp_path):
@@ -83,33 +66,98 @@ def test_early_stages_stay_as_imagenet_left_them(frames, tmp_path):
     assert not torch.equal(before.blocks[3].project.weight, after.blocks[3].project.weight)
 
 
-def test_state_of_another_architecture_is_refused(frames, tmp_path):
-    torch.save({"step": 1, "model": {"foreign": torch.zeros(1)}}, tmp_path / "state.pt")
-    with pytest.raises(InputError, match=r"state\.pt: not a state of this training"):
-        train(frames, tmp_path, 2)
+def test_more_steps_may_be_asked_for_but_nothing_else_changed(frames, tmp_path):
+    train(frames, tmp_path, 1)
+    train(frames, tmp_path, 2)
+    assert [row["step"] for row in log_of(tmp_path)] == [1, 2]
+    with pytest.raises(InputError, match=r"another training: seed is 5 instead of 0$"):
+        train(frames, tmp_path, 3, seed=5)
 
 
-def test_loss_that_is_not_finite_stops_the_training(frames, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"step .*: loss hm"):
+def test_loss_that_is_not_finite_stops_the_training_and_names_the_frames(frames, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step \d+: .*\(.*hm .*frames: 00000\d, 0000"):
         train(frames, tmp_path, 20, learning_rate=1e30)
 
 
-def test_every_frame_is_seen_once_an_epoch_in_an_order_of_its_own():
-    batches = list(EpochOrder(frames=6, batch_size=4, start=0, steps=3, seed=1))
-    flat = [key for batch in batches for key in batch]
-    assert sorted(flat) == [(epoch, i) for epoch in (0, 1) for i in range(6)]
-    assert [i for _, i in flat[:6]] != [i for _, i in flat[6:]]
-    assert list(EpochOrder(6, 4, start=2, steps=3, seed=1)) == batches[2:]
+def test_best_of_the_validated_weights_are_the_result(frames, tmp_path):
+    scores = iter([1.0, 5.0, 5.0, 2.0])
+    seen = []
+
+    def judge(model):
+        seen.append(model.state_dict()["heads.hm.2.bias"].clone())
+        return {"ap": next(scores), "depth": 0.1}
+
+    best = train(frames, tmp_path, 4, judge=judge, validate_every=1)
+    assert log_of(tmp_path, "validation") == [
+        {"step": i + 1, "ap": score, "depth": 0.1} for i, score in enumerate((1, 5, 5, 2))
+    ]
+    # Of the two with the same score, the later one.
+    assert torch.equal(best.state_dict()["heads.hm.2.bias"], seen[2])
+    assert not torch.equal(seen[1], seen[2])
+    kept, _ = load(tmp_path / "best.safetensors")
+    assert torch.equal(kept.state_dict()["heads.hm.2.bias"], seen[2])
 
 
-def test_learning_rate_warms_up_stays_and_falls_to_zero():
-    factors = [rate_factor(step, 10000) for step in (0, 299, 5999, 8000, 9999)]
-    assert factors[0] == pytest.approx(1 / 300)
-    assert factors[1] == factors[2] == 1
-    assert factors[3] == pytest.approx(0.5)
-    assert factors[4] == pytest.approx(0, abs=1e-6)
+def test_without_periodic_validation_the_last_weights_are_the_result(frames, tmp_path):
+    train(frames, tmp_path, 2, judge=lambda model: pytest.fail("asked"))
+    assert not (tmp_path / "best.safetensors").exists()
 
 
-def test_position_loss_begins_after_the_warm_up():
-    assert [position_ramp(step, 100) for step in (9, 30, 99)] == [0, 1, 1]
-    assert 0 < position_ramp(20, 100) < 1
+def test_frames_without_objects_can_be_learned_from(tmp_path):
+    folder = write_frames(tmp_path / "data", 4)
+    for label in (folder / "label_2").iterdir():
+        label.write_text("")
+    train(KittiDataset(folder), tmp_path / "run", 2, unlabelled=KittiDataset(folder))
+    assert all(row["hps"] == 0 and row["hm"] > 0 for row in log_of(tmp_path / "run"))
+
+
+def test_no_frames_is_an_error(frames, tmp_path):
+    with pytest.raises(InputError, match="no labelled frames"):
+        train(torch.utils.data.Subset(frames, []), tmp_path, 1)
+    with pytest.raises(InputError, match="no unlabelled frames"):
+        train(frames, tmp_path, 1, unlabelled=torch.utils.data.Subset(frames, []))
+
+
+def test_unreadable_frame_is_named_and_nothing_is_lost(tmp_path):
+    folder = write_frames(tmp_path / "data", 5)
+    names = ["000001", "000002"]
+    images = [folder / "image_2" / f"{name}.png" for name in names]
+    whole = [path.read_bytes() for path in images]
+    for path in images:
+        # The size, by which data sets are told apart, stays.
+        path.write_bytes(bytes(len(path.read_bytes())))
+    with pytest.raises(InputError, match=r"00000[12]\.png: not a readable image"):
+        train(KittiDataset(folder), tmp_path / "run", 5)
+    state = torch.load(tmp_path / "run" / "state.pt")
+    for path, content in zip(images, whole, strict=True):
+        path.write_bytes(content)
+    train(KittiDataset(folder), tmp_path / "run", 5)
+    assert state["step"] == len(state["logs"]["log"].splitlines()[1:])
+    assert [row["step"] for row in log_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
+
+
+def test_ctrl_c_saves_what_was_learned(frames, tmp_path, monkeypatch):
+    whole = train(frames, tmp_path / "whole", 3)
+    real, images = cv2.imdecode, count()
+
+    def interrupted_by_the_third_image(*args):
+        if next(images) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(cv2, "imdecode", interrupted_by_the_third_image)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 1; the same command"):
+        train(frames, tmp_path / "cut", 3)
+    resumed = train(frames, tmp_path / "cut", 3)
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [({"batch_size": 0}, "batch_size is 0"), ({"learning_rate": 0.0}, "learning_rate is 0")],
+)
+def test_plan_that_cannot_be_is_refused(value, message):
+    with pytest.raises(InputError, match=message):
+        Plan(10, **value)

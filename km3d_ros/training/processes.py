@@ -1,0 +1,103 @@
+"""One training in several processes, as `torchrun` starts them: PyTorch's standard DDP.
+
+Without torchrun there is one process, and nothing here costs or changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from km3d_ros.errors import InputError
+from km3d_ros.inference.detector import select_device
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other: one validates while the others have nothing to do."""
+
+T = TypeVar("T")
+
+
+@contextmanager
+def joined(device: str) -> Iterator[torch.device]:
+    """Join the processes that torchrun started, if it did, and get the device of this one.
+
+    device: as for `select_device`; each process on a machine takes a GPU of its own.
+
+    Raises:
+        InputError: no such device, or fewer GPUs than processes.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield select_device(device)
+        return
+    chosen = select_device(device)
+    if chosen.type == "cuda":
+        chosen = select_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    yield chosen
+    # Not after an error: the other processes may be waiting in a step that will never come.
+    dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Number of this process, from 0; the first one alone writes files and speaks."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def count() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share_gradients(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module such that every process gets the mean of all gradients.
+
+    On GPUs batch statistics are those of the whole batch; on CPUs, for which PyTorch has no such
+    layer, each process has those of its part.
+    """
+    if count() == 1:
+        return module
+    if device.type == "cuda":
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return DistributedDataParallel(module)
+
+
+def in_any(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process; all have to ask."""
+    if count() == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of a value over all processes; all have to ask."""
+    if count() > 1:
+        dist.all_reduce(value)
+        value = value / count()
+    return value
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What `make` returns in the first process, or its InputError, in all processes."""
+    if count() == 1:
+        return make()
+    made: list = [None]
+    if rank() == 0:
+        try:
+            made = [make()]
+        except InputError as error:
+            made = [error]
+    dist.broadcast_object_list(made)
+    if isinstance(made[0], InputError):
+        raise made[0]
+    return made[0]

@@ -1,0 +1,91 @@
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from support.frames import write_frames
+
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.errors import InputError
+from km3d_ros.training.method import Method
+from km3d_ros.training.plan import Plan
+from km3d_ros.training.start import new_spec
+from km3d_ros.training.state import Log, identity_of, read_state, write_state
+
+STATE = {"identity": {"seed": 1}, "weights": torch.arange(100_000.0)}
+
+
+@pytest.fixture
+def small_disk():
+    """Files cannot grow beyond 100 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_state_comes_back(tmp_path):
+    write_state(tmp_path / "state.pt", STATE)
+    state = read_state(tmp_path / "state.pt", {"seed": 1})
+    assert torch.equal(state["weights"], STATE["weights"])
+    assert read_state(tmp_path / "none.pt", {"seed": 1}) is None
+
+
+def test_full_disk_leaves_the_former_state(tmp_path, small_disk):
+    path = tmp_path / "state.pt"
+    write_state(path, {"identity": {}, "step": 1})
+    with pytest.raises(InputError, match=r"state\.pt: cannot be written \(File too large\)"):
+        write_state(path, STATE)
+    assert read_state(path, {})["step"] == 1
+    assert os.listdir(tmp_path) == ["state.pt"]
+
+
+def test_log_that_cannot_be_written_is_named():
+    with pytest.raises(InputError, match=r"/dev/full: cannot be written \(No space left"):
+        Log(Path("/dev/full")).append({"step": 1})
+
+
+@pytest.mark.parametrize("content", [b"", b"cut short"])
+def test_damaged_state_is_named(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"state\.pt: not a state of a training"):
+        read_state(tmp_path / "state.pt", {})
+
+
+def test_state_of_another_training_is_refused_with_what_differs(tmp_path):
+    write_state(tmp_path / "state.pt", {"identity": {"seed": 1, "flip": True, "batch_size": 2}})
+    other = {"seed": 1, "flip": False, "batch_size": 4}
+    with pytest.raises(InputError) as caught:
+        read_state(tmp_path / "state.pt", other)
+    assert str(caught.value).endswith(
+        "belongs to another training: flip is False instead of True; batch_size is 4 instead of 2"
+    )
+
+
+def test_identity_is_about_data_method_and_model(tmp_path):
+    spec = new_spec("lite", (64, 128))
+    few, many = (KittiDataset(write_frames(tmp_path / str(n), n)) for n in (3, 4))
+
+    def differs(*changed):
+        same = identity_of(spec, Plan(), Method(), many, None)
+        other = identity_of(*changed)
+        return {name for name in same if same[name] != other[name]}
+
+    assert differs(spec, Plan(steps=7, workers=3), Method(), many, None) == set()
+    assert differs(spec, Plan(seed=3), Method(flip=False), many, None) == {"seed", "flip"}
+    assert differs(spec, Plan(), Method(), few, None) == {"labelled data"}
+    assert differs(spec, Plan(), Method(), many, few) >= {"unlabelled data"}
+    assert differs(new_spec("lite", (64, 160)), Plan(), Method(), many, None) == {"input_size"}
+
+
+def test_log_grows_by_lines_and_can_be_set_back(tmp_path):
+    log = Log(tmp_path / "log.csv")
+    (tmp_path / "log.csv").write_text("of a former training\n")
+    log.append({"step": 1, "hm": 0.5})
+    former = log.text
+    log.append({"step": 2, "hm": 0.25})
+    assert (tmp_path / "log.csv").read_text() == "step,hm\n1,0.5\n2,0.25\n"
+    log.set_back(former)
+    log.append({"step": 2, "hm": 0.125})
+    assert (tmp_path / "log.csv").read_text() == "step,hm\n1,0.5\n2,0.125\n"
