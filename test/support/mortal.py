@@ -2,16 +2,32 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.network.km3dnet import BACKBONES
 from km3d_ros.training.fit import Plan, fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.start import new_model, new_spec
 
-STEPS = 6
+STEPS = 12
+
+
+class Tiny(nn.Sequential):
+    """A backbone that is fast to train and to save, with the kinds of layers of the others."""
+
+    out_channels = 16
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 16, 7, 4, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+
+
+BACKBONES["tiny"] = Tiny
+SPEC = replace(new_spec("lite", (64, 128)), architecture="tiny", head_width=8)
 
 
 def train(data: Path, run: Path, fatal_write: int = 0) -> None:
@@ -27,6 +43,6 @@ def train(data: Path, run: Path, fatal_write: int = 0) -> None:
         fsync(file)
 
     os.fsync = sync
-    spec, frames = new_spec("lite", (64, 64)), KittiDataset(data)
+    frames = KittiDataset(data)
     plan = Plan(STEPS, 2, 1, workers=0, log_every=2, save_every=1)
-    fit(new_model(spec), spec, frames, frames, plan, Method(), run, torch.device("cpu"))
+    fit(new_model(SPEC), SPEC, frames, frames, plan, Method(), run, torch.device("cpu"))

@@ -15,7 +15,7 @@ from support.mortal import STEPS, train
 def context():
     """Processes that start at once, because PyTorch is there already."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["support.mortal"])
+    context.set_forkserver_preload(["support.mortal", "torch._dynamo"])
     return context
 
 
