@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from km3d_ros.data.camera_file import read_camera
@@ -60,10 +58,10 @@ def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: 
 def _frames(path: Path, topic: str | None, calibration: Path | None) -> Iterator[CameraImage]:
     """The frames in order of time, named by their number in the topic."""
     done, broken = 0, []
-    with _opened(path) as reader:
+    with closing(_open(path)) as reader:
         images = _choose_images(reader, path, topic)
         infos = [] if calibration else _choose_infos(reader, path, images[0].topic)
-        for number, message, info in _paired(reader, images, infos):
+        for number, message, info in _paired(reader, path, images, infos):
             where = f"{path}: image {number} of {images[0].topic}"
             try:
                 image = to_bgr(message)
@@ -97,12 +95,19 @@ def _camera(
     return camera
 
 
+def _open(path: Path) -> AnyReader:
+    with _reading(path):
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        reader.open()
+    return reader
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[AnyReader]:
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a storage or compression library says of a broken bag is an InputError."""
     try:
-        with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
-            yield reader
-    except (AnyReaderError, ReaderError, OSError, sqlite3.Error) as error:
+        yield
+    except Exception as error:
         raise InputError(f"{path} is not a readable bag: {error}") from error
 
 
@@ -137,7 +142,7 @@ def _by_topic(reader: AnyReader, types: tuple[str, ...]) -> dict[str, list[Conne
 
 
 def _paired(
-    reader: AnyReader, images: list[Connection], infos: list[Connection]
+    reader: AnyReader, path: Path, images: list[Connection], infos: list[Connection]
 ) -> Iterator[tuple[int, Any, Any]]:
     """Number, image and CameraInfo (None without `infos`).
 
@@ -146,20 +151,21 @@ def _paired(
     step = -(-sum(connection.msgcount for connection in images) // MAX_FRAMES)
     known: dict[tuple[int, int], Any] = {}
     newest, waiting, number = None, None, 0
-    if infos:
-        newest = reader.deserialize(next(reader.messages(infos))[2], _INFO_TYPE)
-    for connection, _, data in reader.messages([*images, *infos]):
-        if connection.msgtype == _INFO_TYPE:
-            newest = reader.deserialize(data, _INFO_TYPE)
-            known[_stamp(newest)] = newest
-            continue
-        if waiting:
-            yield *waiting, known.get(_stamp(waiting[1]), newest)
-            waiting = None
-        known = {_stamp(newest): newest} if newest else {}
-        if number % step == 0:
-            waiting = number, reader.deserialize(data, connection.msgtype)
-        number += 1
+    with _reading(path):
+        if infos:
+            newest = reader.deserialize(next(reader.messages(infos))[2], _INFO_TYPE)
+        for connection, _, data in reader.messages([*images, *infos]):
+            if connection.msgtype == _INFO_TYPE:
+                newest = reader.deserialize(data, _INFO_TYPE)
+                known[_stamp(newest)] = newest
+                continue
+            if waiting:
+                yield *waiting, known.get(_stamp(waiting[1]), newest)
+                waiting = None
+            known = {_stamp(newest): newest} if newest else {}
+            if number % step == 0:
+                waiting = number, reader.deserialize(data, connection.msgtype)
+            number += 1
     if waiting:
         yield *waiting, known.get(_stamp(waiting[1]), newest)
 

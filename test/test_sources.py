@@ -197,10 +197,14 @@ def test_bag_without_message_definitions_is_read(tmp_path, cache):
     assert len(open_unlabelled(bag, None, cache)) == 3
 
 
-def test_broken_bag_is_named_and_nothing_is_kept(tmp_path, cache):
-    bag = drive(tmp_path / "a.mcap")
-    bag.write_bytes(bag.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"a\.mcap is not a readable bag"):
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("part", [0, 0.5, 0.99])
+def test_broken_bag_is_named_and_nothing_is_kept(tmp_path, cache, storage, part):
+    bag = drive(tmp_path / "a", storage=storage)
+    (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
+    content = file.read_bytes()
+    file.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=r"/a is not a readable bag"):
         open_unlabelled(bag, None, cache)
     assert Counter(path.suffix for path in cache.iterdir()) == {".lock": 1}
 
