@@ -28,6 +28,10 @@ DIFFICULTIES = ("easy", "moderate", "hard")
 AveragePrecision = dict[str, dict[str, dict[str, list[float]]]]
 """[class][metric]["R11" or "R40"]: percent at the three difficulties."""
 
+Curves = dict[str, dict[str, np.ndarray]]
+"""[class][metric]: (3, 41) precision (similarity for "aos"), 0 to 1, of the three difficulties at
+recall 0, 1/40, ..., 1; 0 where no result reaches that recall."""
+
 _NEIGHBOURS = {"Car": "Van", "Pedestrian": "Person_sitting"}
 _MIN_HEIGHT = (40, 25, 25)
 _MAX_OCCLUSION = (0, 1, 2)
@@ -79,40 +83,59 @@ def evaluate(
     results: Sequence[Sequence[KittiObject]],
     iou: float | None = None,
 ) -> AveragePrecision:
-    """Average precision of results with scores, image by image.
+    """Average precision of results with scores, image by image; arguments as of `curves`.
+
+    Returns:
+        Percent by class, metric, sampling and difficulty. "aos" is left out if any result has no
+        observation angle (-10).
+    """
+    return average_precision(curves(ground_truth, results, iou))
+
+
+def average_precision(table: Curves) -> AveragePrecision:
+    """What is below the curves, in percent."""
+    return {
+        name: {
+            metric: {
+                "R11": (100 * curve[:, ::4].mean(axis=1)).tolist(),
+                "R40": (100 * curve[:, 1:].mean(axis=1)).tolist(),
+            }
+            for metric, curve in metrics.items()
+        }
+        for name, metrics in table.items()
+    }
+
+
+def curves(
+    ground_truth: Sequence[Sequence[KittiObject]],
+    results: Sequence[Sequence[KittiObject]],
+    iou: float | None = None,
+) -> Curves:
+    """Precision over recall of results with scores, image by image.
 
     Args:
         ground_truth: labelled objects of each image, DontCare regions among them.
         results: detected objects of each image, in the same order; empty where there are none.
         iou: the overlap that a true positive exceeds, for all classes and metrics; `MIN_IOU`
             where None.
-
-    Returns:
-        Percent by class, metric, sampling and difficulty. "aos" is left out if any result has no
-        observation angle (-10).
     """
     frames = _frames(ground_truth, results)
     oriented = all(item.alpha != -10 for frame in frames for item in frame.results)
-    table: AveragePrecision = {}
+    table: Curves = {}
     for name, min_iou in MIN_IOU.items():
-        table[name] = {metric: {"R11": [], "R40": []} for metric in METRICS}
+        table[name] = {metric: np.zeros((3, _RECALL_STEPS + 1)) for metric in METRICS}
         for metric in ("2d", "bev", "3d"):
             for difficulty in range(len(DIFFICULTIES)):
                 cases = [
                     _case(frame, name, difficulty, metric, iou or min_iou) for frame in frames
                 ]
-                precision, similarity = _curves(cases)
-                _append(table[name][metric], precision)
+                precision, similarity = _precision(cases)
+                table[name][metric][difficulty] = precision
                 if metric == "2d":
-                    _append(table[name]["aos"], similarity)
+                    table[name]["aos"][difficulty] = similarity
         if not oriented:
             del table[name]["aos"]
     return table
-
-
-def _append(entry: dict[str, list[float]], curve: np.ndarray) -> None:
-    entry["R11"].append(100 * float(curve[::4].mean()))
-    entry["R40"].append(100 * float(curve[1:].mean()))
 
 
 def _frames(
@@ -168,7 +191,7 @@ def _case(frame: _Frame, name: str, difficulty: int, metric: str, min_iou: float
     )
 
 
-def _curves(cases: Sequence[_Case]) -> tuple[np.ndarray, np.ndarray]:
+def _precision(cases: Sequence[_Case]) -> tuple[np.ndarray, np.ndarray]:
     """Precision and orientation similarity at the recall steps 0, 1/40, ..., 1; (41,) each."""
     reached = np.concatenate([[], *(_scores_of_true_positives(case) for case in cases)])
     wanted = sum(int(case.truth_counts.sum()) for case in cases)
@@ -176,9 +199,9 @@ def _curves(cases: Sequence[_Case]) -> tuple[np.ndarray, np.ndarray]:
     counts = sum((_count(case, thresholds) for case in cases), np.zeros((3, len(thresholds))))
     true, false, similarity = counts
     answers = np.maximum(true + false, 1)
-    curves = np.zeros((2, _RECALL_STEPS + 1))
-    curves[:, : len(thresholds)] = true / answers, similarity / answers
-    precision, orientation = np.maximum.accumulate(curves[:, ::-1], axis=1)[:, ::-1]
+    sampled = np.zeros((2, _RECALL_STEPS + 1))
+    sampled[:, : len(thresholds)] = true / answers, similarity / answers
+    precision, orientation = np.maximum.accumulate(sampled[:, ::-1], axis=1)[:, ::-1]
     return precision, orientation
 
 

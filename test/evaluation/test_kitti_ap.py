@@ -35,18 +35,28 @@ def percent(table, metric, name="Car", sampling="R40"):
     return table[name][metric][sampling]
 
 
-def test_equals_the_official_evaluator():
-    """The official program (kitti_eval, min. overlap 0.7, 0.5, 0.5) gave the expected values."""
+@pytest.mark.parametrize(("iou", "key"), [(None, "default"), (0.25, "0.25")])
+def test_equals_the_official_evaluator(iou, key):
+    """The official program (kitti_eval) gave the expected values.
+
+    The labels have values on every limit of the difficulties, and the results tied scores,
+    duplicates, neighbouring classes, parts of DontCare regions, an empty and a missing file.
+    """
     paths = sorted((OFFICIAL / "labels").glob("*.txt"))
+    results = [OFFICIAL / "results" / path.name for path in paths]
     table = evaluate(
         [read_objects(path) for path in paths],
-        [read_objects(OFFICIAL / "results" / path.name) for path in paths],
+        [read_objects(path) if path.exists() else [] for path in results],
+        iou,
     )
-    expected = json.loads((OFFICIAL / "expected.json").read_text())
+    expected = json.loads((OFFICIAL / "expected.json").read_text())[key]
+    assert {name: list(metrics) for name, metrics in expected.items()} == {
+        name: list(metrics) for name, metrics in table.items()
+    }
     for name, metrics in expected.items():
         for metric, samplings in metrics.items():
             for sampling, values in samplings.items():
-                assert table[name][metric][sampling] == pytest.approx(values, abs=1e-5)
+                assert table[name][metric][sampling] == pytest.approx(values, abs=1e-6)
 
 
 def test_perfect_results_reach_one_hundred_percent():
