@@ -1,4 +1,4 @@
-"""`km3d eval`: average precision of result files."""
+"""`km3d eval`: how good results are, or a set of weights is."""
 
 from __future__ import annotations
 
@@ -8,24 +8,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.errors import InputError
+from km3d_ros.network.spec import INFERENCE_HEADS
 
 if TYPE_CHECKING:
     from km3d_ros.data.kitti import KittiObject
-    from km3d_ros.evaluation.kitti_ap import AveragePrecision
+
+    Images = list[list[KittiObject]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Declare the verb."""
     parser = subparsers.add_parser(
         "eval",
-        help="average precision of KITTI result files",
-        description="Average precision (percent) of result files as the KITTI benchmark defines "
-        "it, and the median relative depth error of the cars that were found. Every label file "
-        "is a frame; frames without a result file count as misses.",
+        help="average precision of result files or of weights",
+        description="Average precision (percent) as the KITTI benchmark defines it, and the "
+        "median relative error and bias of the distances of objects that were found. Either of "
+        "result files (--labels, --results): every label file is a frame, frames without a "
+        "result file count as misses. Or of a detector (--data): it is run on every frame.",
+    )
+    files = parser.add_argument_group("result files")
+    files.add_argument("--labels", type=Path, metavar="DIR", help="folder of label files")
+    files.add_argument("--results", type=Path, metavar="DIR", help="folder of result files")
+    network = parser.add_argument_group("a detector")
+    add = network.add_argument
+    add("--data", type=Path, metavar="DIR", help="KITTI-format folder")
+    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
+    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    add("--device", help="auto (a GPU if there is one), cpu, cuda, ... (default: auto)")
+    add(
+        "--oracle",
+        type=_heads,
+        metavar="HEADS",
+        help="let these heads say the truth, to see what their errors cost: "
+        f"{', '.join(INFERENCE_HEADS)}, separated by commas (hm: peaks at the labelled objects "
+        "and nowhere else; hps: keypoints; dim: sizes; rot: observation angles; prob: 3D IoU as "
+        "confidence)",
     )
     add = parser.add_argument
-    add("--labels", type=Path, required=True, metavar="DIR", help="folder of label files")
-    add("--results", type=Path, required=True, metavar="DIR", help="folder of result files")
     add(
         "--iou",
         type=_ratio,
@@ -34,20 +53,27 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "0.7, Pedestrian and Cyclist 0.5)",
     )
     add("--json", action="store_true", help="print JSON instead of tables")
+    add("--plots", type=Path, metavar="DIR", help="write precision and depth errors as PNG")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
-    from km3d_ros.evaluation.depth_error import median_relative_depth_error
-    from km3d_ros.evaluation.kitti_ap import evaluate
+    from km3d_ros.evaluation.kitti_ap import average_precision, curves
+    from km3d_ros.evaluation.report import as_text, depth_figures
 
-    ground_truth, results = _read(args.labels, args.results)
-    table = evaluate(ground_truth, results, args.iou)
-    depth = median_relative_depth_error(ground_truth, results)
-    if args.json:
-        print(json.dumps({**table, "median_relative_depth_error": {"Car": depth}}))
-    else:
-        print(_format(table, depth))
+    _check_sources(args)
+    if args.plots:
+        _require_matplotlib()
+        args.plots.mkdir(parents=True, exist_ok=True)
+    truth, results, reported = _detected(args) if args.data else _read(args.labels, args.results)
+    table = curves(truth, results, args.iou)
+    precision, depth = average_precision(table), depth_figures(truth, reported)
+    print(json.dumps({**precision, **depth}) if args.json else as_text(precision, depth))
+    if args.plots:
+        from km3d_ros.evaluation.plots import plot_depth_errors, plot_precision
+
+        plot_precision(table, args.plots)
+        plot_depth_errors(truth, reported, list(table), args.plots / "depth_error.png")
     return 0
 
 
@@ -58,7 +84,50 @@ def _ratio(text: str) -> float:
     return value
 
 
-def _read(labels: Path, results: Path) -> tuple[list[list[KittiObject]], list[list[KittiObject]]]:
+def _heads(text: str) -> tuple[str, ...]:
+    heads = tuple(text.split(","))
+    for name in heads:
+        if name not in INFERENCE_HEADS:
+            known = ", ".join(INFERENCE_HEADS)
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {known}")
+    return heads
+
+
+def _check_sources(args: argparse.Namespace) -> None:
+    """Whether it is clear what is to be evaluated."""
+    files, network = ("labels", "results"), ("data", "split", "weights", "device", "oracle")
+    given = [name for name in files + network if getattr(args, name) is not None]
+    if args.data is None and not (args.labels and args.results):
+        raise InputError("expected --labels and --results, or --data")
+    for name in given:
+        if name in (files if args.data else network):
+            raise InputError(f"--{name} does not go with {'--data' if args.data else '--labels'}")
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError("--plots needs matplotlib, which is not installed") from error
+
+
+def _detected(args: argparse.Namespace) -> tuple[Images, Images, Images]:
+    """Labels, everything that the detector sees, and what it reports by default."""
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all, reported
+    from km3d_ros.inference.detector import Detector
+
+    frames = KittiDataset(args.data, args.split)
+    detector = Detector.from_checkpoint(
+        args.weights, args.device or "auto", score_threshold=LEAST_SCORE
+    )
+    findings = detect_all(detector, frames, args.oracle or ())
+    results = findings.results
+    return findings.truth, results, reported(results)
+
+
+def _read(labels: Path, results: Path) -> tuple[Images, Images, Images]:
+    """Labels and results of all label files; what is in result files is reported."""
     from km3d_ros.data.kitti import read_objects
 
     for folder in (labels, results):
@@ -74,19 +143,4 @@ def _read(labels: Path, results: Path) -> tuple[list[list[KittiObject]], list[li
         found.append(read_objects(path) if path.exists() else [])
         if any(item.score is None for item in found[-1]):
             raise InputError(f"{path}: a result without a score; expected 16 columns")
-    return [read_objects(path) for path in paths], found
-
-
-def _format(table: AveragePrecision, depth: dict[str, float | None]) -> str:
-    lines = [f"{'AP, percent':18}{'R40: easy':>12}{'moderate':>10}{'hard':>8}{'R11: easy':>14}"]
-    lines[0] += f"{'moderate':>10}{'hard':>8}"
-    for name, metrics in table.items():
-        for metric, values in metrics.items():
-            widths = zip(values["R40"] + values["R11"], (12, 10, 8, 14, 10, 8), strict=True)
-            row = "".join(f"{value:{width}.2f}" for value, width in widths)
-            lines.append(f"{name:11}{metric:7}{row}")
-    bands = "   ".join(
-        f"{band} m: " + ("none found" if error is None else f"{100 * error:.1f} %")
-        for band, error in depth.items()
-    )
-    return "\n".join([*lines, f"Car, median depth error   {bands}"])
+    return [read_objects(path) for path in paths], found, found

@@ -29,7 +29,7 @@ def relative_depth_errors(
         pair
         for truth, found in zip(ground_truth, results, strict=True)
         for pair in _matched_depths(
-            [item for item in truth if item.class_name == class_name],
+            [item for item in truth if item.class_name == class_name and item.has_box3d],
             [item for item in found if item.class_name == class_name],
         )
     ]
@@ -48,9 +48,14 @@ def median_relative_depth_error(
         By band ("0-15", ...); None where nothing was found.
     """
     true, errors = relative_depth_errors(ground_truth, results, class_name)
+    return median_by_band(true, np.abs(errors))
+
+
+def median_by_band(true: np.ndarray, values: np.ndarray) -> dict[str, float | None]:
+    """Median of the values (N,) in each band of true z (N,); None in empty bands."""
     medians = {}
     for near, far in BANDS:
-        in_band = np.abs(errors[(true >= near) & (true < far)])
+        in_band = values[(true >= near) & (true < far)]
         medians[f"{near}-{far}"] = float(np.median(in_band)) if len(in_band) else None
     return medians
 

@@ -1,36 +1,68 @@
-"""The figures by which a set of weights is judged: a detector on labelled frames."""
+"""A detector on labelled frames, and the figures by which a set of weights is judged."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from km3d_ros.data.kitti import KittiDataset, read_image
+from km3d_ros.data.kitti import KittiDataset, KittiFrame, KittiObject, read_image
+from km3d_ros.errors import InputError
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.kitti_ap import evaluate
+from km3d_ros.evaluation.oracle import detect_with_truth
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
 from km3d_ros.inference.results import to_kitti
 from km3d_ros.network.spec import SCORE_THRESHOLD
 
+LEAST_SCORE = 0.02
+"""Score threshold of a detector that is judged: AP is about the whole precision-recall curve."""
+
 LOOSE_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is in the images and what a detector sees there, image by image."""
+
+    truth: list[list[KittiObject]]
+    detections: list[Detections]
+    classes: tuple[str, ...]
+
+    @property
+    def results(self) -> list[list[KittiObject]]:
+        """The detections as results."""
+        return [to_kitti(found, self.classes) for found in self.detections]
+
+
+def detect_all(detector: Detector, frames: KittiDataset, oracle: Collection[str] = ()) -> Findings:
+    """Run a detector on every frame.
+
+    oracle: heads that say the truth, as of `oracle.detect_with_truth`.
+
+    Raises:
+        InputError: a frame that cannot be read; it is named.
+    """
+    truth, detections = [], []
+    for frame in tqdm(frames, desc="Evaluating", unit="frame", disable=None):
+        truth.append(frame.objects)
+        detections.append(_detect(detector, frame, oracle))
+    return Findings(truth, detections, detector.spec.classes)
 
 
 def validate(detector: Detector, frames: KittiDataset) -> dict[str, Any]:
     """AP|R40 [easy, moderate, hard] in percent by class and metric, and depth errors of cars.
 
     Metrics: "2d", "bev" and "3d" at the benchmark's overlap (Car 0.7, others 0.5), and
-    "bev@0.5" and "3d@0.5". What the detector leaves out by its score threshold is a miss; the
-    depth errors are those of the cars that are reported by default.
+    "bev@0.5" and "3d@0.5". What the detector leaves out by its score threshold (`LEAST_SCORE`
+    is a good one) is a miss; the depth errors are those of the cars that are reported by default.
     """
-    truth, results = [], []
-    for frame in tqdm(frames, desc="Validating", unit="frame", disable=None):
-        image = read_image(frame.image_path)
-        camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
-        truth.append(frame.objects)
-        results.append(to_kitti(detector(image, camera), detector.spec.classes))
-    reported = [[item for item in found if item.score >= SCORE_THRESHOLD] for found in results]
+    findings = detect_all(detector, frames)
+    truth, results = findings.truth, findings.results
     strict, loose = evaluate(truth, results), evaluate(truth, results, LOOSE_IOU)
     return {
         "frames": len(frames),
@@ -39,8 +71,24 @@ def validate(detector: Detector, frames: KittiDataset) -> dict[str, Any]:
             | {f"{m}@{LOOSE_IOU}": _rounded(loose[name][m]["R40"]) for m in ("bev", "3d")}
             for name in detector.spec.classes
         },
-        "median_relative_depth_error": median_relative_depth_error(truth, reported),
+        "median_relative_depth_error": median_relative_depth_error(truth, reported(results)),
     }
+
+
+def reported(results: list[list[KittiObject]]) -> list[list[KittiObject]]:
+    """The results that a detector reports by default."""
+    return [[item for item in found if item.score >= SCORE_THRESHOLD] for found in results]
+
+
+def _detect(detector: Detector, frame: KittiFrame, oracle: Collection[str]) -> Detections:
+    image = read_image(frame.image_path)
+    try:
+        camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
+    except InputError as error:
+        raise InputError(f"{frame.image_path}: its calibration: {error}") from error
+    if oracle:
+        return detect_with_truth(detector, image, camera, frame.objects, oracle)
+    return detector(image, camera)
 
 
 def _rounded(values: list[float]) -> list[float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.decode import Objects, decode, find_peaks, locate
+from km3d_ros.inference.decode import Objects, Peaks, decode, find_peaks, locate
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import to_input
 from km3d_ros.network import checkpoint
@@ -103,10 +103,7 @@ class Detector:
         clock = _NetworkClock(self.device)
         objects = self.objects(pixels)
         clock.stop()
-        detections = locate(objects[0], affine, camera, self.spec.noise, self.grm)
-        detections, finite = to_host(detections)
-        wanted = (detections.peak_score > 0) & (detections.score >= self.score_threshold)
-        detections = detections[finite & wanted]
+        detections = self.detections(objects[0], affine, camera)
         finished = perf_counter()
         network = clock.seconds()
         return detections, StageSeconds(prepared - start, network, finished - prepared - network)
@@ -118,16 +115,40 @@ class Detector:
         pixels: (B, 3, H, W) float32 network input, as of `preprocess.to_input`.
         Returns `max_detections` objects of each image, (B, K), on the device of the detector.
         """
-        half = self._precision != torch.float32
-        with torch.autocast(self.device.type, self._precision, enabled=half):
+        return self.read(*self.look(pixels))
+
+    @torch.inference_mode()
+    def look(self, pixels: Tensor) -> tuple[Tensor, Peaks]:
+        """Features (B, C, h, w) of B images, and the `max_detections` best peaks of each."""
+        with self._autocast():
             features = self._model.features(pixels.to(self.device))
-            peaks = find_peaks(self._model.heatmap(features), self.max_detections)
-            batch = torch.arange(len(pixels), device=self.device)[:, None].expand_as(peaks.x)
+            return features, find_peaks(self._model.heatmap(features), self.max_detections)
+
+    @torch.inference_mode()
+    def read(self, features: Tensor, peaks: Peaks) -> Objects:
+        """The objects (B, K) at these peaks."""
+        batch = torch.arange(len(features), device=self.device)[:, None].expand_as(peaks.x)
+        with self._autocast():
             heads = self._model.regress(
                 features, batch.flatten(), peaks.x.flatten(), peaks.y.flatten(), REGRESSION_HEADS
             )
         heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
         return decode(peaks, heads, self.spec)
+
+    @torch.inference_mode()
+    def detections(self, objects: Objects, affine: np.ndarray, camera: CameraModel) -> Detections:
+        """The objects (N,) of one image that are wanted, located, on the CPU.
+
+        affine: (2, 3) from image to network input pixels.
+        """
+        detections = locate(objects, affine, camera, self.spec.noise, self.grm)
+        detections, finite = to_host(detections)
+        wanted = (detections.peak_score > 0) & (detections.score >= self.score_threshold)
+        return detections[finite & wanted]
+
+    def _autocast(self) -> torch.autocast:
+        half = self._precision != torch.float32
+        return torch.autocast(self.device.type, self._precision, enabled=half)
 
 
 class _NetworkClock:
@@ -185,8 +206,10 @@ def to_host(detections: Detections) -> tuple[Detections, Tensor]:
     """The same table on the CPU, in one copy, and (N,) which rows are finite."""
     columns = {f.name: getattr(detections, f.name) for f in fields(detections)}
     count = len(detections)
-    table = torch.cat([c.reshape(count, -1).float() for c in columns.values()], dim=1).cpu()
-    parts = table.split([math.prod(c.shape[1:]) for c in columns.values()], dim=1)
+    widths = [math.prod(column.shape[1:]) for column in columns.values()]
+    flat = (c.reshape(count, w).float() for c, w in zip(columns.values(), widths, strict=True))
+    table = torch.cat(list(flat), dim=1).cpu()
+    parts = table.split(widths, dim=1)
     on_host = {
         name: part.reshape(column.shape).to(column.dtype)
         for (name, column), part in zip(columns.items(), parts, strict=True)

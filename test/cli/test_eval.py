@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.frames import write_frames
 
 from km3d_ros.cli import main
 from km3d_ros.data.kitti import KittiObject, write_objects
@@ -35,8 +36,8 @@ def test_json_has_every_figure_and_missing_files_are_misses(folders, capsys):
         assert table["Car"][metric]["R40"] == pytest.approx([50] * 3)
         assert table["Car"][metric]["R11"] == pytest.approx([600 / 11] * 3)
     assert table["Cyclist"]["aos"] == {"R11": [0, 0, 0], "R40": [0, 0, 0]}
-    errors = table["median_relative_depth_error"]["Car"]
-    assert errors == {"0-15": None, "15-30": pytest.approx(0.01), "30-50": None}
+    for key in ("median_relative_depth_error", "relative_depth_bias"):
+        assert table[key]["Car"] == {"0-15": None, "15-30": pytest.approx(0.01), "30-50": None}
 
 
 def test_limit_is_taken_from_the_command_line(folders, capsys):
@@ -50,7 +51,65 @@ def test_table_shows_classes_and_depth_errors(folders, capsys):
     assert run(folders) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["Car", "2d", *["50.00"] * 3, *["54.55"] * 3]
-    assert lines[-1].endswith("0-15 m: none found   15-30 m: 1.0 %   30-50 m: none found")
+    assert lines[-3].split() == ["Car", "-", "1.0", "%", "-", "-", "+1.0", "%", "-"]
+
+
+def test_detector_is_run_on_every_frame(weights, tmp_path, capsys):
+    data = write_frames(tmp_path, 4)
+    network = ["eval", "--data", str(data), "--weights", str(weights), "--device", "cpu", "--json"]
+    assert main(network) == 0
+    assert json.loads(capsys.readouterr().out)["Car"]["3d"]["R40"] == [0, 0, 0]
+    assert main([*network, "--oracle", "hm,hps,dim,rot,prob"]) == 0
+    # Three cars reach three of 41 steps of recall; none is tall enough to be easy.
+    table = json.loads(capsys.readouterr().out)
+    assert table["Car"]["3d"]["R40"] == pytest.approx([0, 5, 5])
+    assert table["relative_depth_bias"]["Car"]["0-15"] == pytest.approx(0, abs=1e-4)
+
+
+def test_frames_of_a_detector_may_be_a_split(weights, tmp_path, capsys):
+    data = write_frames(tmp_path, 4)
+    (data / "ImageSets").mkdir()
+    (data / "ImageSets" / "half.txt").write_text("000000\n000003\n")
+    options = ["--split", "half", "--oracle", "hm,hps,dim,rot,prob", "--device", "cpu", "--json"]
+    assert main(["eval", "--data", str(data), "--weights", str(weights), *options]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["Car"]["3d"]["R11"] == pytest.approx([0, 100 / 11, 100 / 11])
+
+
+def test_plots_are_written(folders, tmp_path, capsys):
+    assert run(folders, "--plots", str(tmp_path / "plots")) == 0
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        "precision_car.png",
+        "precision_pedestrian.png",
+        "precision_cyclist.png",
+        "depth_error.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected --labels and --results, or --data"),
+        (["--labels", "l"], "expected --labels and --results, or --data"),
+        (["--labels", "l", "--results", "r", "--oracle", "dim"], "--oracle does not go with"),
+        (["--labels", "l", "--results", "r", "--split", "val"], "--split does not go with"),
+        (["--data", "d", "--results", "r"], "--results does not go with --data"),
+        (["--data", "d"], "d: no KITTI folder"),
+    ],
+)
+def test_sources_that_do_not_go_together_are_refused(options, message, capsys):
+    assert main(["eval", *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [["--oracle", "dim,wings"], ["--iou", "1"], ["--iou", "x"]])
+def test_values_that_do_not_exist_are_wrong_usage(folders, options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(folders, *options)
+    assert stop.value.code == 2
+    assert f"argument {options[0]}" in capsys.readouterr().err
 
 
 def test_result_without_score_is_named(folders, capsys):

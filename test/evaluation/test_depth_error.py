@@ -4,6 +4,7 @@ import pytest
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
+from km3d_ros.evaluation.report import BIAS, MEDIAN, as_text, depth_figures
 
 
 def car(left, depth, score=None, name="Car"):
@@ -45,6 +46,24 @@ def test_far_off_boxes_and_other_classes_are_not_paired():
     results = [[car(60, 11.0, 0.9), car(200, 11.0, 0.9), replace(truth[0][0], class_name="Van")]]
     results[0][2] = replace(results[0][2], score=0.3)
     assert median_relative_depth_error(truth, results)["0-15"] is None
+
+
+def test_objects_without_a_labelled_position_are_left_out():
+    truth = [[replace(car(0, -1000.0), size=(-1, -1, -1)), car(200, 10.0)]]
+    results = [[car(0, 11.0, 0.9), car(200, 11.0, 0.9)]]
+    assert median_relative_depth_error(truth, results)["0-15"] == pytest.approx(0.1)
+
+
+def test_bias_keeps_the_sign_and_the_classes_apart():
+    truth = [[car(0, 10.0), car(200, 10.0), car(400, 10.0), car(600, 20.0, name="Cyclist")]]
+    found = [car(0, 9.0, 0.9), car(200, 9.5, 0.9), car(400, 12.0, 0.9)]
+    figures = depth_figures(truth, [[*found, car(600, 22.0, 0.9, "Cyclist")]])
+    assert figures[BIAS]["Car"]["0-15"] == pytest.approx(-0.05)
+    assert figures[MEDIAN]["Car"]["0-15"] == pytest.approx(0.1)
+    assert figures[BIAS]["Cyclist"] == {"0-15": None, "15-30": pytest.approx(0.1), "30-50": None}
+    cars, _, cyclists = as_text({}, figures).splitlines()[-3:]
+    assert cars.split() == ["Car", "10.0", "%", "-", "-", "-5.0", "%", "-", "-"]
+    assert cyclists.split() == ["Cyclist", "-", "10.0", "%", "-", "-", "+10.0", "%", "-"]
 
 
 def test_no_frames_have_no_errors():

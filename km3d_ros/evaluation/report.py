@@ -1,0 +1,62 @@
+"""The figures of an evaluation, for machines and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.evaluation.depth_error import BANDS, median_by_band, relative_depth_errors
+from km3d_ros.evaluation.kitti_ap import MIN_IOU, AveragePrecision
+
+MEDIAN, BIAS = "median_relative_depth_error", "relative_depth_bias"
+
+
+def depth_figures(
+    ground_truth: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]]
+) -> dict[str, Any]:
+    """How far off the distances of the objects that were found are, by class and band.
+
+    Returns:
+        Under `MEDIAN` the median of |z - true z| / true z, under `BIAS` that of
+        (z - true z) / true z: by class and band of true z, None where nothing was found.
+    """
+    table: dict[str, Any] = {MEDIAN: {}, BIAS: {}}
+    for name in MIN_IOU:
+        true, errors = relative_depth_errors(ground_truth, results, name)
+        table[MEDIAN][name] = median_by_band(true, np.abs(errors))
+        table[BIAS][name] = median_by_band(true, errors)
+    return table
+
+
+def as_text(precision: AveragePrecision, depth: dict[str, Any]) -> str:
+    """Both tables for people; depth: as of `depth_figures`."""
+    lines = [_row("AP, percent", "", "R40: easy", "moderate", "hard")]
+    lines[0] += _cells("R11: easy", "moderate", "hard")
+    for name, metrics in precision.items():
+        for metric, values in metrics.items():
+            cells = [f"{value:.2f}" for value in values["R40"] + values["R11"]]
+            lines.append(_row(name, metric, *cells))
+    bands = [f"{near}-{far} m" for near, far in BANDS]
+    lines += ["", _row("Depth error", "", f"median: {bands[0]}", *bands[1:])]
+    lines[-1] += _cells(f"bias: {bands[0]}", *bands[1:])
+    for name in depth[MEDIAN]:
+        cells = [_percent(value, "") for value in depth[MEDIAN][name].values()]
+        cells += [_percent(value, "+") for value in depth[BIAS][name].values()]
+        lines.append(_row(name, "", *cells))
+    return "\n".join(lines)
+
+
+def _row(name: str, metric: str, *cells: str) -> str:
+    return f"{name:11} {metric:4}" + _cells(*cells)
+
+
+def _cells(*cells: str) -> str:
+    return "".join(f"{cell:>16}" if i % 3 == 0 else f"{cell:>10}" for i, cell in enumerate(cells))
+
+
+def _percent(value: float | None, sign: str) -> str:
+    # Adding zero makes -0.0 positive.
+    return "-" if value is None else f"{round(100 * value, 1) + 0:{sign}.1f} %"
