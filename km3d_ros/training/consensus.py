@@ -19,6 +19,7 @@ from km3d_ros.geometry.camera import unproject
 from km3d_ros.inference.decode import Peaks, decode, find_peaks
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import STRIDE, ModelSpec
+from km3d_ros.training import processes
 from km3d_ros.training.dataset import Pairs
 from km3d_ros.training.losses import PLAUSIBLE_POSITION, POSITION_TOLERANCE
 
@@ -55,7 +56,7 @@ def consensus_losses(
         "consensus_yaw": 1 - torch.cos(yaw[:count] - yaw[count:]),
         "consensus_position": _position_disagreement(center[:count], center[count:]),
     }
-    total = believed.sum().clamp(min=1)
+    total = processes.divisor(believed.sum())
     return {name: (value * believed).sum() / total for name, value in disagreement.items()}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
+from km3d_ros.training import processes
 from km3d_ros.training.consensus import consensus_losses
 from km3d_ros.training.dataset import Batch
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
@@ -25,8 +25,8 @@ CONSENSUS_PARTS = {"consensus_size": 1.0, "consensus_yaw": 2.0, "consensus_posit
 class Objective(nn.Module):
     """The losses of a model under a method.
 
-    Losses are divided by the number of objects, on average over all processes of a distributed
-    training, so that several processes learn what one would from the whole batch.
+    Losses are divided by the number of objects in all processes of a distributed training, so
+    that several processes learn what one would from the whole batch.
     """
 
     def __init__(self, model: KM3DNet, spec: ModelSpec, method: Method):
@@ -73,8 +73,8 @@ class Objective(nn.Module):
             everywhere = torch.ones_like(targets.keypoint_heatmap, dtype=torch.bool)
             losses["hm_hp"] = focal_loss(keypoints, targets.keypoint_heatmap, everywhere) / 9
             losses["hp_offset"] = self._offset_loss(features, objects) / 9
-        share = 1 / _mean_over_processes(len(objects), features).clamp(min=1)
-        return {name: value * share * WEIGHTS.get(name, 1) for name, value in losses.items()}
+        count = processes.divisor(features.new_tensor(len(objects)))
+        return {name: value / count * WEIGHTS.get(name, 1) for name, value in losses.items()}
 
     def _offset_loss(self, features: Tensor, objects: ObjectTargets) -> Tensor:
         """L1 of where the keypoints lie in their cells, summed."""
@@ -92,11 +92,3 @@ def exponential_ramp(progress: float) -> float:
     if progress < start:
         return 0.0
     return math.exp(-5 * (1 - min(1.0, (progress - start) / (end - start))) ** 2)
-
-
-def _mean_over_processes(count: int, like: Tensor) -> Tensor:
-    mean = like.new_tensor(count)
-    if dist.is_initialized():
-        dist.all_reduce(mean)
-        mean /= dist.get_world_size()
-    return mean

@@ -6,6 +6,7 @@ Without torchrun there is one process, and nothing here costs or changes anythin
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -67,6 +68,8 @@ def share_gradients(module: nn.Module, device: torch.device) -> nn.Module:
         return module
     if device.type == "cuda":
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    # The heads' gradients, gathered at cells, are laid out unlike the others: a copy of 100 kB.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(module)
 
 
@@ -85,6 +88,16 @@ def mean(value: Tensor) -> Tensor:
         dist.all_reduce(value)
         value = value / count()
     return value
+
+
+def divisor(weight: Tensor) -> Tensor:
+    """By what a process divides a sum, so that the mean over the processes is that of a batch.
+
+    weight: () of the terms of this process. A batch that weighs less than 1 counts as 1.
+    """
+    if count() > 1:
+        dist.all_reduce(weight)
+    return weight.clamp(min=1) / count()
 
 
 def from_first(make: Callable[[], T]) -> T:

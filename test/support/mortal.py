@@ -1,20 +1,25 @@
-"""A small training for a process of its own, which may die of it."""
+"""Small trainings for processes of their own, which may die of them."""
 
 import os
 import signal
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import BACKBONES
+from km3d_ros.training import processes
 from km3d_ros.training.fit import Plan, fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.start import new_model, new_spec
 
 STEPS = 12
+STOPPED = 3
+"""Exit code of a training that ended with an error of its own."""
 
 
 class Tiny(nn.Sequential):
@@ -22,18 +27,34 @@ class Tiny(nn.Sequential):
 
     out_channels = 16
 
-    def __init__(self):
-        super().__init__(nn.Conv2d(3, 16, 7, 4, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    def __init__(self, norm=nn.BatchNorm2d):
+        super().__init__(nn.Conv2d(3, 16, 7, 4, 3), norm(16), nn.ReLU())
 
 
 BACKBONES["tiny"] = Tiny
-SPEC = replace(new_spec("lite", (64, 128)), architecture="tiny", head_width=8)
+BACKBONES["tiny_without_statistics"] = lambda: Tiny(nn.Identity)
 
 
-def train(data: Path, run: Path, fatal_write: int = 0) -> None:
-    """A whole training; `fatal_write`: which writing of the state it dies of."""
+def context():
+    """Processes that start at once, because PyTorch is there already."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])
+    return context
+
+
+def train(data: Path, run: Path, architecture: str = "tiny", batch_size: int = 2) -> None:
+    """A whole training, in the processes that the environment speaks of."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    spec = replace(new_spec("lite", (64, 128)), architecture=architecture, head_width=8)
+    frames = KittiDataset(data)
+    plan = Plan(STEPS, batch_size, batch_size, workers=0, log_every=2, save_every=1)
+    with processes.joined("cpu") as device:
+        fit(new_model(spec), spec, frames, frames, plan, Method(), run, device)
+
+
+def train_until_write(data: Path, run: Path, fatal_write: int) -> None:
+    """A training that dies in the midst of writing its state for the n-th time."""
     writes, fsync = iter(range(1, 1000)), os.fsync
 
     def sync(file):
@@ -43,6 +64,17 @@ def train(data: Path, run: Path, fatal_write: int = 0) -> None:
         fsync(file)
 
     os.fsync = sync
-    frames = KittiDataset(data)
-    plan = Plan(STEPS, 2, 1, workers=0, log_every=2, save_every=1)
-    fit(new_model(SPEC), SPEC, frames, frames, plan, Method(), run, torch.device("cpu"))
+    train(data, run)
+
+
+def train_as_one_of_two(
+    rank: int, port: int, data: Path, run: Path, architecture: str, batch_size: int = 2
+) -> None:
+    """One of two processes that train together; it says why, where it cannot."""
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    try:
+        train(data, run, architecture, batch_size)
+    except InputError as error:
+        (run.parent / f"error{rank}.txt").write_text(str(error))
+        os._exit(STOPPED)

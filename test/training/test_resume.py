@@ -3,20 +3,11 @@
 import random
 import signal
 import time
-from multiprocessing import get_context
 
 import pytest
 import torch
 from support.frames import write_frames
-from support.mortal import STEPS, train
-
-
-@pytest.fixture(scope="module")
-def context():
-    """Processes that start at once, because PyTorch is there already."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["support.mortal", "torch._dynamo"])
-    return context
+from support.mortal import STEPS, context, train, train_until_write
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +16,10 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(context, data, tmp_path_factory):
+def whole(data, tmp_path_factory):
     """An uninterrupted training and the seconds that it took."""
     run = tmp_path_factory.mktemp("whole")
-    process = context.Process(target=train, args=(data, run))
+    process = context().Process(target=train, args=(data, run))
     start = time.monotonic()
     process.start()
     process.join()
@@ -46,25 +37,26 @@ def assert_same(run, other):
             assert torch.equal(a, b), name
 
 
-def test_killed_at_three_random_moments(context, data, whole, tmp_path):
+def test_killed_at_three_random_moments(data, whole, tmp_path):
     run, seconds = whole
     moments = random.Random(5)
     for _ in range(3):
-        process = context.Process(target=train, args=(data, tmp_path))
+        process = context().Process(target=train, args=(data, tmp_path))
         process.start()
         process.join(moments.uniform(0.2, 0.8) * seconds)
         process.kill()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL)
-    last = context.Process(target=train, args=(data, tmp_path))
+    last = context().Process(target=train, args=(data, tmp_path))
     last.start()
     last.join()
     assert_same(run, tmp_path)
 
 
-def test_killed_while_the_state_is_written(context, data, whole, tmp_path):
+def test_killed_while_the_state_is_written(data, whole, tmp_path):
     for fatal_write, code in ((3, -signal.SIGKILL), (1, -signal.SIGKILL), (0, 0)):
-        process = context.Process(target=train, args=(data, tmp_path, fatal_write))
+        arguments = (data, tmp_path, fatal_write)
+        process = context().Process(target=train_until_write, args=arguments)
         process.start()
         process.join()
         assert process.exitcode == code
