@@ -20,7 +20,7 @@ def relative_depth_errors(
     results: Sequence[Sequence[KittiObject]],
     class_name: str = "Car",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True z in metres and (z - true z) / true z, (N,) each, of the objects that were found.
+    """True z in metres and (z - true z) / true z, (N,) each, of the 3D boxes that were found.
 
     By falling score, each result is paired with the object of its class that it overlaps most in
     the image, if by more than half.
@@ -30,7 +30,7 @@ def relative_depth_errors(
         for truth, found in zip(ground_truth, results, strict=True)
         for pair in _matched_depths(
             [item for item in truth if item.class_name == class_name and item.has_box3d],
-            [item for item in found if item.class_name == class_name],
+            [item for item in found if item.class_name == class_name and item.has_box3d],
         )
     ]
     true, estimated = np.array(depths).reshape(-1, 2).T

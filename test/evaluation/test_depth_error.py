@@ -48,9 +48,10 @@ def test_far_off_boxes_and_other_classes_are_not_paired():
     assert median_relative_depth_error(truth, results)["0-15"] is None
 
 
-def test_objects_without_a_labelled_position_are_left_out():
-    truth = [[replace(car(0, -1000.0), size=(-1, -1, -1)), car(200, 10.0)]]
-    results = [[car(0, 11.0, 0.9), car(200, 11.0, 0.9)]]
+def test_objects_that_are_only_known_in_the_image_are_left_out():
+    flat = replace(car(0, -1000.0), size=(-1, -1, -1))
+    truth = [[flat, car(200, 10.0), car(400, 10.0)]]
+    results = [[car(0, 11.0, 0.9), car(200, 11.0, 0.9), replace(car(400, 0, 0.9), size=flat.size)]]
     assert median_relative_depth_error(truth, results)["0-15"] == pytest.approx(0.1)
 
 
