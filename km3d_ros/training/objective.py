@@ -29,9 +29,12 @@ class Objective(nn.Module):
     that several processes learn what one would from the whole batch.
     """
 
-    def __init__(self, model: KM3DNet, spec: ModelSpec, method: Method):
+    def __init__(
+        self, model: KM3DNet, spec: ModelSpec, method: Method, precision: str = "float32"
+    ):
         super().__init__()
         self.model, self.spec, self.method = model, spec, method
+        self.is_half = precision == "bfloat16"
         self.at_objects = [n for n in spec.heads if n not in ("hm", "hm_hp", "hp_offset")]
         for name in ("mean", "std"):
             levels = torch.tensor(getattr(spec, name))[:, None, None] * 255
@@ -45,12 +48,16 @@ class Objective(nn.Module):
         labelled, pairs = batch.labelled, batch.pairs
         images = labelled.images if pairs is None else torch.cat((labelled.images, pairs.images))
         images = (images.float() - self.mean) / self.std
-        with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
-            features = self.model.features(images.contiguous(memory_format=torch.channels_last))
-            heatmap = self.model.heatmap(features)
-        features, heatmap = features.float(), heatmap.float()
         count = len(labelled.images)
-        losses = self._supervised(features[:count], heatmap[:count], batch)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_half):
+            features = self.model.features(images.contiguous(memory_format=torch.channels_last))
+            dense = {"hm": self.model.heatmap(features)}
+            if "hm_hp" in self.spec.heads:
+                dense["hm_hp"] = self.model.heads["hm_hp"](features[:count])
+        features, heatmap = features.float(), dense["hm"].float()
+        losses = self._supervised(
+            features[:count], {n: v[:count].float() for n, v in dense.items()}, batch
+        )
         ramp = exponential_ramp(progress)
         losses["position"] = losses["position"] * (self.method.position_weight * ramp)
         if pairs is not None:
@@ -61,17 +68,19 @@ class Objective(nn.Module):
             losses |= {n: v * (CONSENSUS_PARTS[n] * weight) for n, v in parts.items()}
         return losses
 
-    def _supervised(self, features: Tensor, heatmap: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _supervised(
+        self, features: Tensor, dense: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
         """Losses of the labelled views; all but "position" are weighted."""
         targets = batch.labelled.targets
         objects = targets.objects
         heads = self.model.regress(features, objects.batch, objects.x, objects.y, self.at_objects)
         losses = object_losses(heads, objects, self.spec, self.method.depth_guided)
-        losses["hm"] = focal_loss(heatmap, targets.heatmap, targets.care)
-        if "hm_hp" in self.spec.heads:
-            keypoints = self.model.heads["hm_hp"](features)
-            everywhere = torch.ones_like(targets.keypoint_heatmap, dtype=torch.bool)
-            losses["hm_hp"] = focal_loss(keypoints, targets.keypoint_heatmap, everywhere) / 9
+        losses["hm"] = focal_loss(dense["hm"], targets.heatmap, targets.care)
+        if "hm_hp" in dense:
+            truth = targets.keypoint_heatmap
+            everywhere = torch.ones_like(truth, dtype=torch.bool)
+            losses["hm_hp"] = focal_loss(dense["hm_hp"], truth, everywhere) / 9
             losses["hp_offset"] = self._offset_loss(features, objects) / 9
         count = processes.divisor(features.new_tensor(len(objects)))
         return {name: value / count * WEIGHTS.get(name, 1) for name, value in losses.items()}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from km3d_ros.errors import InputError
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -16,6 +18,7 @@ class Plan:
     batch_size: labelled images per step, in all processes together.
     unlabelled_batch_size: unlabelled images per step, in all processes together.
     learning_rate: of new layers, for AdamW; pretrained layers have half of it.
+    precision: of the convolutions, "float32" or "bfloat16"; weights and losses are float32.
     seed: of new layers, the order of the frames and their views.
     workers: processes that load frames, for each process that trains.
     log_every: steps between lines of the log.
@@ -28,6 +31,7 @@ class Plan:
     batch_size: int = 16
     unlabelled_batch_size: int = 8
     learning_rate: float = 1e-3
+    precision: str = "float32"
     seed: int = 0
     workers: int = 1
     log_every: int = 50
@@ -40,5 +44,8 @@ class Plan:
         for name in (*counts, "validation_frames"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.precision not in PRECISIONS:
+            known = " or ".join(PRECISIONS)
+            raise InputError(f"precision is {self.precision!r}, expected {known}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate is {self.learning_rate}, expected a number above 0")

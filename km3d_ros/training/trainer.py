@@ -43,7 +43,7 @@ class Trainer:
         self.spec, self.plan, self.run, self.device = spec, plan, run, device
         self.identity = identity
         self.judge = judge if plan.validate_every else None
-        objective = Objective(model, spec, method)
+        objective = Objective(model, spec, method, plan.precision)
         objective = objective.to(device, memory_format=torch.channels_last).train()
         self.average = new_average(model)
         self.optimizer = new_optimizer(model, plan.learning_rate)

@@ -58,12 +58,21 @@ def test_log_gives_means_over_its_steps(frames, tmp_path):
     assert [row["hm"] for row in log_of(tmp_path / "two")] == expected
 
 
-def test_early_stages_stay_as_imagenet_left_them(frames, tmp_path):
+def test_generic_filters_stay_as_imagenet_left_them(frames, tmp_path):
     before = new_model(SPEC).backbone
     after = train(frames, tmp_path, 2).backbone
     assert torch.equal(before.stem.weight, after.stem.weight)
-    assert torch.equal(before.blocks[2].project.weight, after.blocks[2].project.weight)
-    assert not torch.equal(before.blocks[3].project.weight, after.blocks[3].project.weight)
+    assert torch.equal(before.blocks[3].project.weight, after.blocks[3].project.weight)
+    assert torch.equal(before.blocks[9].depthwise.weight, after.blocks[9].depthwise.weight)
+    assert not torch.equal(before.blocks[4].project.weight, after.blocks[4].project.weight)
+
+
+def test_half_precision_trains_the_same_losses(frames, tmp_path):
+    for precision in ("float32", "bfloat16"):
+        train(frames, tmp_path / precision, 2, precision=precision)
+    full, half = (log_of(tmp_path / name) for name in ("float32", "bfloat16"))
+    assert half[0]["hm"] == pytest.approx(full[0]["hm"], rel=0.02)
+    assert half[1]["hm"] != full[1]["hm"]
 
 
 def test_more_steps_may_be_asked_for_but_nothing_else_changed(frames, tmp_path):
