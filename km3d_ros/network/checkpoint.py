@@ -25,6 +25,19 @@ from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS, ModelSpec, Noi
 METADATA_KEY = "km3d"
 
 PUBLISHED_BACKBONES: dict[str, dict[str, str]] = {
+    "dla_34": {
+        "stem": "base.base_layer",
+        "level0": "base.level0",
+        "level1": "base.level1",
+        "level2": "base.level2",
+        "level3": "base.level3",
+        "level4": "base.level4",
+        "level5": "base.level5",
+        "neck": "dla_up",
+        "fuse": "ida_up",
+        "offset": "conv_offset_mask",
+        "norm": "actf.0",
+    },
     "res_18": {
         "conv1": "conv1",
         "bn1": "bn1",
@@ -37,7 +50,12 @@ PUBLISHED_BACKBONES: dict[str, dict[str, str]] = {
 }
 """Per architecture: our name of each part of the backbone, and the published one.
 
-Below these names the layout is the same; heads have the same names in both."""
+What is not listed has the same name in both, and so have the heads."""
+
+PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
+    "dla_34": ("base.fc.", "base.level3.project.", "base.level4.project."),
+}
+"""Per architecture: what published files hold, but no output depends on; how its names start."""
 
 _BATCH_COUNTER = "num_batches_tracked"
 
@@ -79,7 +97,8 @@ def read_spec(path: str | Path) -> ModelSpec:
     """Read what a checkpoint says about itself, without its tensors.
 
     Raises:
-        InputError: missing, damaged or foreign file, or an architecture that is not known here.
+        InputError: missing, damaged or foreign file, an architecture or a head that is not known
+            here, a head that detections need and that is not there, or an impossible input size.
     """
     with _opened(path) as file:
         text = (file.metadata() or {}).get(METADATA_KEY)
@@ -88,13 +107,34 @@ def read_spec(path: str | Path) -> ModelSpec:
     try:
         values = json.loads(text)
         spec = ModelSpec(**{key: _tuples(value) for key, value in values.items()})
-        spec = replace(spec, noise=Noise(**values["noise"]), training=values["training"])
+        spec = replace(
+            spec,
+            heads=tuple(spec.heads),
+            input_size=tuple(spec.input_size),
+            noise=Noise(**values["noise"]),
+            training=values["training"],
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged km3d metadata ({error})") from error
+    _check(spec, path)
+    return spec
+
+
+def _check(spec: ModelSpec, path: str | Path) -> None:
     if spec.architecture not in BACKBONES:
         known = ", ".join(sorted(BACKBONES))
         raise InputError(f"{path}: architecture {spec.architecture!r} is not one of {known}")
-    return spec
+    for name in spec.heads:
+        if name not in HEAD_CHANNELS:
+            raise InputError(f"{path}: head {name!r} is not one of {', '.join(HEAD_CHANNELS)}")
+    for name in INFERENCE_HEADS:
+        if name not in spec.heads:
+            raise InputError(f"{path}: there is no head {name!r}, which detections are made of")
+    size = spec.input_size
+    if len(size) != 2 or not all(isinstance(n, int) and n > 0 and n % 32 == 0 for n in size):
+        raise InputError(
+            f"{path}: input size {size} is not a height and a width, positive multiples of 32"
+        )
 
 
 def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
@@ -112,14 +152,18 @@ def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
     published = {
         key.removeprefix("module."): value for key, value in _read_state_dict(path).items()
     }
+    architecture = _published_architecture(published)
+    unused = PUBLISHED_UNUSED.get(architecture, ())
+    published = {key: value for key, value in published.items() if not key.startswith(unused)}
     heads = tuple(
         name
         for name in HEAD_CHANNELS
         if name in INFERENCE_HEADS or f"{name}.0.weight" in published
     )
     spec = ModelSpec(
-        architecture=_published_architecture(published),
+        architecture=architecture,
         heads=heads,
+        head_width=BACKBONES[architecture].head_width,
         training={"source": Path(path).name},
     )
     return _fill(spec, published, path, _published_key), spec
@@ -127,17 +171,20 @@ def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
 
 def _published_key(architecture: str, key: str) -> str:
     """The name in a published file of one of our tensors."""
-    group, part, rest = key.split(".", 2)
-    return f"{part if group == 'heads' else PUBLISHED_BACKBONES[architecture][part]}.{rest}"
+    group, *parts = key.split(".")
+    names = PUBLISHED_BACKBONES[architecture] if group == "backbone" else {}
+    return ".".join(names.get(part, part) for part in parts)
 
 
 def _published_architecture(published: Mapping[str, Tensor]) -> str:
     """The architecture that shares most part names with the file."""
     parts = {key.partition(".")[0] for key in published}
-    return max(
-        PUBLISHED_BACKBONES,
-        key=lambda name: len(parts.intersection(PUBLISHED_BACKBONES[name].values())),
-    )
+
+    def shared(architecture: str) -> int:
+        names = PUBLISHED_BACKBONES[architecture].values()
+        return len(parts.intersection(name.partition(".")[0] for name in names))
+
+    return max(PUBLISHED_BACKBONES, key=shared)
 
 
 def _read_state_dict(path: str | Path) -> Mapping[str, Tensor]:

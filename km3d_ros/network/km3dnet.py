@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from km3d_ros.network.dla import DLA34
 from km3d_ros.network.lite import Lite
 from km3d_ros.network.resnet import ResNet18
 from km3d_ros.network.spec import HEAD_CHANNELS, ModelSpec
 
-BACKBONES: dict[str, Callable[[], nn.Module]] = {"res_18": ResNet18, "lite": Lite}
-"""Architectures by name: modules with `out_channels` that map (B, 3, H, W) to stride 4."""
+BACKBONES: dict[str, Callable[[], nn.Module]] = {"dla_34": DLA34, "res_18": ResNet18, "lite": Lite}
+"""Architectures by name: modules that map (B, 3, H, W) to stride 4, with `out_channels` and the
+`head_width` that goes with them."""
 
 PEAK_PRIOR = 0.1
 """Initial probability of a peak (focal loss, arXiv 1708.02002, section 3.3)."""

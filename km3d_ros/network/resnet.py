@@ -38,6 +38,7 @@ class ResNet18(nn.Module):
     """(B, 3, H, W) images to (B, 256, H/4, W/4) features; H and W are multiples of 32."""
 
     out_channels = UPSAMPLED_CHANNELS
+    head_width = 64
 
     def __init__(self):
         super().__init__()

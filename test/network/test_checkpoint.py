@@ -12,9 +12,12 @@ from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec, Noise
 
-PUBLISHED = json.loads((Path(__file__).parent / "published_network.json").read_text())
-"""Names and shapes of a published checkpoint, and what the published network makes of
-`pixels` with the weights of `published_state`: its values at one cell of each head."""
+PUBLISHED = {
+    name: json.loads((Path(__file__).parent / f"published_{name}.json").read_text())
+    for name in ("dla_34", "res_18")
+}
+"""Names and shapes of published checkpoints, and what the published networks make of `pixels`
+with the weights of `published_state`: their values at one cell of each head."""
 
 SPEC = ModelSpec(
     "lite",
@@ -56,8 +59,13 @@ def save_published(path: Path, state: dict[str, torch.Tensor]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def state() -> dict[str, torch.Tensor]:
-    return published_state(PUBLISHED["shapes"])
+def states() -> dict[str, dict[str, torch.Tensor]]:
+    return {name: published_state(published["shapes"]) for name, published in PUBLISHED.items()}
+
+
+@pytest.fixture(scope="module")
+def state(states) -> dict[str, torch.Tensor]:
+    return states["res_18"]
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +75,24 @@ def saved(tmp_path_factory) -> Path:
     return path
 
 
-def test_published_weights_give_the_published_outputs(tmp_path, state):
-    model, spec = checkpoint.convert_published(save_published(tmp_path / "res_18.pth", state))
-    assert spec.architecture == "res_18"
-    assert not model.training
+@pytest.mark.parametrize(("architecture", "width"), [("dla_34", 256), ("res_18", 64)])
+def test_published_weights_give_the_published_outputs(tmp_path, states, architecture, width):
+    path = save_published(tmp_path / "published.pth", states[architecture])
+    converted, spec = checkpoint.convert_published(path)
+    assert (spec.architecture, spec.head_width) == (architecture, width)
+    assert not converted.training
+    checkpoint.save(tmp_path / "ours.safetensors", converted, spec)
+    model, loaded_spec = checkpoint.load(tmp_path / "ours.safetensors")
+    assert loaded_spec == spec
+    # Random weights as deep as these blow rounding up; in float64 there is none to speak of.
     with torch.inference_mode():
-        outputs = model(pixels())
-    assert outputs.keys() == PUBLISHED["outputs"].keys()
-    y, x = PUBLISHED["cell"]
-    for name, values in PUBLISHED["outputs"].items():
-        torch.testing.assert_close(
-            outputs[name][0, :, y, x], torch.tensor(values), rtol=0, atol=2e-5
-        )
+        outputs = model.double()(pixels().double())
+    published = PUBLISHED[architecture]
+    assert outputs.keys() == published["outputs"].keys()
+    y, x = published["cell"]
+    for name, values in published["outputs"].items():
+        expected = torch.tensor(values, dtype=torch.float64)
+        torch.testing.assert_close(outputs[name][0, :, y, x], expected, rtol=0, atol=2e-5)
 
 
 def test_published_weights_without_auxiliary_heads_convert(tmp_path, state):
@@ -100,6 +114,22 @@ def test_every_misfit_of_a_published_checkpoint_is_named(tmp_path, state):
         "missing: deconv_layers.4.running_mean, layer3.0.conv1.weight; "
         "not known: depth.0.bias; "
         "wrong shape: hm.2.weight (10, 64, 1, 1) instead of (3, 64, 1, 1)"
+    )
+
+
+def test_misfits_of_a_dla_34_checkpoint_bear_their_published_names(tmp_path, states):
+    wrong = dict(states["dla_34"])
+    del wrong["base.level3.tree2.root.bn.bias"], wrong["ida_up.node_2.actf.0.running_var"]
+    wrong["dla_up.ida_1.proj_2.conv.conv_offset_mask.weight"] = torch.zeros(18, 256, 3, 3)
+    wrong["base.level2.tree3.conv1.weight"] = torch.zeros(1)
+    with pytest.raises(InputError) as raised:
+        checkpoint.convert_published(save_published(tmp_path / "wrong.pth", wrong))
+    assert str(raised.value) == (
+        f"{tmp_path}/wrong.pth: does not fit dla_34: "
+        "missing: base.level3.tree2.root.bn.bias, ida_up.node_2.actf.0.running_var; "
+        "not known: base.level2.tree3.conv1.weight; "
+        "wrong shape: dla_up.ida_1.proj_2.conv.conv_offset_mask.weight (18, 256, 3, 3) instead "
+        "of (27, 256, 3, 3)"
     )
 
 
@@ -166,7 +196,9 @@ def test_weights_of_another_architecture_are_named(tmp_path, saved):
     unknown = asdict(replace(SPEC, architecture="dla_60"))
     path = tmp_path / "other.safetensors"
     save_file(load_file(saved), path, {"km3d": json.dumps(unknown)})
-    with pytest.raises(InputError, match=r"architecture 'dla_60' is not one of lite, res_18"):
+    with pytest.raises(
+        InputError, match=r"architecture 'dla_60' is not one of dla_34, lite, res_18"
+    ):
         checkpoint.load(path)
     save_file(load_file(saved), path, {"km3d": json.dumps(unknown | {"architecture": "res_18"})})
     with pytest.raises(InputError, match=r"does not fit res_18: missing: backbone\.bn1\.bias"):
@@ -179,3 +211,23 @@ def test_damaged_metadata_is_named(tmp_path, saved):
         save_file(load_file(saved), path, {"km3d": text})
         with pytest.raises(InputError, match=r"metadata\.safetensors: damaged km3d metadata"):
             checkpoint.read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"heads": [*SPEC.heads, "depth"]}, r"head 'depth' is not one of hm, hps, .*hp_offset$"),
+        ({"heads": SPEC.heads[1:]}, r"there is no head 'hm', which detections are made of$"),
+        ({"input_size": [64, 100]}, r"input size \(64, 100\) is not .* multiples of 32$"),
+        ({"input_size": [64, 0]}, r"input size \(64, 0\) is not"),
+        ({"input_size": [64.0, 96]}, r"input size \(64\.0, 96\) is not"),
+        ({"input_size": [64, 96, 3]}, r"input size \(64, 96, 3\) is not"),
+        ({"input_size": 64}, r"damaged km3d metadata \("),
+        ({"heads": 5}, r"damaged km3d metadata \("),
+    ],
+)
+def test_impossible_specifications_are_named(tmp_path, changes, cause):
+    path = tmp_path / "impossible.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, {"km3d": json.dumps(asdict(SPEC) | changes)})
+    with pytest.raises(InputError, match=rf"impossible\.safetensors: {cause}"):
+        checkpoint.read_spec(path)
