@@ -61,8 +61,8 @@ def gathered_conv2d(
 ) -> Tensor:
     """`deform_conv2d` in plain PyTorch operators; also its gradients are those of torchvision.
 
-    Positions and samples are float32 or better, also where x is in half precision: half a pixel
-    is lost in the rounding of a column beyond 512.
+    Positions and samples are float32 or better also where x is in half precision, in which the
+    columns of a wide map could not even be told apart.
     """
     batch, channels, height, width = x.shape
     precision = torch.promote_types(offset.dtype, torch.float32)
@@ -73,6 +73,7 @@ def gathered_conv2d(
     top, below = _cell(rows + tap // 3 - 1 + dy, height)
     left, right = _cell(columns + tap % 3 - 1 + dx, width)
 
+    # One pixel of zeros before the map, and two behind it: its size is a position, too.
     padded = F.pad(x.to(precision), (1, 2, 1, 2)).permute(0, 2, 3, 1)
     pitch = width + 3
     image = torch.arange(batch, device=x.device).view(-1, 1, 1, 1) * (height + 3)

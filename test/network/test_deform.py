@@ -82,19 +82,16 @@ def test_offsets_are_rows_and_columns_and_fade_out_beyond_the_border():
     assert moved(0, -0.25) == [[0.75, 1.75], [3, 7]]
     assert moved(-0.5, 0) == [[0.5, 1], [2.5, 5]]
     assert moved(-2.5, 0) == [[0, 0], [0, 0]]
-    assert moved(0, 1e9) == [[0, 0], [0, 0]]
+    assert moved(0, float("inf")) == [[0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_broken_offset_does_not_spread(bad):
+def test_an_offset_that_is_not_a_number_shows_where_it_is_and_nowhere_else():
     x, offset, mask, weight, bias = arguments()
     expected = gathered_conv2d(x, offset, mask, weight, bias)
-    offset[0, 3, 2, 2] = bad
+    offset[0, 3, 2, 2] = float("nan")
     result = gathered_conv2d(x, offset, mask, weight, bias)
-    others = torch.ones_like(result, dtype=torch.bool)
-    others[0, :, 2, 2] = False
-    assert torch.equal(result[others], expected[others])
-    assert result[0, :, 2, 2].isnan().all() == (bad != float("inf"))
+    expected[0, :, 2, 2] = float("nan")
+    torch.testing.assert_close(result, expected, equal_nan=True)
 
 
 def test_half_precision_loses_nothing_of_the_positions():
