@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from km3d_ros import __version__
+from km3d_ros.cli._config import with_config
 from km3d_ros.errors import InputError
 
 _INTERRUPTED = 130
@@ -32,11 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = {n: import_module(f"{__name__}.{n}") for n in names if not n.startswith("_")}
     for verb in verbs.values():
         verb.add_parser(subparsers)
-    args = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
+        args = parser.parse_args(with_config(argv, subparsers.choices))
         return verbs[args.verb].run(args) or 0
     except (InputError, OSError, FloatingPointError) as error:
-        print(f"km3d {args.verb}: {error}", file=sys.stderr)
+        print(f"km3d {argv[0]}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
+        if interruption.args:
+            print(f"km3d {argv[0]}: {interruption}", file=sys.stderr)
         return _INTERRUPTED

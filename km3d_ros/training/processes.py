@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -19,9 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detector import select_device
-
-PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other: one validates while the others have nothing to do."""
 
 T = TypeVar("T")
 
@@ -42,7 +38,7 @@ def joined(device: str) -> Iterator[torch.device]:
     if chosen.type == "cuda":
         chosen = select_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     yield chosen
     # Not after an error: the other processes may be waiting in a step that will never come.
     dist.destroy_process_group()

@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import pytest
+import torch
 from support.frames import write_frames
 
 from km3d_ros.cli import main
 from km3d_ros.inference.detector import Detector
-from km3d_ros.network.checkpoint import read_spec
+from km3d_ros.network.checkpoint import load, read_spec
 
 
 def arguments(tmp_path, *more):
@@ -14,19 +18,22 @@ def arguments(tmp_path, *more):
     ]  # fmt: skip
 
 
-def test_trained_weights_run_and_say_how_they_were_made(tmp_path):
-    write_frames(tmp_path / "data", 2)
-    assert main(arguments(tmp_path, "--seed", "7")) == 0
+@pytest.fixture
+def data(tmp_path):
+    return write_frames(tmp_path / "data", 2)
+
+
+def test_trained_weights_run_and_say_how_they_were_made(data, tmp_path):
+    assert main(arguments(tmp_path, "--seed", "7", "--no-flip")) == 0
     spec = read_spec(tmp_path / "out.safetensors")
     assert spec.input_size == (64, 128)
-    assert spec.training["seed"] == 7
-    assert spec.training["images_seen"] == 2
+    settings = {"seed": 7, "images_seen": 2, "frames": 2, "unlabelled_frames": 0, "flip": False}
+    assert spec.training.items() >= settings.items()
     Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
 
 
-def test_validation_figures_are_stored_with_the_weights(tmp_path, capsys):
-    write_frames(tmp_path / "data", 2)
-    assert main(arguments(tmp_path, "--validation", str(tmp_path / "data"))) == 0
+def test_validation_figures_are_stored_with_the_weights(data, tmp_path, capsys):
+    assert main(arguments(tmp_path, "--validation", str(data))) == 0
     figures = read_spec(tmp_path / "out.safetensors").training["validation"]
     assert figures["frames"] == 2
     assert len(figures["ap_r40"]["Car"]["3d@0.5"]) == 3
@@ -34,31 +41,69 @@ def test_validation_figures_are_stored_with_the_weights(tmp_path, capsys):
     assert '"frames": 2' in capsys.readouterr().out
 
 
+def test_periodic_validation_is_logged_and_keeps_the_best(data, tmp_path):
+    options = ("--validation", str(data), "--validate-every", "1", "--validation-frames", "1")
+    assert main(arguments(tmp_path, *options)) == 0
+    header, row = (tmp_path / "run" / "validation.csv").read_text().splitlines()
+    assert header.startswith("step,Car 3d@0.5 moderate,")
+    assert row.startswith("1,0.0,")
+    best, _ = load(tmp_path / "run" / "best.safetensors")
+    out, _ = load(tmp_path / "out.safetensors")
+    for a, b in zip(best.parameters(), out.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_training_goes_on_from_weights(data, tmp_path, weights):
+    start, start_spec = load(weights)
+    command = [*arguments(tmp_path), "--weights", str(weights)]
+    command = [a for a in command if a not in ("--input-size", "128x64")]
+    assert main(command) == 0
+    model, spec = load(tmp_path / "out.safetensors")
+    assert spec.input_size == start_spec.input_size
+    assert spec.dimension_mean == start_spec.dimension_mean
+    torch.testing.assert_close(
+        model.heads["hps"][0].weight, start.heads["hps"][0].weight, rtol=0, atol=2e-3
+    )
+    assert "hm_hp" in model.heads
+
+
 def test_missing_folder_is_named(tmp_path, capsys):
     assert main(arguments(tmp_path)) == 1
     assert f"{tmp_path / 'data'}: no KITTI folder" in capsys.readouterr().err
 
 
-def test_unreadable_image_is_named_in_one_line(tmp_path, capfd):
-    write_frames(tmp_path / "data", 2)
-    broken = tmp_path / "data" / "image_2" / "000001.png"
-    broken.write_bytes(b"no image")
-    assert main(arguments(tmp_path, "--workers", "1")) == 1
+@pytest.mark.parametrize("content", [b"no image", b""])
+def test_unreadable_image_is_named_in_one_line(data, tmp_path, capfd, content):
+    broken = data / "image_2" / "000001.png"
+    broken.write_bytes(content)
+    assert main(arguments(tmp_path, "--workers", "1" if content else "0")) == 1
     line = capfd.readouterr().err.splitlines()[-1]
-    assert line == f"km3d train: {broken}: not a readable image"
+    assert line == f"km3d train: {broken}: not a readable image ({len(content)} bytes)"
 
 
-def test_damaged_state_is_named(tmp_path, capsys):
-    write_frames(tmp_path / "data", 2)
+def test_damaged_state_is_named(data, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state.pt").write_bytes(b"cut short")
     assert main(arguments(tmp_path)) == 1
-    assert (
-        f"{tmp_path / 'run' / 'state.pt'}: not a state of this training" in capsys.readouterr().err
-    )
+    assert f"{tmp_path / 'run' / 'state.pt'}: not a state of a training" in capsys.readouterr().err
+
+
+def test_unknown_architecture_is_refused(data, tmp_path, capsys):
+    assert main(arguments(tmp_path, "--architecture", "vgg")) == 1
+    assert "architecture 'vgg' is not one of " in capsys.readouterr().err
 
 
 def test_input_size_must_fit_the_network(tmp_path):
     with pytest.raises(SystemExit) as stop:
         main(arguments(tmp_path, "--input-size", "100x64"))
     assert stop.value.code == 2
+
+
+def test_torchrun_trains_in_two_processes(data, tmp_path):
+    """Three Python processes start PyTorch: slow, and the only test of the documented command."""
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    program += ["--nproc-per-node", "2", "-m", "--", "km3d_ros.cli", *arguments(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'out.safetensors'}: lite, 1 steps\n"
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2

@@ -1,0 +1,68 @@
+"""Options from a YAML file: its keys are the options of a verb, with `_` for `-`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from km3d_ros.errors import InputError
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declare `--config` for a verb."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file with any of these options (steps: 100); the command line wins",
+    )
+
+
+def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser]) -> list[str]:
+    """The arguments, those that a `--config` brings in front of the others, which thus win.
+
+    parsers: by verb.
+
+    Raises:
+        InputError: no YAML file, or a key that is no option of the verb.
+    """
+    verb, *others = argv or [""]
+    known = {action.dest for action in parsers[verb]._actions} if verb in parsers else set()
+    if "config" not in known:
+        return argv
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config", type=Path)
+    file = finder.parse_known_args(others)[0].config
+    if file is None:
+        return argv
+    return [verb, *_arguments(file, known - {"config", "help"}), *others]
+
+
+def _arguments(file: Path, known: set[str]) -> list[str]:
+    arguments = []
+    for key, value in _read(file).items():
+        if key not in known:
+            raise InputError(f"{file}: {key!r} is not one of {', '.join(sorted(known))}")
+        option = str(key).replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, (str, int, float)):
+            arguments.append(f"--{option}={value}")
+        elif value is not None:
+            raise InputError(f"{file}: {key} is {value!r}, expected one value")
+    return arguments
+
+
+def _read(file: Path) -> dict:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: not a YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(content or {}, dict):
+        raise InputError(f"{file}: expected lines of the form key: value")
+    return content or {}

@@ -1,0 +1,175 @@
+"""What `km3d train` and `km3d adapt` share: their options, and the way from those to weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from km3d_ros.cli._config import add_config
+from km3d_ros.cli._types import natural, number
+from km3d_ros.training.method import Method
+from km3d_ros.training.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.network.km3dnet import KM3DNet
+    from km3d_ros.network.spec import ModelSpec
+    from km3d_ros.training.trainer import Judge
+
+
+_VALUES = {int: (natural, "N"), float: (number, "X"), str: (str, "NAME")}
+"""How options of a type are read and shown."""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults of those options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def add_options(
+    parser: argparse.ArgumentParser, unlabelled_required: bool = False, **defaults: Any
+) -> None:
+    """Declare the options of a training; `defaults` replaces those of `Plan` and `Method`."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="labelled KITTI-format folder")
+    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
+    add(
+        "--unlabelled",
+        type=Path,
+        required=unlabelled_required,
+        metavar="PATH",
+        help="images without labels: KITTI-format folder, folder of images, or bag",
+    )
+    add(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration of the unlabelled images where they bring none along: that of KITTI or "
+        "of ROS",
+    )
+    add("--topic", metavar="NAME", help="image topic of a bag that has several")
+    add(
+        "--validation",
+        type=Path,
+        metavar="DIR",
+        help="labelled KITTI-format folder; its figures are printed and stored with the weights",
+    )
+    add("--validation-split", metavar="NAME", help="as --split, for --validation")
+    add("--run", type=Path, required=True, metavar="DIR", help="folder for state and logs")
+    add("--out", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors")
+    add("--device", default="auto", help='"auto", "cpu" or "cuda"')
+    for kind in (Plan, Method):
+        _add_fields(parser.add_argument_group(kind.__name__.lower()), kind, defaults)
+    add_config(parser)
+
+
+def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
+    """Train a model as the options say, in all processes of torchrun, and write its weights."""
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.sources import open_unlabelled
+    from km3d_ros.training import processes
+    from km3d_ros.training.fit import fit
+
+    plan, method = (
+        kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
+        for kind in (Plan, Method)
+    )
+    labelled = KittiDataset(args.data, args.split)
+    validation = KittiDataset(args.validation, args.validation_split) if args.validation else None
+    unlabelled = (
+        open_unlabelled(args.unlabelled, args.camera, args.run / "unlabelled", topic=args.topic)
+        if args.unlabelled
+        else None
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "command": shlex.join(["km3d", *sys.argv[1:]]),
+        "frames": len(labelled),
+        "unlabelled_frames": len(unlabelled) if unlabelled else 0,
+        "images_seen": plan.steps * plan.batch_size,
+        **asdict(plan),
+        **asdict(method),
+    }
+    with processes.joined(args.device) as device:
+        judge = _judge(spec, validation, plan.validation_frames, device) if validation else None
+        model = fit(model, spec, labelled, unlabelled, plan, method, args.run, device, judge)
+        if processes.rank() == 0:
+            _write(args.out, model, replace(spec, training=summary), validation, device)
+            print(f"{args.out}: {spec.architecture}, {plan.steps} steps")
+    return 0
+
+
+def _write(
+    path: Path,
+    model: KM3DNet,
+    spec: ModelSpec,
+    validation: KittiDataset | None,
+    device: torch.device,
+) -> None:
+    """Write the weights in half precision and, where they can be judged, their figures."""
+    import torch
+
+    from km3d_ros.evaluation.validation import LEAST_SCORE, validate
+    from km3d_ros.inference.detector import Detector
+    from km3d_ros.network import checkpoint
+
+    checkpoint.save(path, model, spec, dtype=torch.float16)
+    if validation is None:
+        return
+    # What is judged are the weights as they were written.
+    detector = Detector.from_checkpoint(path, str(device), score_threshold=LEAST_SCORE)
+    figures = validate(detector, validation)
+    print(json.dumps(figures, indent=2))
+    spec = replace(spec, training=spec.training | {"validation": figures})
+    checkpoint.save(path, model, spec, dtype=torch.float16)
+
+
+def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.device) -> Judge:
+    """Figures of the spec's first class on `count` of the frames, spread over all of them."""
+    from torch.utils.data import Subset
+
+    from km3d_ros.evaluation.validation import LEAST_SCORE, validate
+    from km3d_ros.inference.detector import Detector
+
+    count = min(count, len(frames))
+    some = Subset(frames, [i * len(frames) // count for i in range(count)])
+    name = spec.classes[0]
+
+    def judge(model: KM3DNet) -> dict[str, float | None]:
+        figures = validate(Detector(model, spec, str(device), LEAST_SCORE), some)
+        precision, depth = figures["ap_r40"][name], figures["median_relative_depth_error"]
+        return {
+            f"{name} 3d@0.5 moderate": precision["3d@0.5"][1],
+            f"{name} 3d moderate": precision["3d"][1],
+            f"{name} 2d moderate": precision["2d"][1],
+            **{f"depth error {band} m": error for band, error in depth.items()},
+        }
+
+    return judge
+
+
+def _add_fields(group: argparse._ArgumentGroup, settings: type, defaults: dict[str, Any]) -> None:
+    """Every field of a dataclass as an option, with what its docstring says as help."""
+    notes = dict(re.findall(r"^    (\w+): ((?:.|\n     )+)", settings.__doc__, re.MULTILINE))
+    for field in fields(settings):
+        default = defaults.get(field.name, field.default)
+        note = " ".join(notes.get(field.name, "").split()).removesuffix(".")
+        about = {"default": default, "help": note}
+        option = "--" + field.name.replace("_", "-")
+        if isinstance(default, bool):
+            group.add_argument(option, action=argparse.BooleanOptionalAction, **about)
+        elif isinstance(default, str):
+            group.add_argument(option, metavar="NAME", **about)
+        else:
+            kind, letter = (number, "X") if isinstance(default, float) else (natural, "N")
+            group.add_argument(option, type=kind, metavar=letter, **about)

@@ -1,0 +1,40 @@
+"""`km3d adapt`: trained weights for another camera, from its images without labels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from km3d_ros.cli import _training
+
+DEFAULTS = {"steps": 3000, "learning_rate": 2e-4}
+"""What differs from a training from the start."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "adapt",
+        help="adapt weights to another camera with its unlabelled images",
+        description="Go on training weights on labelled images, which may be those of other "
+        "cameras, and on unlabelled images of the camera at hand: two views of each must agree "
+        "on what they see. Interruptions, logs and torchrun as with km3d train.",
+        formatter_class=_training.HelpFormatter,
+        allow_abbrev=False,
+    )
+    _training.add_options(parser, unlabelled_required=True, **DEFAULTS)
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="weights to start from, or the embedded ones"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Adapt and write the weights."""
+    import torch
+
+    from km3d_ros.inference.detector import DEFAULT_WEIGHTS
+    from km3d_ros.training.start import from_weights
+
+    torch.manual_seed(args.seed)
+    model, spec = from_weights(args.weights or DEFAULT_WEIGHTS)
+    return _training.train(args, model, spec)

@@ -1,0 +1,75 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from km3d_ros.cli import _config, adapt, main, train
+
+SHIPPED = Path(__file__).parents[2] / "config"
+REQUIRED = ["--data", "D", "--run", "R", "--out", "O", "--unlabelled", "U"]
+
+
+@pytest.fixture
+def parse():
+    """What the arguments of a verb say."""
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers(dest="verb")
+    for verb in (train, adapt):
+        verb.add_parser(subparsers)
+    return lambda *argv: vars(
+        parser.parse_args(_config.with_config([str(a) for a in argv], subparsers.choices))
+    )
+
+
+@pytest.mark.parametrize("verb", ["train", "adapt"])
+def test_shipped_file_lists_every_option_with_its_default(parse, verb):
+    file = SHIPPED / f"{verb}.yaml"
+    defaults = parse(verb, *REQUIRED) | {"config": file}
+    assert parse(verb, "--config", file, *REQUIRED) == defaults
+    named = {line.lstrip("# ").partition(":")[0] for line in file.read_text().splitlines()}
+    assert defaults.keys() - {"verb", "config"} <= named
+
+
+def test_command_line_wins_wherever_the_file_is_named(parse, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 7\nlearning_rate: 1e-4\nflip: false\ninput_size: 64x32\ndata: here\n")
+    options = ["--run", "R", "--out", "O"]
+    values = parse("train", "--steps", 9, "--config", file, *options)
+    assert values == parse("train", *options, f"--config={file}", "--steps", 9)
+    assert (values["steps"], values["learning_rate"], values["flip"]) == (9, 1e-4, False)
+    assert (values["input_size"], values["data"]) == ((32, 64), Path("here"))
+    assert parse("train", "--config", file, *options, "--flip", "--data", "there")["flip"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("stepz: 3", "'stepz' is not one of architecture, batch_size,"),
+        ("batch-size: 3", "'batch-size' is not one of"),
+        ("config: other.yaml", "'config' is not one of"),
+        ("data: [a, b]", "data is ['a', 'b'], expected one value"),
+        ("just words", "expected lines of the form key: value"),
+        ("a: b: c", "not a YAML file (mapping values are not allowed here"),
+    ],
+)
+def test_bad_file_is_one_line(tmp_path, capsys, content, message):
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    assert main(["train", "--config", str(file)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"km3d train: {file}: {message}")
+    assert error.count("\n") == 1
+
+
+def test_missing_file_is_named(capsys):
+    assert main(["train", "--config", "/none.yaml"]) == 1
+    assert capsys.readouterr().err == "km3d train: /none.yaml: No such file or directory\n"
+
+
+def test_value_of_the_file_is_checked_like_an_option(tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: few")
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config", str(file), *REQUIRED])
+    assert stop.value.code == 2
+    assert "argument --steps: 'few' is not a number" in capsys.readouterr().err
