@@ -150,8 +150,10 @@ def in_frame_of_k(item: KittiObject) -> np.ndarray:
     return np.array(item.center) + camera.translation.numpy()
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("first", VIEWS)
+@pytest.mark.parametrize(
+    ("first", "dropout"),
+    [*((name, 0.5) for name in VIEWS), ("plain", 0.0), ("mirrored near", 1.0)],
+)
 def test_views_of_the_truth_agree(first, dropout):
     views = [VIEWS[first]] * len(VIEWS) + list(VIEWS.values())
     items = [[*CARS, CYCLIST]] * len(views)
@@ -286,7 +288,7 @@ def _heatmap(cells: list[tuple[int, int] | None]) -> torch.Tensor:
 @pytest.mark.parametrize("second", VIEWS)
 @pytest.mark.parametrize("first", ["plain", "mirrored far"])
 def test_peak_is_found_in_the_cell_that_shows_the_same_point(first, second):
-    points = np.random.default_rng(1).uniform((0, 0), (WIDTH, HEIGHT), (40, 2))
+    points = np.random.default_rng(1).uniform((0, 0), (WIDTH, HEIGHT), (25, 2))
     cells = [_cells_of(points, VIEWS[name]) for name in (first, second)]
     in_both = np.logical_and(*(((c >= 0) & (c < GRID[::-1])).all(1) for c in cells))
     cells = np.concatenate([c[in_both] for c in cells])
@@ -300,7 +302,7 @@ def test_peak_is_found_in_the_cell_that_shows_the_same_point(first, second):
     hit = (found[1] == cells[count:]).all(1)
     # Zoomed to more than twice its size, a cell spans more cells than are searched.
     enough = 0.9 if VIEWS[second][0][0] > 2 * VIEWS[first][0][0] else 1.0
-    assert count > 8
+    assert count >= 5
     assert hit.mean() >= enough
 
 

@@ -16,7 +16,7 @@ from km3d_ros.training.objective import CONSENSUS_PARTS, Objective, exponential_
 from km3d_ros.training.order import Key
 from km3d_ros.training.start import new_spec
 
-SPEC = replace(new_spec("lite", (64, 160)), architecture="small")
+SPEC = replace(new_spec("lite", (64, 160)), architecture="small", head_width=8)
 SUPERVISED = {"hm", "hps", "dim", "rot", "prob", "wh", "reg", "hm_hp", "hp_offset", "position"}
 
 
