@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from threading import Event
 
 from torch.utils.data import DataLoader
@@ -31,8 +32,11 @@ def noted() -> Iterator[Callable[[], bool]]:
 
 def start_loading(loader: DataLoader) -> Iterator:
     """Iterate over a loader whose processes, unlike this one, do not hear Ctrl-C."""
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They inherit what is blocked; here a Ctrl-C waits meanwhile. To start multiprocessing's own
+    # helper process would lift the block.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return iter(loader)
     finally:
-        signal.signal(signal.SIGINT, former)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)

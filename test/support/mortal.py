@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
@@ -78,3 +79,13 @@ def train_as_one_of_two(
     except InputError as error:
         (run.parent / f"error{rank}.txt").write_text(str(error))
         os._exit(STOPPED)
+
+
+class BlockedSignals(Dataset):
+    """Items that say which signals the process that makes them does not hear."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
