@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -72,7 +73,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return _on(self, device)
+        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch where a GPU copies it from without waiting; asked for by the loader."""
+        return _each(self, Tensor.pin_memory)
 
 
 class TrainingViews(Dataset):
@@ -186,10 +191,10 @@ def _joined(pairs: list[Pairs]) -> Pairs:
     )
 
 
-def _on(part, device: torch.device):
-    """A nest of dataclasses of tensors on a device."""
+def _each(part, function: Callable[[Tensor], Tensor]):
+    """A nest of dataclasses of tensors with a function applied to every tensor."""
     if part is None:
         return None
     if isinstance(part, Tensor):
-        return part.to(device, non_blocking=True)
-    return replace(part, **{f.name: _on(getattr(part, f.name), device) for f in fields(part)})
+        return function(part)
+    return replace(part, **{f.name: _each(getattr(part, f.name), function) for f in fields(part)})

@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
+from std_msgs.msg import Header
 from support.frames import write_frames
 
+from km3d_ros.bag import BagWriter
 from km3d_ros.cli import main
 from km3d_ros.data.kitti import write_calibration
 from km3d_ros.network.checkpoint import read_spec
+from km3d_ros.node.messages import image_message
 
 
 @pytest.fixture
@@ -24,12 +28,25 @@ def adapt(tmp_path, weights):
 def test_weights_are_adapted_with_a_folder_of_images(adapt, tmp_path, weights):
     write_frames(tmp_path / "drive", 3)
     camera = tmp_path / "camera.txt"
-    write_calibration(camera, [[150.0, 0, 120, 0], [0, 150, 60, 0], [0, 0, 1, 0]])
+    write_calibration(camera, np.array([[150.0, 0, 120, 0], [0, 150, 60, 0], [0, 0, 1, 0]]))
     assert adapt("--unlabelled", tmp_path / "drive" / "image_2", "--camera", camera) == 0
     spec = read_spec(tmp_path / "out.safetensors")
     assert spec.input_size == read_spec(weights).input_size
     assert (spec.training["frames"], spec.training["unlabelled_frames"]) == (2, 3)
     assert "consensus_position" in (tmp_path / "run" / "log.csv").read_text()
+
+
+def test_weights_are_adapted_with_a_bag_of_nothing_but_images(adapt, tmp_path):
+    with BagWriter(tmp_path / "drive.mcap", "mcap") as bag:
+        for i in range(4):
+            header = Header(frame_id="front")
+            header.stamp.sec = i
+            picture = np.full((60, 160, 3), 60 * i, np.uint8)
+            bag.write("/camera/image", image_message(picture, header), i * 10**9)
+    camera = tmp_path / "camera.txt"
+    write_calibration(camera, np.array([[150.0, 0, 80, 0], [0, 150, 30, 0], [0, 0, 1, 0]]))
+    assert adapt("--unlabelled", tmp_path / "drive.mcap", "--camera", camera) == 0
+    assert read_spec(tmp_path / "out.safetensors").training["unlabelled_frames"] == 4
 
 
 def test_source_that_is_missing_is_named(adapt, tmp_path, capsys):

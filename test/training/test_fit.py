@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 import signal
 from itertools import count
 
@@ -143,6 +145,22 @@ def test_unreadable_frame_is_named_and_nothing_is_lost(tmp_path):
     train(KittiDataset(folder), tmp_path / "run", 5)
     assert state["step"] == len(state["logs"]["log"].splitlines()[1:])
     assert [row["step"] for row in log_of(tmp_path / "run")] == [1, 2, 3, 4, 5]
+
+
+def test_full_disk_ends_the_training_but_loses_nothing_saved(frames, tmp_path, monkeypatch):
+    train(frames, tmp_path / "whole", 3)
+    writes = count(1)
+
+    def full_at_the_second_state(file):
+        if next(writes) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second_state)
+    with pytest.raises(InputError, match=r"state\.pt: cannot be written \(No space left"):
+        train(frames, tmp_path / "cut", 3, save_every=1)
+    assert torch.load(tmp_path / "cut" / "state.pt")["step"] == 1
+    train(frames, tmp_path / "cut", 3)
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
 
 
 def test_ctrl_c_saves_what_was_learned(frames, tmp_path, monkeypatch):
