@@ -141,3 +141,16 @@ def test_values_and_gradients_are_those_of_torchvision(reach):
         results.append([result.detach(), *(value.grad for value in given)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("conv", [gathered_conv2d, deform.deform_conv2d])
+def test_values_and_gradients_on_a_gpu_are_those_on_the_cpu(conv):
+    results = []
+    for device in ("cpu", "cuda"):
+        given = [value.to(device).requires_grad_() for value in arguments(inputs=8)]
+        result = conv(*given)
+        result.square().sum().backward()
+        results.append([result.detach().cpu(), *(value.grad.cpu() for value in given)])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-4, atol=1e-3)
