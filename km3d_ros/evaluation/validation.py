@@ -61,15 +61,19 @@ def validate(detector: Detector, frames: KittiDataset) -> dict[str, Any]:
     "bev@0.5" and "3d@0.5". What the detector leaves out by its score threshold (`LEAST_SCORE`
     is a good one) is a miss; the depth errors are those of the cars that are reported by default.
     """
-    findings = detect_all(detector, frames)
+    return figures_of(detect_all(detector, frames))
+
+
+def figures_of(findings: Findings) -> dict[str, Any]:
+    """The figures of `validate`, of what was found."""
     truth, results = findings.truth, findings.results
     strict, loose = evaluate(truth, results), evaluate(truth, results, LOOSE_IOU)
     return {
-        "frames": len(frames),
+        "frames": len(truth),
         "ap_r40": {
             name: {metric: _rounded(strict[name][metric]["R40"]) for metric in ("2d", "bev", "3d")}
             | {f"{m}@{LOOSE_IOU}": _rounded(loose[name][m]["R40"]) for m in ("bev", "3d")}
-            for name in detector.spec.classes
+            for name in findings.classes
         },
         "median_relative_depth_error": median_relative_depth_error(truth, reported(results)),
     }
