@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.evaluation.overlap import image_iou
+from km3d_ros.evaluation.overlap import match_in_image
 
 BANDS = ((0, 15), (15, 30), (30, 50))
 """Bands of the true distance in metres."""
-
-_MIN_IMAGE_IOU = 0.5
 
 
 def relative_depth_errors(
@@ -26,12 +24,9 @@ def relative_depth_errors(
     the image, if by more than half.
     """
     depths = [
-        pair
+        (truth[row].center[2], found[column].center[2])
         for truth, found in zip(ground_truth, results, strict=True)
-        for pair in _matched_depths(
-            [item for item in truth if item.class_name == class_name and item.has_box3d],
-            [item for item in found if item.class_name == class_name and item.has_box3d],
-        )
+        for row, column in match_in_image(truth, found, class_name)
     ]
     true, estimated = np.array(depths).reshape(-1, 2).T
     return true, (estimated - true) / true
@@ -58,18 +53,3 @@ def median_by_band(true: np.ndarray, values: np.ndarray) -> dict[str, float | No
         in_band = values[(true >= near) & (true < far)]
         medians[f"{near}-{far}"] = float(np.median(in_band)) if len(in_band) else None
     return medians
-
-
-def _matched_depths(
-    truth: Sequence[KittiObject], found: Sequence[KittiObject]
-) -> list[tuple[float, float]]:
-    """Pairs of true and estimated z in one image."""
-    found = sorted(found, key=lambda item: item.score, reverse=True)
-    overlap = image_iou(truth, found)
-    pairs = []
-    for result, item in enumerate(found):
-        best = int(overlap[:, result].argmax()) if len(truth) else 0
-        if len(truth) and overlap[best, result] > _MIN_IMAGE_IOU:
-            pairs.append((truth[best].center[2], item.center[2]))
-            overlap[best] = 0
-    return pairs

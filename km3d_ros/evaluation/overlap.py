@@ -12,6 +12,28 @@ from km3d_ros.geometry.box3d import Boxes3D, bev_iou, volume_iou
 
 Objects = Sequence[KittiObject]
 
+_MIN_IMAGE_IOU = 0.5
+
+
+def match_in_image(truth: Objects, found: Objects, class_name: str) -> list[tuple[int, int]]:
+    """Which objects of a class with a 3D box were found: their index, and that of the result.
+
+    By falling score, each result takes the object that it overlaps most in the image among those
+    that are left, if by more than half.
+    """
+    rows, columns = (
+        [i for i, item in enumerate(side) if item.class_name == class_name and item.has_box3d]
+        for side in (truth, found)
+    )
+    overlap = image_iou([truth[i] for i in rows], [found[i] for i in columns])
+    pairs = []
+    for column in sorted(range(len(columns)), key=lambda i: -found[columns[i]].score):
+        best = int(overlap[:, column].argmax()) if rows else 0
+        if rows and overlap[best, column] > _MIN_IMAGE_IOU:
+            pairs.append((rows[best], columns[column]))
+            overlap[best] = 0
+    return pairs
+
 
 def image_iou(rows: Objects, columns: Objects) -> np.ndarray:
     """Intersection over union of the 2D boxes, (R, C) float64."""

@@ -17,20 +17,14 @@ _NEAREST = 0.1
 
 @dataclass(frozen=True)
 class GrmSolution:
-    """Positions of objects, and how well the keypoints determine them.
+    """Positions of objects, and how well the keypoints agree with them.
 
     center: (..., 3) metres, in the frame of the rays; non-finite where degenerate.
-    covariance: (..., 3, 3) of the centre, for keypoint noise of unit variance in ray units
-        (multiply by the variance of the noise).
-    yaw_gradient: (..., 3) how the centre moves with the yaw that the offsets were made with, in
-        metres per radian.
     residual: (...) weighted root mean square distance of given and reprojected keypoints, in ray
         units.
     """
 
     center: Tensor
-    covariance: Tensor
-    yaw_gradient: Tensor
     residual: Tensor
 
 
@@ -73,44 +67,43 @@ def solve(
     rays = torch.where(seen[..., None], rays, 0)
 
     center, determined = _locate(rays, offsets, weights, REFINEMENTS * (method == "consistent"))
-    solution = _describe(center, rays, offsets, weights)
+    squared_error = (rays - _reproject(center, offsets)[0]).square()
+    residual = _mean(squared_error, _shares(weights)).sum(-1).sqrt()
     return GrmSolution(
-        center=torch.where(determined[..., None], solution.center, math.nan),
-        covariance=torch.where(determined[..., None, None], solution.covariance, math.nan),
-        yaw_gradient=torch.where(determined[..., None], solution.yaw_gradient, math.nan),
-        residual=torch.where(determined, solution.residual, math.nan),
+        center=torch.where(determined[..., None], center, math.nan),
+        residual=torch.where(determined, residual, math.nan),
     )
 
 
 def box_covariance(
-    solution: GrmSolution,
-    keypoint_noise: Tensor | float,
+    center: Tensor,
+    keypoint_noise: Tensor,
     size_noise: Tensor | float,
     yaw_noise: Tensor | float,
 ) -> Tensor:
     """Covariance (..., 4, 4) of x, y, z, yaw of a box (design, section 7).
 
-    Three independent causes: noise of the keypoints; a size that is wrong by a factor, which
-    moves the box along its ray by the same factor; and a wrong yaw, which changes how wide the
-    box should appear and thereby its distance. Positive definite where the centre is finite.
+    Errors of the keypoints of one object are anything but independent. What they have in common
+    moves the box across its ray; what spreads or gathers them cannot be told from a size that is
+    wrong by a factor, and moves the box along its ray by the same factor. Positive definite where
+    the noise is positive, up to rounding.
 
     Args:
-        solution: of `solve`.
-        keypoint_noise: standard deviation of u and v in ray units (pixels / focal length).
-        size_noise: relative standard deviation of the size.
+        center: (..., 3) metres, in the frame of the rays.
+        keypoint_noise: (..., 2) standard deviations of the common error of u and v, in ray units.
+        size_noise: relative standard deviation of the size, and of the spread of the keypoints.
         yaw_noise: standard deviation of the yaw in radians.
-            Each noise is a positive number or tensor (...).
+            Both are positive numbers or tensors (...).
     """
-    center = solution.center
-    keypoint_noise, size_noise, yaw_noise = (
-        torch.as_tensor(noise, dtype=center.dtype, device=center.device)[..., None, None]
-        for noise in (keypoint_noise, size_noise, yaw_noise)
+    size_noise, yaw_noise = (
+        torch.as_tensor(noise, dtype=center.dtype, device=center.device)
+        for noise in (size_noise, yaw_noise)
     )
-    scaled = center[..., None] * size_noise
-    turned = torch.nn.functional.pad(solution.yaw_gradient, (0, 1), value=1.0)
-    turned = turned[..., None] * yaw_noise
-    position = solution.covariance * keypoint_noise**2 + scaled @ scaled.mT
-    return torch.nn.functional.pad(position, (0, 1, 0, 1)) + turned @ turned.mT
+    across = keypoint_noise * center[..., 2:]
+    yaw = yaw_noise.expand(center.shape[:-1])[..., None]
+    independent = torch.cat((across, torch.zeros_like(yaw), yaw), dim=-1)
+    along = torch.nn.functional.pad(center * size_noise[..., None], (0, 1))[..., None]
+    return torch.diag_embed(independent.square()) + along @ along.mT
 
 
 def _locate(
@@ -135,24 +128,6 @@ def _gauss_newton_step(center: Tensor, rays: Tensor, offsets: Tensor, weights: T
     step, _ = _fit_point(predicted, error, weights / depth.square())
     in_front = ((depth > _NEAREST) | (weights == 0)).all(-1, keepdim=True)
     return torch.where(in_front, step, 0)
-
-
-def _describe(center: Tensor, rays: Tensor, offsets: Tensor, weights: Tensor) -> GrmSolution:
-    """The solution at `center`, with the errors that its keypoints leave."""
-    predicted, depth = _reproject(center, offsets)
-    information = weights / depth.square()
-    dx, _, dz = offsets.unbind(-1)
-    turned = torch.stack((dz, torch.zeros_like(dx), -dx), dim=-1)
-    yaw_gradient, spread = _fit_point(predicted, turned, information)
-    # The normal matrix is an arrow; with its mean ray d = (p, q, 1) and its sum n, its inverse is
-    # diag(1/n, 1/n, 0) + d dᵀ / (n spread).
-    total = information.sum(-1)
-    across = _safe_divide(torch.ones_like(total), total)
-    ray = torch.nn.functional.pad(_mean(predicted, _shares(information)), (0, 1), value=1.0)
-    along = ray[..., :, None] * ray[..., None, :] * _safe_divide(across, spread)[..., None, None]
-    sideways = torch.diag_embed(torch.stack((across, across, torch.zeros_like(across)), dim=-1))
-    squared_error = _mean((rays - predicted).square(), _shares(weights)).sum(-1)
-    return GrmSolution(center, along + sideways, yaw_gradient, squared_error.sqrt())
 
 
 def _reproject(center: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,21 @@ from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
 BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 """Observation angles at which the two bins of the `rot` head are centred."""
 
+TYPICAL_MISSED, TYPICAL_HEIGHT = 0.5, 0.06
+"""The object whose errors `Noise` states: score 1/3, and 1.5 m high at 25 m."""
+
+HEIGHT_LIMITS = (0.005, 1.0)
+"""Heights over distance that the covariance tells apart: 1.5 m at 300 m, and at 1.5 m."""
+
+DOUBT_LIMITS = (0.1, 10.0)
+"""No object is trusted more, or doubted more, relative to the typical one."""
+
+_NEAREST = 0.1
+"""Metres, for objects whose distance is next to nothing."""
+
+_LEAST_RATIO = 1e-3
+"""A score of one would leave no doubt at all, and no gradient."""
+
 
 @dataclass(frozen=True)
 class Peaks:
@@ -153,11 +168,44 @@ def locate(
         center=center,
         yaw=yaw,
         alpha=objects.alpha,
-        covariance=grm.box_covariance(
-            solution, noise.keypoint / scale / camera.fx, noise.size, noise.yaw
+        covariance=covariance(
+            solution.center, objects.size, objects.peak_score * objects.confidence, noise
         ),
         reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
     )
+
+
+def covariance(center: Tensor, size: Tensor, score: Tensor, noise: Noise) -> Tensor:
+    """Covariance (..., 4, 4) of x, y, z, yaw; positive definite where the position is finite.
+
+    Errors of a network are proportional to the size of the object in the image, and the score
+    says which objects it sees well.
+
+    center: (..., 3) in the frame of the rays; size: (..., 3) length, width, height; both metres.
+    score: (...) peak score × confidence.
+    """
+    height = size[..., 2] / center[..., 2].abs().clamp(min=_NEAREST)
+    height = height.clamp(*HEIGHT_LIMITS)
+    factor = doubt(score, height, noise)
+    keypoints = torch.stack((noise.sideways * height, noise.upright * height), dim=-1)
+    return grm.box_covariance(
+        center, keypoints * factor[..., None], noise.size * factor, noise.yaw * factor
+    )
+
+
+def doubt(score: Tensor, height: Tensor, noise: Noise) -> Tensor:
+    """How much larger than those of a typical object the errors of an object are, (...).
+
+    The score predicts the 3D IoU s. A box shifted by the part t of its length has
+    s = (1 - t) / (1 + t), thus t = (1 - s) / (1 + s): the score in metres, so to speak. In parts
+    of the distance the same t is less the smaller the object looks.
+
+    score: (...) in [0, 1]; height: (...) height / z.
+    """
+    missed = (1 - score) / (1 + score)
+    factor = (missed / TYPICAL_MISSED).clamp(min=_LEAST_RATIO) ** noise.by_missed
+    factor = factor * (height / TYPICAL_HEIGHT) ** noise.by_height
+    return factor.clamp(*DOUBT_LIMITS)
 
 
 def _alpha(values: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,17 +28,19 @@ def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[
 
 def to_kitti(detections: Detections, class_names: Sequence[str]) -> list[KittiObject]:
     """The same objects as lines of a KITTI result file."""
-    return [
-        KittiObject(
-            class_name=record["class_name"],
-            truncation=UNKNOWN,
-            occlusion=UNKNOWN,
-            alpha=record["alpha"],
-            box2d=tuple(record["box2d"]),
-            size=tuple(record["size"]),
-            center=tuple(record["center"]),
-            yaw=record["yaw"],
-            score=record["score"],
-        )
-        for record in to_records(detections, class_names)
-    ]
+    return [record_to_kitti(record) for record in to_records(detections, class_names)]
+
+
+def record_to_kitti(record: Mapping[str, Any]) -> KittiObject:
+    """One dictionary of `to_records` as a line of a KITTI result file."""
+    return KittiObject(
+        class_name=record["class_name"],
+        truncation=UNKNOWN,
+        occlusion=UNKNOWN,
+        alpha=record["alpha"],
+        box2d=tuple(record["box2d"]),
+        size=tuple(record["size"]),
+        center=tuple(record["center"]),
+        yaw=record["yaw"],
+        score=record["score"],
+    )

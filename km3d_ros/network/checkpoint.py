@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,26 @@ def save(
     Raises:
         InputError: the file cannot be written.
     """
-    path = Path(path)
-    tensors = {key: value.to("cpu", dtype).contiguous() for key, value in _weights(model).items()}
+    _write(
+        Path(path),
+        {key: value.to("cpu", dtype).contiguous() for key, value in _weights(model).items()},
+        spec,
+    )
+
+
+def rewrite(source: str | Path, target: str | Path, spec: ModelSpec) -> None:
+    """Write a checkpoint with the weights of another one, as they are stored there.
+
+    Raises:
+        InputError: missing, damaged or foreign source, or a target that cannot be written.
+    """
+    read_spec(source)
+    with _opened(source) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    _write(Path(target), tensors, spec)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
     unfinished = path.with_name(path.name + ".part")
     try:
         save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(spec))})
@@ -111,13 +129,19 @@ def read_spec(path: str | Path) -> ModelSpec:
             spec,
             heads=tuple(spec.heads),
             input_size=tuple(spec.input_size),
-            noise=Noise(**values["noise"]),
+            noise=_noise(values["noise"]),
             training=values["training"],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged km3d metadata ({error})") from error
     _check(spec, path)
     return spec
+
+
+def _noise(values: Mapping[str, float]) -> Noise:
+    """The noise of a checkpoint, or the default one where it has noise of another kind."""
+    names = {field.name for field in fields(Noise)}
+    return Noise(**values) if values.keys() == names else Noise()
 
 
 def _check(spec: ModelSpec, path: str | Path) -> None:

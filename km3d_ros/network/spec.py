@@ -31,16 +31,26 @@ SCORE_THRESHOLD = 0.15
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations that the covariance of a detection is built from.
+    """What the covariance of a detection is built from.
 
-    keypoint: keypoint error in pixels of the network input (not of the camera image).
-    size: relative error of the predicted box size.
+    Four standard deviations, of an object of score 1/3 that looks as large as a car at 25 m. They
+    grow with what the detector itself misses of the object, (1 - score) / (1 + score), and with
+    how large the object looks, height / z, by one power each (`inference.decode.doubt`). The
+    defaults are rounded from weights that were trained on Town.
+
+    sideways, upright: common error of the keypoints, relative to the object's height in the image.
+    size: relative error of the predicted box size, or of the spread of the keypoints.
     yaw: error of the predicted yaw in radians.
+    by_missed: power of what is missed.
+    by_height: power of the height in the image.
     """
 
-    keypoint: float = 2.0
-    size: float = 0.04
-    yaw: float = 0.1
+    sideways: float = 0.045
+    upright: float = 0.02
+    size: float = 0.065
+    yaw: float = 0.07
+    by_missed: float = 1.3
+    by_height: float = 0.6
 
 
 @dataclass(frozen=True)

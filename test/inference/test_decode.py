@@ -9,7 +9,15 @@ import torch
 
 from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.decode import Objects, Peaks, decode, find_peaks, locate
+from km3d_ros.inference.decode import (
+    Objects,
+    Peaks,
+    covariance,
+    decode,
+    doubt,
+    find_peaks,
+    locate,
+)
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import input_affine
 from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
@@ -209,22 +217,55 @@ def test_the_2d_box_is_the_extent_of_the_corners_inside_the_image():
     torch.testing.assert_close(found.box2d[0], torch.tensor([0.0, 20.0, 90.0, 374.0]))
 
 
-def test_the_covariance_grows_with_noise_in_input_pixels():
+def test_the_covariance_has_a_cause_for_every_noise():
     affine = input_affine((1242, 375), (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
+    none = Noise(sideways=0, upright=0, size=0, yaw=0, by_missed=0, by_height=0)
 
-    def variance(noise):
-        return locate(objects, affine, RECTIFIED, noise, "consistent").covariance
+    def deviations(**noise):
+        found = locate(objects, affine, RECTIFIED, replace(none, **noise), "consistent")
+        return found.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
 
-    still = Noise(keypoint=1e-6, size=1e-6, yaw=1e-6)
-    one = variance(replace(still, keypoint=1.0))[:, 2, 2]
-    torch.testing.assert_close(variance(replace(still, keypoint=3.0))[:, 2, 2], 9 * one)
-    depth = torch.tensor([12.0, 30.0, 60.0])
-    by_size = variance(replace(still, size=0.04))[:, 2, 2].sqrt()
-    torch.testing.assert_close(by_size, 0.04 * depth, rtol=0.02, atol=0)
-    torch.testing.assert_close(
-        variance(replace(still, yaw=0.1))[:, 3, 3], torch.full((3,), 0.01), rtol=1e-3, atol=0
-    )
+    center, height = boxes().center.float() + RECTIFIED.translation.float(), boxes().size[:, 2]
+    zero = torch.zeros(3)
+    for noise, expected in (
+        ({"sideways": 0.1}, (0.1 * height, zero, zero, zero)),
+        ({"upright": 0.1}, (zero, 0.1 * height, zero, zero)),
+        ({"size": 0.1}, (*(0.1 * center.abs()).unbind(-1), zero)),
+        ({"yaw": 0.1}, (zero, zero, zero, zero + 0.1)),
+    ):
+        expected = torch.stack([part.float() for part in expected], dim=-1)
+        torch.testing.assert_close(deviations(**noise), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_doubt_grows_with_what_is_missed_and_with_the_height_in_the_image():
+    noise = Noise(by_missed=2.0, by_height=0.5)
+    typical = doubt(torch.tensor(1 / 3), torch.tensor(0.06), noise)
+    assert typical == pytest.approx(1)
+    score = torch.tensor([0.6, 1 / 3, 0.6, 1.0, 0.0])
+    height = torch.tensor([0.06, 0.24, 0.015, 0.06, 1.0])
+    expected = torch.tensor([0.25, 2, 0.125, 0.1, 10])
+    torch.testing.assert_close(doubt(score, height, noise), expected)
+
+
+@pytest.mark.parametrize("noise", [Noise(), Noise(by_missed=-3, by_height=4)])
+def test_the_covariance_is_positive_definite_whatever_the_network_says(noise):
+    count, rng = 5000, torch.Generator().manual_seed(0)
+
+    def values(low, high, *shape):
+        return low + (high - low) * torch.rand(count, *shape, generator=rng)
+
+    center = torch.cat((values(-1, 1, 2), torch.ones(count, 1)), dim=1) * 10 ** values(-3, 5, 1)
+    size = values(-2, 2, 3) * 10 ** values(-3, 2, 1)
+    score = torch.where(values(0, 1) < 0.2, values(0, 1).round(), values(0, 1))
+    found = covariance(center, size, score, noise)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, found.mT)
+    # With one unit for every row: in metres, 100 km and a centimetre do not fit into float32.
+    scale = found.diagonal(dim1=-2, dim2=-1).double().rsqrt()
+    torch.linalg.cholesky(found.double() * scale[:, :, None] * scale[:, None, :])
+    behind = covariance(-center, size, score, noise)
+    torch.testing.assert_close(behind, found)
 
 
 def test_only_the_object_with_a_number_that_is_not_finite_is_lost():

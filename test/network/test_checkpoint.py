@@ -25,7 +25,7 @@ SPEC = ModelSpec(
     channel_order="rgb",
     dimension_mean=((1.5, 1.6, 3.9), (1.7, 0.6, 0.8), (1.7, 0.6, 1.8)),
     dimension_spread=((0.1, 0.1, 0.1),) * 3,
-    noise=Noise(keypoint=1.5),
+    noise=Noise(sideways=0.1),
     training={"seed": 7},
 )
 
@@ -203,6 +203,13 @@ def test_weights_of_another_architecture_are_named(tmp_path, saved):
     save_file(load_file(saved), path, {"km3d": json.dumps(unknown | {"architecture": "res_18"})})
     with pytest.raises(InputError, match=r"does not fit res_18: missing: backbone\.bn1\.bias"):
         checkpoint.load(path)
+
+
+def test_noise_of_another_kind_is_replaced_by_the_default(tmp_path, saved):
+    path = tmp_path / "older.safetensors"
+    older = asdict(SPEC) | {"noise": {"keypoint": 2.0, "size": 0.04, "yaw": 0.1}}
+    save_file(load_file(saved), path, {"km3d": json.dumps(older)})
+    assert checkpoint.read_spec(path) == replace(SPEC, noise=Noise())
 
 
 def test_damaged_metadata_is_named(tmp_path, saved):

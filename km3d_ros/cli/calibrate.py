@@ -1,0 +1,63 @@
+"""`km3d calibrate`: covariances that tell how far off detections are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="fit the covariances of a detector to labelled images",
+        description="Fit the noise that the covariances of detections are made of. Every other "
+        "labelled image is fitted to; how honest the covariances are is told from the rest: how "
+        "many percent of the errors lie inside one and two standard deviations (68 and 95 are "
+        "ideal), and the rank correlation (Spearman) of the relative standard deviation of z "
+        "with its relative error. The network itself stays as it is.",
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="KITTI-format folder")
+    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
+    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    add("--out", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors")
+    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, ...")
+    add("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, write and print."""
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.evaluation.calibration import calibrate
+    from km3d_ros.evaluation.validation import detect_all
+    from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
+    from km3d_ros.network import checkpoint
+
+    frames = KittiDataset(args.data, args.split)
+    weights = args.weights or DEFAULT_WEIGHTS
+    detector = Detector.from_checkpoint(weights, args.device)
+    noise, figures = calibrate(detect_all(detector, frames))
+    training = detector.spec.training | {"calibration": figures}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.rewrite(weights, args.out, replace(detector.spec, noise=noise, training=training))
+    table = {"noise": asdict(noise), "held_out": figures}
+    print(json.dumps(table) if args.json else _as_text(table))
+    return 0
+
+
+def _as_text(table: dict[str, Any]) -> str:
+    lines = [
+        "Noise        " + "  ".join(f"{name} {value:g}" for name, value in table["noise"].items()),
+        f"{'Held out':12}{'objects':>8}"
+        + "".join(f"{name:>14}" for name in ("x 68 / 95", "y", "z", "yaw", "Spearman z")),
+    ]
+    for name, row in table["held_out"].items():
+        shares = row["coverage"] or {}
+        cells = [f"{one:.1f} / {two:.1f}" for one, two in shares.values()]
+        cells += [] if row["spearman"] is None else [f"{row['spearman']:.2f}"]
+        lines.append(f"{name:12}{row['objects']:>8}" + "".join(f"{cell:>14}" for cell in cells))
+    return "\n".join(lines)
