@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from km3d_ros.cli._config import add_config
 from km3d_ros.cli._types import natural, number
+from km3d_ros.errors import InputError
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
 
@@ -116,10 +117,11 @@ def _write(
     validation: KittiDataset | None,
     device: torch.device,
 ) -> None:
-    """Write the weights in half precision and, where they can be judged, their figures."""
+    """Write the weights in half precision, with their noise and figures where there is truth."""
     import torch
 
-    from km3d_ros.evaluation.validation import LEAST_SCORE, validate
+    from km3d_ros.evaluation.calibration import calibrate
+    from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all, figures_of
     from km3d_ros.inference.detector import Detector
     from km3d_ros.network import checkpoint
 
@@ -128,10 +130,16 @@ def _write(
         return
     # What is judged are the weights as they were written.
     detector = Detector.from_checkpoint(path, str(device), score_threshold=LEAST_SCORE)
-    figures = validate(detector, validation)
+    findings = detect_all(detector, validation)
+    figures = {"validation": figures_of(findings)}
+    noise = spec.noise
+    try:
+        noise, figures["calibration"] = calibrate(findings)
+    except InputError as error:
+        print(f"The covariances are not calibrated: {error}", file=sys.stderr)
     print(json.dumps(figures, indent=2))
-    spec = replace(spec, training=spec.training | {"validation": figures})
-    checkpoint.save(path, model, spec, dtype=torch.float16)
+    spec = replace(spec, noise=noise, training=spec.training | figures)
+    checkpoint.rewrite(path, path, spec)
 
 
 def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.device) -> Judge:

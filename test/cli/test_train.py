@@ -38,7 +38,9 @@ def test_validation_figures_are_stored_with_the_weights(data, tmp_path, capsys):
     assert figures["frames"] == 2
     assert len(figures["ap_r40"]["Car"]["3d@0.5"]) == 3
     assert set(figures["median_relative_depth_error"]) == {"0-15", "15-30", "30-50"}
-    assert '"frames": 2' in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert '"frames": 2' in shown.out
+    assert "The covariances are not calibrated: 0 labelled objects were found" in shown.err
 
 
 def test_periodic_validation_is_logged_and_keeps_the_best(data, tmp_path):
