@@ -30,11 +30,11 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, model: KM3DNet, spec: ModelSpec, method: Method, precision: str = "float32"
+        self, model: KM3DNet, spec: ModelSpec, method: Method, half_precision: bool = False
     ):
         super().__init__()
         self.model, self.spec, self.method = model, spec, method
-        self.is_half = precision == "bfloat16"
+        self.half_precision = half_precision
         self.at_objects = [n for n in spec.heads if n not in ("hm", "hm_hp", "hp_offset")]
         for name in ("mean", "std"):
             levels = torch.tensor(getattr(spec, name))[:, None, None] * 255
@@ -49,7 +49,7 @@ class Objective(nn.Module):
         images = labelled.images if pairs is None else torch.cat((labelled.images, pairs.images))
         images = (images.float() - self.mean) / self.std
         count = len(labelled.images)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_half):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half_precision):
             features = self.model.features(images.contiguous(memory_format=torch.channels_last))
             dense = {"hm": self.model.heatmap(features)}
             if "hm_hp" in self.spec.heads:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from km3d_ros.errors import InputError
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Plan:
     batch_size: labelled images per step, in all processes together.
     unlabelled_batch_size: unlabelled images per step, in all processes together.
     learning_rate: of new layers, for AdamW; pretrained layers have half of it.
-    precision: of the convolutions, "float32" or "bfloat16"; weights and losses are float32.
+    precision: of the convolutions, float32, bfloat16 or auto (bfloat16 on a GPU); weights and
+        losses are float32.
     seed: of new layers, the order of the frames and their views.
     workers: processes that load frames, for each process that trains.
     log_every: steps between lines of the log.
@@ -31,7 +32,7 @@ class Plan:
     batch_size: int = 16
     unlabelled_batch_size: int = 8
     learning_rate: float = 1e-3
-    precision: str = "float32"
+    precision: str = "auto"
     seed: int = 0
     workers: int = 1
     log_every: int = 50

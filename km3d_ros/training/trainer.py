@@ -43,7 +43,7 @@ class Trainer:
         self.spec, self.plan, self.run, self.device = spec, plan, run, device
         self.identity = identity
         self.judge = judge if plan.validate_every else None
-        objective = Objective(model, spec, method, plan.precision)
+        objective = Objective(model, spec, method, _in_half_precision(plan, device))
         objective = objective.to(device, memory_format=torch.channels_last).train()
         self.average = new_average(model)
         self.optimizer = new_optimizer(model, plan.learning_rate)
@@ -143,3 +143,9 @@ class Trainer:
         if score >= self.best:
             self.best = score
             checkpoint.save(self.run / "best.safetensors", self.average.module, self.spec)
+
+
+def _in_half_precision(plan: Plan, device: torch.device) -> bool:
+    if plan.precision == "auto":
+        return device.type == "cuda"
+    return plan.precision == "bfloat16"

@@ -1,0 +1,107 @@
+"""Adapt the embedded weights to another camera from a bag that holds nothing but images.
+
+    python benchmarks/experiments/adapt.py --data data/town
+
+The new camera sees Town as the weights never saw it: a longer lens, hardly any colour, darkness,
+fog and noise. A bag of its images, and the labelled frames of the old cameras, go into
+`km3d adapt`; prints the figures of both weights on other labelled frames of the new camera.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from std_msgs.msg import Header
+from tqdm import tqdm
+from train import RESULTS
+
+from km3d_ros.bag import BagWriter
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.town import TownFrame, render, sample_scene
+from km3d_ros.data.town.dataset import prepare, write_frame
+from km3d_ros.demo.drive import START, camera_info, image
+from km3d_ros.evaluation.validation import validate
+from km3d_ros.inference.detector import Detector
+
+FOCAL = 1.2
+IMAGES, BAG_SEED = 400, 21
+HELD_OUT, HELD_OUT_SEED = 300, 22
+LEAST_SCORE = 0.02
+
+
+def main() -> None:
+    """Record the bag, adapt, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="labelled frames, KITTI format")
+    parser.add_argument("--work", type=Path, default=Path("out/adapt"), help="folder for the rest")
+    parser.add_argument("rest", nargs="*", help="options of km3d adapt, after --")
+    args = parser.parse_args()
+    bag, held_out = args.work / "new_camera.mcap", args.work / "held_out"
+    record(bag)
+    label(held_out)
+    adapted = args.work / "adapted.safetensors"
+    command = ["adapt", "--data", args.data, "--unlabelled", bag, "--run", args.work / "run"]
+    command += ["--out", adapted, *args.rest]
+    subprocess.run([sys.executable, "-m", "km3d_ros.cli", *map(str, command)], check=True)
+    compared = {
+        name: validate(
+            Detector.from_checkpoint(path, score_threshold=LEAST_SCORE), KittiDataset(held_out)
+        )
+        for name, path in (("embedded", None), ("adapted", adapted))
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "adapt.json").write_text(json.dumps(compared, indent=1) + "\n")
+    for name, figures in compared.items():
+        print(name, figures["ap_r40"]["Car"], figures["median_relative_depth_error"])
+
+
+def strange(frame: TownFrame, seed: int) -> np.ndarray:
+    """The picture of the new camera: nearly grey, dark, foggy and noisy; (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)[..., None].astype(np.float32)
+    picture = 0.2 * frame.image + 0.8 * grey
+    picture = 60 + 0.45 * picture
+    picture = cv2.GaussianBlur(picture, (5, 5), 1.0) + rng.normal(0, 8, picture.shape)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def scene(seed: int, index: int) -> TownFrame:
+    """One still of the new camera's lens."""
+    return render(sample_scene(seed, index), focal=FOCAL)
+
+
+def record(path: Path) -> None:
+    """Write the bag of the new camera: images and CameraInfo, ten a second."""
+    if path.exists():
+        return
+    with BagWriter(path) as writer:
+        for index in tqdm(range(IMAGES), desc="Recording", unit="frame", disable=None):
+            frame = scene(BAG_SEED, index)
+            stamp = START + index * 10**8
+            header = Header(frame_id="camera")
+            header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
+            height, width = frame.image.shape[:2]
+            info = camera_info(header, frame.projection, width, height)
+            writer.write("/camera_info", info, stamp)
+            writer.write("/image_rect", image(header, strange(frame, index)), stamp)
+
+
+def label(folder: Path) -> None:
+    """Write the held-out frames of the new camera."""
+    prepare(folder)
+    for index in tqdm(range(HELD_OUT), desc="Labelling", unit="frame", disable=None):
+        name = f"{index:06d}"
+        if not (folder / "training" / "image_2" / f"{name}.jpg").exists():
+            frame = scene(HELD_OUT_SEED, index)
+            write_frame(folder, name, replace(frame, image=strange(frame, IMAGES + index)))
+
+
+if __name__ == "__main__":
+    main()

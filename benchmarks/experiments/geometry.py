@@ -1,0 +1,99 @@
+"""Positions of the embedded weights by both forms of the GRM, by distance.
+
+    python benchmarks/experiments/geometry.py --data data/town_val
+
+Prints the median signed depth error of the cars that are found: with everything as predicted, and
+with the true size and yaw, where the keypoints are the only cause that is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from train import RESULTS
+
+from km3d_ros.data.kitti import KittiDataset, KittiFrame, KittiObject, read_image
+from km3d_ros.evaluation.depth_error import relative_depth_errors
+from km3d_ros.evaluation.overlap import image_iou
+from km3d_ros.geometry import grm
+from km3d_ros.geometry.box3d import keypoint_offsets
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detector import Detector
+from km3d_ros.inference.results import to_kitti
+
+BANDS = ((5, 15), (15, 30), (30, 45), (45, 60))
+METHODS = ("published", "consistent")
+
+
+def main() -> None:
+    """Print a line per band of distance."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="KITTI-format folder")
+    parser.add_argument("--weights", type=Path, help="default: the embedded ones")
+    args = parser.parse_args()
+    detector = Detector.from_checkpoint(args.weights)
+    found = {(method, true): [] for method in METHODS for true in (False, True)}
+    truth = []
+    for frame in tqdm(KittiDataset(args.data), unit="frame"):
+        camera, detections = _detect(detector, frame)
+        truth.append(frame.objects)
+        for method, true in found:
+            known = with_true_shape(detections, frame.objects, detector) if true else detections
+            found[method, true].append(
+                to_kitti(solved(known, camera, method), detector.spec.classes)
+            )
+    record = {
+        f"{method}{', true size and yaw' if true else ''}": _biases(truth, results)
+        for (method, true), results in found.items()
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "grm.json").write_text(json.dumps(record, indent=1) + "\n")
+    for name, bands in record.items():
+        print(f"{name:32}", *(f"{band} m: {bias:+.2f} %  " for band, bias in bands.items()))
+
+
+def with_true_shape(
+    detections: Detections, objects: list[KittiObject], detector: Detector
+) -> Detections:
+    """The detections that lie on a labelled object, with its size and yaw."""
+    found = to_kitti(detections, detector.spec.classes)
+    overlap = image_iou(objects, found)
+    if not overlap.size:
+        return detections[:0]
+    best, hit = overlap.argmax(axis=0), overlap.max(axis=0) > 0.5
+    sizes = torch.tensor([objects[i].size for i in best])
+    yaws = torch.tensor([objects[i].yaw for i in best])
+    return replace(detections, size=sizes, yaw=yaws)[torch.from_numpy(hit)]
+
+
+def solved(detections: Detections, camera: CameraModel, method: str) -> Detections:
+    """The same objects in the frame of the camera, their positions solved by a method."""
+    offsets = keypoint_offsets(detections.size, detections.yaw)
+    center = grm.solve(camera.rays(detections.keypoints), offsets, method=method).center
+    detections = replace(detections, center=center - camera.translation.float())
+    return detections[center.isfinite().all(-1)]
+
+
+def _detect(detector: Detector, frame: KittiFrame) -> tuple[CameraModel, Detections]:
+    image = read_image(frame.image_path)
+    camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
+    return camera, detector(image, camera)
+
+
+def _biases(truth: list, results: list) -> dict[str, float]:
+    true, error = relative_depth_errors(truth, results)
+    return {
+        f"{near}-{far}": 100 * float(np.median(error[(true >= near) & (true < far)]))
+        for near, far in BANDS
+    }
+
+
+if __name__ == "__main__":
+    main()
