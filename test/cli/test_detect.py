@@ -100,7 +100,10 @@ def test_a_calibration_without_p2_is_named(frames, weights, capsys):
 def test_a_calibration_without_focal_length_is_named(frames, weights, capsys):
     write_calibration(frames / "calib" / "a.txt", np.zeros((3, 4)))
     assert detect(frames, weights) == 1
-    assert f"{frames}/calib/a.txt:1: P2 is not the K [I | t] of a rectified" in capsys.readouterr().err
+    assert (
+        f"{frames}/calib/a.txt:1: P2 is not the K [I | t] of a rectified"
+        in capsys.readouterr().err
+    )
 
 
 def test_missing_folders_and_files_are_named(frames, weights, capsys):
