@@ -107,6 +107,15 @@ def test_unlabelled_images_do_not_change_what_the_labels_teach(data, model):
 
 
 @torch.no_grad()
+def test_labels_do_not_change_what_the_unlabelled_images_teach(data, model):
+    objective = Objective(_believing(model), SPEC, Method())
+    losses = [objective(batch_of(data, images, [2, 0]), 1.0) for images in ([0, 1], [EMPTY])]
+    for name in CONSENSUS_PARTS:
+        assert losses[0][name] > 0
+        torch.testing.assert_close(losses[0][name], losses[1][name], msg=name)
+
+
+@torch.no_grad()
 def test_position_and_consensus_grow_to_their_weights(data, model):
     model = _believing(model)
     batch = batch_of(data, [0, 1], [2, 0])
