@@ -102,8 +102,9 @@ def box_covariance(
     across = keypoint_noise * center[..., 2:]
     yaw = yaw_noise.expand(center.shape[:-1])[..., None]
     independent = torch.cat((across, torch.zeros_like(yaw), yaw), dim=-1)
-    along = torch.nn.functional.pad(center * size_noise[..., None], (0, 1))[..., None]
-    return torch.diag_embed(independent.square()) + along @ along.mT
+    along = torch.nn.functional.pad(center * size_noise[..., None], (0, 1))
+    unit = torch.eye(4, dtype=center.dtype, device=center.device)
+    return independent.square()[..., None] * unit + along[..., None] * along[..., None, :]
 
 
 def _locate(
