@@ -50,14 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_text(table: dict[str, Any]) -> str:
-    lines = [
-        "Noise        " + "  ".join(f"{name} {value:g}" for name, value in table["noise"].items()),
-        f"{'Held out':12}{'objects':>8}"
-        + "".join(f"{name:>14}" for name in ("x 68 / 95", "y", "z", "yaw", "Spearman z")),
-    ]
-    for name, row in table["held_out"].items():
-        shares = row["coverage"] or {}
-        cells = [f"{one:.1f} / {two:.1f}" for one, two in shares.values()]
-        cells += [] if row["spearman"] is None else [f"{row['spearman']:.2f}"]
-        lines.append(f"{name:12}{row['objects']:>8}" + "".join(f"{cell:>14}" for cell in cells))
-    return "\n".join(lines)
+    from km3d_ros.evaluation.report import covariance_lines
+
+    noise = "  ".join(f"{name} {value:g}" for name, value in table["noise"].items())
+    return "\n".join([f"Noise       {noise}", *covariance_lines(table["held_out"])])

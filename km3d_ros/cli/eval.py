@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from km3d_ros.errors import InputError
 from km3d_ros.network.spec import INFERENCE_HEADS
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     Images = list[list[KittiObject]]
 
 
+class _Found(NamedTuple):
+    """Image by image: labels, all results, those reported by default, and their records."""
+
+    truth: Images
+    results: Images
+    reported: Images
+    records: list[list[dict[str, Any]]] | None
+
+
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Declare the verb."""
     parser = subparsers.add_parser(
@@ -24,7 +33,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Average precision (percent) as the KITTI benchmark defines it, and the "
         "median relative error and bias of the distances of objects that were found. Either of "
         "result files (--labels, --results): every label file is a frame, frames without a "
-        "result file count as misses. Or of a detector (--data): it is run on every frame.",
+        "result file count as misses. Or of a detector (--data): it is run on every frame. Where "
+        "covariances are at hand (--data, or detections.jsonl beside the result files), also how "
+        "honest they are: percent of the errors inside one and two standard deviations, and the "
+        "rank correlation of sigma z / z with the relative error.",
     )
     files = parser.add_argument_group("result files")
     files.add_argument("--labels", type=Path, metavar="DIR", help="folder of label files")
@@ -58,6 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
+    from km3d_ros.evaluation.calibration import covariance_figures
     from km3d_ros.evaluation.kitti_ap import average_precision, curves
     from km3d_ros.evaluation.report import as_text, depth_figures
 
@@ -65,15 +78,20 @@ def run(args: argparse.Namespace) -> int:
     if args.plots:
         _require_matplotlib()
         args.plots.mkdir(parents=True, exist_ok=True)
-    truth, results, reported = _detected(args) if args.data else _read(args.labels, args.results)
-    table = curves(truth, results, args.iou)
-    precision, depth = average_precision(table), depth_figures(truth, reported)
-    print(json.dumps({**precision, **depth}) if args.json else as_text(precision, depth))
+    found = _detected(args) if args.data else _read(args.labels, args.results)
+    table = curves(found.truth, found.results, args.iou)
+    precision, depth = average_precision(table), depth_figures(found.truth, found.reported)
+    honesty = covariance_figures(found.truth, found.records) if found.records else {}
+    if args.json:
+        print(json.dumps({**precision, **depth, "covariance": honesty}))
+    else:
+        print(as_text(precision, depth, honesty))
     if args.plots:
         from km3d_ros.evaluation.plots import plot_depth_errors, plot_precision
 
         plot_precision(table, args.plots)
-        plot_depth_errors(truth, reported, list(table), args.plots / "depth_error.png")
+        depth_plot = args.plots / "depth_error.png"
+        plot_depth_errors(found.truth, found.reported, list(table), depth_plot)
     return 0
 
 
@@ -111,11 +129,12 @@ def _require_matplotlib() -> None:
         raise InputError("--plots needs matplotlib, which is not installed") from error
 
 
-def _detected(args: argparse.Namespace) -> tuple[Images, Images, Images]:
-    """Labels, everything that the detector sees, and what it reports by default."""
+def _detected(args: argparse.Namespace) -> _Found:
+    """What the detector sees."""
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all, reported
     from km3d_ros.inference.detector import Detector
+    from km3d_ros.inference.results import to_records
 
     frames = KittiDataset(args.data, args.split)
     detector = Detector.from_checkpoint(
@@ -123,12 +142,14 @@ def _detected(args: argparse.Namespace) -> tuple[Images, Images, Images]:
     )
     findings = detect_all(detector, frames, args.oracle or ())
     results = findings.results
-    return findings.truth, results, reported(results)
+    records = [to_records(found, findings.classes) for found in findings.detections]
+    return _Found(findings.truth, results, reported(results), records)
 
 
-def _read(labels: Path, results: Path) -> tuple[Images, Images, Images]:
-    """Labels and results of all label files; what is in result files is reported."""
+def _read(labels: Path, results: Path) -> _Found:
+    """What the result files of all label files say; all of it is reported."""
     from km3d_ros.data.kitti import read_objects
+    from km3d_ros.inference.results import read_records
 
     for folder in (labels, results):
         if not folder.is_dir():
@@ -143,4 +164,11 @@ def _read(labels: Path, results: Path) -> tuple[Images, Images, Images]:
         found.append(read_objects(path) if path.exists() else [])
         if any(item.score is None for item in found[-1]):
             raise InputError(f"{path}: a result without a score; expected 16 columns")
-    return [read_objects(path) for path in paths], found, found
+    table = results / "detections.jsonl"
+    records = read_records(table) if table.exists() else {}
+    return _Found(
+        [read_objects(path) for path in paths],
+        found,
+        found,
+        [records.get(path.stem, []) for path in paths] if records else None,
+    )

@@ -121,6 +121,15 @@ def figures(matched: Matched) -> dict[str, Any]:
     }
 
 
+def covariance_figures(
+    truth: Sequence[Sequence[KittiObject]], records: Sequence[Records]
+) -> dict[str, Any]:
+    """The `figures` of every class that was found, image by image."""
+    names = sorted({record["class_name"] for found in records for record in found})
+    matched = {name: match(truth, records, name) for name in names}
+    return {name: figures(pairs) for name, pairs in matched.items() if len(pairs)}
+
+
 def calibrate(findings: Findings) -> tuple[Noise, dict[str, Any]]:
     """Fit the noise on every other image, and judge it on the rest.
 

@@ -31,8 +31,11 @@ def depth_figures(
     return table
 
 
-def as_text(precision: AveragePrecision, depth: dict[str, Any]) -> str:
-    """Both tables for people; depth: as of `depth_figures`."""
+def as_text(precision: AveragePrecision, depth: dict[str, Any], covariance: dict[str, Any]) -> str:
+    """The tables for people.
+
+    depth: as of `depth_figures`; covariance: as of `calibration.covariance_figures`.
+    """
     lines = [_row("AP, percent", "", "R40: easy", "moderate", "hard")]
     lines[0] += _cells("R11: easy", "moderate", "hard")
     for name, metrics in precision.items():
@@ -46,7 +49,20 @@ def as_text(precision: AveragePrecision, depth: dict[str, Any]) -> str:
         cells = [_percent(value, "") for value in depth[MEDIAN][name].values()]
         cells += [_percent(value, "+") for value in depth[BIAS][name].values()]
         lines.append(_row(name, "", *cells))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *covariance_lines(covariance)] if covariance else lines)
+
+
+def covariance_lines(covariance: dict[str, Any]) -> list[str]:
+    """How honest covariances are, for people; as of `calibration.covariance_figures`."""
+    lines = [
+        f"{'Covariance':12}{'objects':>8}"
+        + "".join(f"{name:>14}" for name in ("x 68 / 95", "y", "z", "yaw", "Spearman z"))
+    ]
+    for name, row in covariance.items():
+        cells = [f"{one:.1f} / {two:.1f}" for one, two in (row["coverage"] or {}).values()]
+        cells += [] if row["spearman"] is None else [f"{row['spearman']:.2f}"]
+        lines.append(f"{name:12}{row['objects']:>8}" + "".join(f"{cell:>14}" for cell in cells))
+    return lines
 
 
 def _row(name: str, metric: str, *cells: str) -> str:

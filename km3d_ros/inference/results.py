@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from km3d_ros.data.kitti import KittiObject
+from km3d_ros.errors import InputError
 from km3d_ros.inference.detections import Detections
 
 UNKNOWN = -1
@@ -44,3 +47,19 @@ def record_to_kitti(record: Mapping[str, Any]) -> KittiObject:
         yaw=record["yaw"],
         score=record["score"],
     )
+
+
+def read_records(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """A `detections.jsonl`: the dictionaries of `to_records` by image name without suffix.
+
+    Raises:
+        InputError: a line that is no such record; file and line are named.
+    """
+    records = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            records[Path(entry["image"]).stem] = entry["detections"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}:{number}: not a line of detections.jsonl") from error
+    return records

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from support.frames import write_frames
 
 from km3d_ros.cli import main
@@ -52,6 +53,36 @@ def test_table_shows_classes_and_depth_errors(folders, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["Car", "2d", *["50.00"] * 3, *["54.55"] * 3]
     assert lines[-3].split() == ["Car", "-", "1.0", "%", "-", "-", "+1.0", "%", "-"]
+
+
+def write_records(folders, deviation):
+    """`detections.jsonl` of the results, off by 0.2 m in z, with a standard deviation of z."""
+    covariance = torch.diag(torch.tensor([1.0, 1.0, deviation**2, 1.0])).tolist()
+    shared = {"class_name": "Car", "box2d": CAR.box2d, "size": CAR.size, "alpha": CAR.alpha}
+    with (folders[1] / "detections.jsonl").open("w") as file:
+        for i in range(1, 80, 2):
+            where = {"center": [0.0, 1.0, 20.2], "yaw": CAR.yaw, "covariance": covariance}
+            record = shared | where | {"score": 0.5}
+            file.write(json.dumps({"image": f"{i:06d}.png", "detections": [record]}) + "\n")
+
+
+@pytest.mark.parametrize(("deviation", "shares"), [(0.3, [100, 100]), (0.15, [0, 100])])
+def test_honesty_of_covariances_is_told_where_there_are_any(folders, deviation, shares, capsys):
+    write_records(folders, deviation)
+    assert run(folders, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)["covariance"]["Car"]
+    assert figures["objects"] == 40
+    assert figures["coverage"]["z"] == shares
+    assert figures["coverage"]["x"] == [100, 100]
+    assert run(folders) == 0
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last[:2] == ["Car", "40"]
+
+
+def test_damaged_records_are_named(folders, capsys):
+    (folders[1] / "detections.jsonl").write_text('{"image": "000001.png"}\n')
+    assert run(folders) == 1
+    assert "detections.jsonl:1: not a line of detections.jsonl" in capsys.readouterr().err
 
 
 def test_detector_is_run_on_every_frame(weights, tmp_path, capsys):
