@@ -27,13 +27,12 @@ from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.town import TownFrame, render, sample_scene
 from km3d_ros.data.town.dataset import prepare, write_frame
 from km3d_ros.demo.drive import START, camera_info, image
-from km3d_ros.evaluation.validation import validate
+from km3d_ros.evaluation.validation import LEAST_SCORE, validate
 from km3d_ros.inference.detector import Detector
 
 FOCAL = 1.2
 IMAGES, BAG_SEED = 400, 21
 HELD_OUT, HELD_OUT_SEED = 300, 22
-LEAST_SCORE = 0.02
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import torch
 from km3d_ros.data.kitti import KittiDataset, KittiFrame, KittiObject, read_image
 from km3d_ros.evaluation.depth_error import relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import evaluate
+from km3d_ros.evaluation.validation import LEAST_SCORE
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel
@@ -20,7 +21,6 @@ from km3d_ros.inference.results import to_kitti
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 
-LEAST_SCORE = 0.02
 KEYPOINT_COUNTS = (2, 3, 4, 6, 9)
 TRUNCATED = 0.1
 """Part of a car outside the image from which on it counts as cut off."""

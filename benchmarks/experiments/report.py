@@ -111,7 +111,7 @@ def keypoints() -> None:
     """Positions from few keypoints, trained with and without keypoint dropout."""
     columns = (("all", "3d@0.5"), ("all", "error"), ("truncated", "error"))
     rows = [
-        (k, *(cell(run, _few(k, *c)) for run in ("no-dropout", "labels-100") for c in columns))
+        (k, *(cell(run, _few(k, *c)) for run in ("no-dropout", "full") for c in columns))
         for k in KEYPOINT_COUNTS
     ]
     table(
@@ -122,7 +122,7 @@ def keypoints() -> None:
         rows,
     )
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), sharex=True)
-    for run, label in (("no-dropout", "without dropout"), ("labels-100", "with dropout")):
+    for run, label in (("no-dropout", "without dropout"), ("full", "with dropout")):
         if not records(run):
             continue
         for axes, group in ((left, "all"), (right, "truncated")):
@@ -142,7 +142,7 @@ def _few(count: str, group: str, what: str) -> Value:
 def ablations() -> None:
     """The full method without one of its parts."""
     runs = {
-        "full method": "labels-100",
+        "full method": "full",
         "without depth guidance": "plain-l1",
         "without position loss": "no-position",
         "without auxiliary heads": "no-auxiliary",
