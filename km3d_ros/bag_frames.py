@@ -24,13 +24,7 @@ MAX_FRAMES = 5000
 
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-_FILES = (".mcap", ".db3")
 _RECTIFIED = re.compile(r"[/_]rect")
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is a bag: an `.mcap` or `.db3` file, or a rosbag2 folder."""
-    return path.suffix in _FILES or (path / "metadata.yaml").exists()
 
 
 def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:

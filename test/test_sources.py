@@ -1,5 +1,7 @@
 import pickle
+import runpy
 import sqlite3
+import sys
 from array import array
 from collections import Counter
 
@@ -221,6 +223,15 @@ def test_kitti_folder_and_folder_of_images_are_told_apart(tmp_path, cache):
     assert open_unlabelled(picture_path.parent, camera, cache).images == (picture_path,)
     with pytest.raises(InputError, match=r"image_2: a folder of images needs a camera file"):
         open_unlabelled(picture_path.parent, None, cache)
+
+
+def test_folders_need_no_library_for_bags(tmp_path, cache, monkeypatch):
+    monkeypatch.delitem(sys.modules, "km3d_ros.bag_frames")
+    monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
+    cv2.imwrite(str(tmp_path / "0.png"), picture())
+    write_calibration(tmp_path / "camera.txt", P)
+    names = runpy.run_module("km3d_ros.sources")
+    assert len(names["open_unlabelled"](tmp_path, tmp_path / "camera.txt", cache)) == 1
 
 
 def test_what_is_not_there_or_nothing_is_named(tmp_path, cache):

@@ -33,7 +33,10 @@ def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser])
         return argv
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--config", type=Path)
-    file = finder.parse_known_args(others)[0].config
+    try:
+        file = finder.parse_known_args(others)[0].config
+    except argparse.ArgumentError:  # the verb's own parser says it, with its usage
+        file = None
     if file is None:
         return argv
     return [verb, *_arguments(file, known - {"config", "help"}), *others]

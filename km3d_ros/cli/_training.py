@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from km3d_ros.training.trainer import Judge
 
 
-_VALUES = {int: (natural, "N"), float: (number, "X"), str: (str, "NAME")}
-"""How options of a type are read and shown."""
-
-
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults of those options that have one."""
 

@@ -61,7 +61,8 @@ def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, height = (int(side) for side in text.split("x"))
-    if width % 32 or height % 32 or min(width, height) < 32:
-        raise argparse.ArgumentTypeError(f"{text}: width and height must be multiples of 32")
+    sides = [int(side) if side.isdigit() else 0 for side in text.split("x")]
+    if len(sides) != 2 or any(side < 32 or side % 32 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in multiples of 32")
+    width, height = sides
     return height, width

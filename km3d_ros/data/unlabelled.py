@@ -43,13 +43,13 @@ class UnlabelledFrames:
         return UnlabelledFrame(path.stem, path, self.projections[index])
 
 
-def kitti_frames(root: Path, split: str | None = None) -> UnlabelledFrames:
-    """The frames of a KITTI folder, labelled or not; arguments as for `find_images`.
+def kitti_frames(root: Path) -> UnlabelledFrames:
+    """The frames of a KITTI folder, labelled or not; root as for `find_images`.
 
     Raises:
-        InputError: a folder, the split or a calibration is missing or not readable.
+        InputError: a folder or a calibration is missing or not readable.
     """
-    images = find_images(root, split, ("calib",))
+    images = find_images(root, None, ("calib",))
     files = (path.parents[1] / "calib" / f"{path.stem}.txt" for path in images)
     return UnlabelledFrames(tuple(images), np.stack([read_projection(file) for file in files]))
 

@@ -15,6 +15,9 @@ from km3d_ros.inference.detections import Detections
 UNKNOWN = -1
 """Truncation and occlusion in result files."""
 
+_NEEDED = {"class_name", "score", "box2d", "size", "center", "yaw", "alpha", "covariance"}
+"""What is read of a record."""
+
 
 def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """One dictionary of plain numbers and lists per object, keys as in `Detections`.
@@ -56,10 +59,13 @@ def read_records(path: Path) -> dict[str, list[dict[str, Any]]]:
         InputError: a line that is no such record; file and line are named.
     """
     records = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             entry = json.loads(line)
+            for record in entry["detections"]:
+                if not record.keys() >= _NEEDED:
+                    raise KeyError(_NEEDED - record.keys())
             records[Path(entry["image"]).stem] = entry["detections"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}:{number}: not a line of detections.jsonl") from error
     return records

@@ -93,10 +93,11 @@ def _write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
     unfinished = path.with_name(path.name + ".part")
     try:
         save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(spec))})
-    except SafetensorError as error:
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error})") from error
-    unfinished.replace(path)
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written ({reason})") from error
 
 
 def load(path: str | Path) -> tuple[KM3DNet, ModelSpec]:

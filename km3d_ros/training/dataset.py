@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from km3d_ros.data.kitti import KittiDataset, KittiObject, read_image
+from km3d_ros.data.kitti import KittiObject, read_image
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine, warp
@@ -26,7 +26,7 @@ CONSENSUS_PEAKS = 16
 
 
 class Frames(Protocol):
-    """Unlabelled frames: each has an `image_path` and a (3, 4) `projection`."""
+    """Frames in random access: `name`, `image_path`, (3, 4) `projection`; labelled: `objects`."""
 
     def __len__(self) -> int: ...
 
@@ -88,7 +88,7 @@ class TrainingViews(Dataset):
 
     def __init__(
         self,
-        labelled: KittiDataset,
+        labelled: Frames,
         unlabelled: Frames | None,
         spec: ModelSpec,
         method: Method,

@@ -19,6 +19,7 @@ from km3d_ros.geometry.box3d import (
     keypoint_offsets,
     observation_angle,
     volume_iou,
+    wrap_angle,
     yaw_from_observation,
 )
 from km3d_ros.geometry.camera import unproject
@@ -132,9 +133,7 @@ def _rotation_loss(rotation: Tensor, targets: ObjectTargets) -> Tensor:
     """Two-bin orientation (Mousavian et al., arXiv 1612.00496): in or out, and the residual."""
     bins = rotation.unflatten(-1, (2, 4))
     centers = torch.tensor(BIN_CENTERS, dtype=rotation.dtype, device=rotation.device)
-    residual = observation_angle(
-        _target_alpha(targets)[:, None] - centers, torch.zeros_like(centers)
-    )
+    residual = wrap_angle(_target_alpha(targets)[:, None] - centers)
     inside = residual.abs() < math.pi / 2 + BIN_OVERLAP
     membership = F.cross_entropy(
         bins[..., :2].flatten(0, 1), inside.long().flatten(), reduction="sum"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from km3d_ros.errors import InputError
+
 
 @dataclass(frozen=True)
 class Method:
@@ -21,3 +23,7 @@ class Method:
     position_weight: float = 2.0
     consensus_weight: float = 1.0
     flip: bool = True
+
+    def __post_init__(self):
+        if not 0 <= self.keypoint_dropout <= 1:
+            raise InputError(f"keypoint_dropout is {self.keypoint_dropout}, expected 0 to 1")

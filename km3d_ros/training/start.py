@@ -42,10 +42,9 @@ def new_spec(architecture: str, input_size: tuple[int, int]) -> ModelSpec:
 
 def new_model(spec: ModelSpec) -> KM3DNet:
     """A model to be trained: `lite` with ImageNet features, the others from random weights."""
-    model = KM3DNet(spec)
+    model = _untrained(spec)
     if isinstance(model.backbone, Lite):
         model.backbone.load_imagenet()
-        model.backbone.freeze_generic_filters()
     return model
 
 
@@ -61,6 +60,14 @@ def from_weights(
     """
     trained, spec = checkpoint.load(path)
     spec = replace(spec, heads=tuple(HEAD_CHANNELS), input_size=input_size or spec.input_size)
-    model = new_model(spec)
+    model = _untrained(spec)
     model.load_state_dict(trained.state_dict(), strict=False)
     return model, spec
+
+
+def _untrained(spec: ModelSpec) -> KM3DNet:
+    """Random weights; what a training leaves as it is does not learn."""
+    model = KM3DNet(spec)
+    if isinstance(model.backbone, Lite):
+        model.backbone.freeze_generic_filters()
+    return model

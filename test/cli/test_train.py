@@ -95,10 +95,12 @@ def test_unknown_architecture_is_refused(data, tmp_path, capsys):
     assert "architecture 'vgg' is not one of " in capsys.readouterr().err
 
 
-def test_input_size_must_fit_the_network(tmp_path):
+@pytest.mark.parametrize("size", ["100x64", "640", "64x0", "64x32x32", "axb"])
+def test_input_size_must_fit_the_network(tmp_path, capsys, size):
     with pytest.raises(SystemExit) as stop:
-        main(arguments(tmp_path, "--input-size", "100x64"))
+        main(arguments(tmp_path, "--input-size", size))
     assert stop.value.code == 2
+    assert f"'{size}' is not WIDTHxHEIGHT in multiples of 32" in capsys.readouterr().err
 
 
 def test_torchrun_trains_in_two_processes(data, tmp_path):

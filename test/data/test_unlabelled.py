@@ -35,9 +35,8 @@ def test_kitti_folder_needs_no_labels(tmp_path, images):
     (tmp_path / "testing" / "calib").mkdir()
     for i in range(3):
         write_calibration(tmp_path / "testing" / "calib" / f"{i:03d}.txt", P)
-    (tmp_path / "ImageSets").mkdir()
-    (tmp_path / "ImageSets" / "test.txt").write_text("002\n000\n")
-    assert [frame.name for frame in kitti_frames(tmp_path, "test")] == ["002", "000"]
+    frames = kitti_frames(tmp_path / "testing")
+    assert [frame.name for frame in frames] == ["000", "001", "002"]
     (tmp_path / "testing" / "calib" / "001.txt").unlink()
     with pytest.raises(InputError, match=r"calib/001\.txt: no such file"):
         kitti_frames(tmp_path / "testing")

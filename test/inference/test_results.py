@@ -1,11 +1,13 @@
+import json
 import math
 
 import pytest
 import torch
 
 from km3d_ros.data.kitti import read_objects, write_objects
+from km3d_ros.errors import InputError
 from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.results import to_kitti, to_records
+from km3d_ros.inference.results import read_records, to_kitti, to_records
 
 CLASSES = ("Car", "Pedestrian")
 KEYPOINTS = torch.arange(18.0).reshape(1, 9, 2)
@@ -51,6 +53,27 @@ def test_result_files_read_back_as_the_detections(tmp_path):
     assert item.size == pytest.approx((0.8, 0.6, 1.7))
     assert item.center == pytest.approx((1, 0.5, 20))
     assert item.yaw == pytest.approx(math.pi / 4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no JSON",
+        "3",
+        '{"detections": []}',
+        '{"image": "0.png", "detections": [3]}',
+        '{"image": "0.png", "detections": [{"class_name": "Car"}]}',
+        "\xff",
+    ],
+)
+def test_bad_line_of_records_is_named(tmp_path, line):
+    path = tmp_path / "detections.jsonl"
+    good = json.dumps({"image": "a.png", "detections": to_records(DETECTIONS, CLASSES)})
+    path.write_text(f"{good}\n")
+    assert read_records(path)["a"][0]["alpha"] == 0.25
+    path.write_bytes(f"{good}\n{line}\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"detections\.jsonl:2: not a line of"):
+        read_records(path)
 
 
 def test_no_detections_are_no_records():

@@ -160,6 +160,16 @@ def test_a_saved_model_loads_with_its_spec_and_outputs(tmp_path):
         assert torch.equal(outputs[name], expected[name])
 
 
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, saved):
+    model, _ = checkpoint.load(saved)
+    taken = tmp_path / "folder"
+    taken.mkdir()
+    for path in (taken, tmp_path / "none" / "a.safetensors"):
+        with pytest.raises(InputError, match=f"{path}: cannot be written"):
+            checkpoint.save(path, model, SPEC)
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_half_precision_weights_load_as_float32(tmp_path, saved):
     model, _ = checkpoint.load(saved)
     checkpoint.save(tmp_path / "half.safetensors", model, SPEC, torch.float16)

@@ -14,8 +14,9 @@ from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import BACKBONES
 from km3d_ros.training import processes
-from km3d_ros.training.fit import Plan, fit
+from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
+from km3d_ros.training.plan import Plan
 from km3d_ros.training.start import new_model, new_spec
 
 STEPS = 12

@@ -12,8 +12,9 @@ from support.frames import write_frames
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.checkpoint import load
-from km3d_ros.training.fit import Plan, fit
+from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
+from km3d_ros.training.plan import Plan
 from km3d_ros.training.start import new_model, new_spec
 
 SPEC = new_spec("lite", (64, 128))
@@ -188,3 +189,8 @@ def test_ctrl_c_saves_what_was_learned(frames, tmp_path, monkeypatch):
 def test_plan_that_cannot_be_is_refused(value, message):
     with pytest.raises(InputError, match=message):
         Plan(10, **value)
+
+
+def test_dropout_that_is_no_probability_is_refused():
+    with pytest.raises(InputError, match=r"keypoint_dropout is 1\.5, expected 0 to 1"):
+        Method(keypoint_dropout=1.5)
