@@ -3,7 +3,7 @@
 The same Town scenes, rendered with several focal lengths, seen with the live intrinsics and with
 the fixed ones of a camera of 0.75 image widths. Prints the median relative depth error of the
 cars that were found. The training frames were rendered with 0.5 to 1.1 image widths (and zoomed
-by 0.75 to 1.3).
+by 0.6 to 1.3).
 """
 
 from __future__ import annotations
