@@ -41,7 +41,7 @@ def main() -> None:
     detector = Detector.from_checkpoint(args.weights)
     found = {(method, true): [] for method in METHODS for true in (False, True)}
     truth = []
-    for frame in tqdm(KittiDataset(args.data), unit="frame"):
+    for frame in tqdm(KittiDataset(args.data), unit="frame", disable=None):
         camera, detections = _detect(detector, frame)
         truth.append(frame.objects)
         for method, true in found:

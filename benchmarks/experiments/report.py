@@ -88,7 +88,8 @@ def labels() -> None:
     figure, axes = plt.subplots(figsize=(6, 4))
     for kind, label in (("labels", "supervised"), ("consensus", "with consensus on the rest")):
         points = [(f, *spread(f"{kind}-{f:g}", ap3d)) for f in FRACTIONS]
-        x, low, median, high = np.array([p for p in points if not np.isnan(p[1])]).T
+        present = [point for point in points if not np.isnan(point[1])]
+        x, low, median, high = np.array(present).reshape(-1, 4).T
         axes.errorbar(x, median, (median - low, high - median), marker="o", capsize=3, label=label)
     axes.set(
         xscale="log", xlabel="labelled frames, % of 4,000", ylabel="Car AP3D|R40 moderate, IoU 0.5"
@@ -155,7 +156,7 @@ def ablations() -> None:
     )
     figure, axes = plt.subplots(figsize=(7, 3.5))
     present = {n: spread(r, ap3d) for n, r in runs.items() if records(r)}
-    low, median, high = np.array(list(present.values())).T
+    low, median, high = np.array(list(present.values())).reshape(-1, 3).T
     axes.barh(list(present), median, xerr=(median - low, high - median), capsize=3)
     axes.invert_yaxis()
     axes.set(xlabel="Car AP3D|R40 moderate, IoU 0.5")
