@@ -81,6 +81,8 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
         for kind in (Plan, Method)
     )
+    if plan.validate_every and not args.validation:
+        raise InputError("--validate-every needs --validation")
     labelled = KittiDataset(args.data, args.split)
     validation = KittiDataset(args.validation, args.validation_split) if args.validation else None
     unlabelled = (

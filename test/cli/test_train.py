@@ -69,6 +69,11 @@ def test_training_goes_on_from_weights(data, tmp_path, weights):
     assert "hm_hp" in model.heads
 
 
+def test_periodic_validation_needs_frames(tmp_path, capsys):
+    assert main(arguments(tmp_path, "--validate-every", "1")) == 1
+    assert capsys.readouterr().err == "km3d train: --validate-every needs --validation\n"
+
+
 def test_missing_folder_is_named(tmp_path, capsys):
     assert main(arguments(tmp_path)) == 1
     assert f"{tmp_path / 'data'}: no KITTI folder" in capsys.readouterr().err
