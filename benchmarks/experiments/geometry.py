@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import detect
 from tqdm import tqdm
 from train import RESULTS
 
-from km3d_ros.data.kitti import KittiDataset, KittiFrame, KittiObject, read_image
+from km3d_ros.data.kitti import KittiDataset, KittiObject
 from km3d_ros.evaluation.depth_error import relative_depth_errors
 from km3d_ros.evaluation.overlap import image_iou
 from km3d_ros.geometry import grm
@@ -42,7 +43,7 @@ def main() -> None:
     found = {(method, true): [] for method in METHODS for true in (False, True)}
     truth = []
     for frame in tqdm(KittiDataset(args.data), unit="frame", disable=None):
-        camera, detections = _detect(detector, frame)
+        camera, detections = detect(detector, frame)
         truth.append(frame.objects)
         for method, true in found:
             known = with_true_shape(detections, frame.objects, detector) if true else detections
@@ -79,12 +80,6 @@ def solved(detections: Detections, camera: CameraModel, method: str) -> Detectio
     center = grm.solve(camera.rays(detections.keypoints), offsets, method=method).center
     detections = replace(detections, center=center - camera.translation.float())
     return detections[center.isfinite().all(-1)]
-
-
-def _detect(detector: Detector, frame: KittiFrame) -> tuple[CameraModel, Detections]:
-    image = read_image(frame.image_path)
-    camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
-    return camera, detector(image, camera)
 
 
 def _biases(truth: list, results: list) -> dict[str, float]:

@@ -34,7 +34,7 @@ def figures(model: KM3DNet, spec: ModelSpec, frames: KittiDataset) -> dict[str, 
     Errors are medians of |z - true z| / true z of the cars that were found.
     """
     detector = Detector(model, spec, "cpu", LEAST_SCORE)
-    seen = [(frame, *_detect(detector, frame)) for frame in frames]
+    seen = [(frame, *detect(detector, frame)) for frame in frames]
     truth = [frame.objects for frame, _, _ in seen]
     found = [to_kitti(detections, spec.classes) for _, _, detections in seen]
     ap = evaluate(truth, found)["Car"] | {
@@ -70,7 +70,8 @@ def with_few_keypoints(
     return detections[center.isfinite().all(-1)]
 
 
-def _detect(detector: Detector, frame: KittiFrame) -> tuple[CameraModel, Detections]:
+def detect(detector: Detector, frame: KittiFrame) -> tuple[CameraModel, Detections]:
+    """The camera of a frame, and what the detector sees."""
     image = read_image(frame.image_path)
     camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
     return camera, detector(image, camera)

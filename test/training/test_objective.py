@@ -199,3 +199,13 @@ def test_weights_name_all_heads():
 )
 def test_ramp(progress, expected):
     assert exponential_ramp(progress) == pytest.approx(expected)
+
+
+def test_keypoints_in_neutral_regions_are_not_punished(data, model):
+    batch = batch_of(data, [0, 1], [])
+    targets = batch.labelled.targets
+    neutral = replace(targets, care=torch.zeros_like(targets.care))
+    objective = Objective(model, SPEC, Method())
+    lenient = objective(replace(batch, labelled=replace(batch.labelled, targets=neutral)), 0.5)
+    assert lenient["hm_hp"] < objective(batch, 0.5)["hm_hp"]
+    assert lenient["hm_hp"] > 0
