@@ -32,6 +32,7 @@ def main() -> None:
     keypoints()
     ablations()
     grm()
+    adaptation()
 
 
 def records(name: str) -> list[dict]:
@@ -180,6 +181,20 @@ def grm() -> None:
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(xlabel="distance, m", ylabel="median signed depth error, %")
     _save(figure, "grm")
+
+
+def adaptation() -> None:
+    """The weights before and after they were adapted to another camera."""
+    path = RESULTS / "adapt.json"
+    if not path.exists():
+        return
+    rows = []
+    for name, record in json.loads(path.read_text()).items():
+        ap, errors = record["ap_r40"]["Car"], record["median_relative_depth_error"]
+        precision = [f"{ap[metric][MODERATE]:.1f}" for metric in ("2d", "3d@0.5", "3d")]
+        rows.append((name, *precision, *(f"{100 * error:.1f} %" for error in errors.values())))
+    bands = [f"depth {band} m" for band in errors]
+    table(("weights", "AP2D@0.7", "AP3D@0.5", "AP3D@0.7", *bands), rows)
 
 
 def _save(figure: plt.Figure, name: str) -> None:

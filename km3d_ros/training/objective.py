@@ -18,8 +18,13 @@ from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells
 
 RAMP = (0.1, 0.3)
 """Parts of a training between which position and consensus losses grow to their weights."""
-CONSENSUS_PARTS = {"consensus_size": 1.0, "consensus_yaw": 2.0, "consensus_position": 2.0}
-"""Weights of the three agreements relative to each other."""
+CONSENSUS_PARTS = {
+    "consensus_peak": 2.0,
+    "consensus_size": 1.0,
+    "consensus_yaw": 0.3,
+    "consensus_position": 1.0,
+}
+"""Weights of the agreements relative to each other."""
 
 
 class Objective(nn.Module):

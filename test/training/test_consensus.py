@@ -135,7 +135,7 @@ def scene(
 
 def losses_of(network: Knower, heatmap: torch.Tensor, pairs: Pairs, spec: ModelSpec = SPEC):
     losses = consensus_losses(network, torch.zeros(len(heatmap), 1, *GRID), heatmap, pairs, spec)
-    assert set(losses) == {"consensus_size", "consensus_yaw", "consensus_position"}
+    assert set(losses) == {f"consensus_{part}" for part in ("peak", "size", "yaw", "position")}
     return {name.removeprefix("consensus_"): value for name, value in losses.items()}
 
 
@@ -333,3 +333,25 @@ def test_peak_of_another_class_does_not_correspond():
     _, other = corresponding_peaks(heatmap, pairs)
     assert other.class_index[0, 0] == 0
     assert other.score[0, 0] < 0.01
+
+
+def test_a_peak_that_one_view_doubts_costs_its_squared_difference():
+    network, heatmap, pairs = scene([PLAIN, VIEWS["mirrored near"]], [CARS[:1], CARS[:1]])
+    for view, probability in ((0, 0.8), (1, 0.3)):
+        heatmap[view] = torch.where(
+            heatmap[view] == 30, math.log(probability / (1 - probability)), -9
+        )
+    heatmap.requires_grad_()
+    loss = losses_of(network, heatmap, pairs)["peak"]
+    assert loss.item() == pytest.approx(0.5**2, abs=1e-4)
+    loss.backward()
+    slope = heatmap.grad.flatten(1)
+    assert slope[0].max() > 0 > slope[1].min()
+    assert slope.count_nonzero() == 2
+
+
+def test_an_object_outside_of_the_second_view_is_not_missed_there():
+    away = ((0.5, 5000.0, 0.0), False)
+    network, heatmap, pairs = scene([PLAIN, away], [CARS[:1], CARS[:1]])
+    network.cells[1], network.said[1] = network.cells[0], network.said[0]
+    assert losses_of(network, heatmap, pairs)["peak"].item() == 0

@@ -20,7 +20,7 @@ from km3d_ros.training.start import new_model, new_spec
 SPEC = new_spec("lite", (64, 128))
 CPU = torch.device("cpu")
 LOSSES = {"hm", "hps", "dim", "rot", "position", "prob", "wh", "reg", "hm_hp", "hp_offset"}
-CONSENSUS = {"consensus_size", "consensus_yaw", "consensus_position"}
+CONSENSUS = {f"consensus_{part}" for part in ("peak", "size", "yaw", "position")}
 
 
 def train(frames, run, steps, unlabelled=None, judge=None, method=None, **plan):
