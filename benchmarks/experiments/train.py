@@ -44,7 +44,7 @@ class Run:
     method: Method = field(default_factory=Method)
 
 
-LONG = 5000
+LONG = 3000
 """Steps until few labels are learned by heart and many are not."""
 RUNS = {
     "labels-2.5": Run(LONG, 0.025),
