@@ -19,6 +19,7 @@ from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
 from km3d_ros.training.start import new_model, new_spec
 
+BATCH = 2
 STEPS = 12
 STOPPED = 3
 """Exit code of a training that ended with an error of its own."""
@@ -44,13 +45,13 @@ def context():
     return context
 
 
-def train(data: Path, run: Path, architecture: str = "tiny", batch_size: int = 2) -> None:
+def train(data: Path, run: Path, architecture: str = "tiny") -> None:
     """A whole training, in the processes that the environment speaks of."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = replace(new_spec("lite", (64, 128)), architecture=architecture, head_width=8)
     frames = KittiDataset(data)
-    plan = Plan(STEPS, batch_size, batch_size, workers=0, log_every=2, save_every=1)
+    plan = Plan(STEPS, BATCH, BATCH, workers=0, log_every=2, save_every=1)
     with processes.joined("cpu") as device:
         fit(new_model(spec), spec, frames, frames, plan, Method(), run, device)
 
@@ -69,14 +70,12 @@ def train_until_write(data: Path, run: Path, fatal_write: int) -> None:
     train(data, run)
 
 
-def train_as_one_of_two(
-    rank: int, port: int, data: Path, run: Path, architecture: str, batch_size: int = 2
-) -> None:
+def train_as_one_of_two(rank: int, port: int, data: Path, run: Path, architecture: str) -> None:
     """One of two processes that train together; it says why, where it cannot."""
     os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
-        train(data, run, architecture, batch_size)
+        train(data, run, architecture)
     except InputError as error:
         (run.parent / f"error{rank}.txt").write_text(str(error))
         os._exit(STOPPED)

@@ -12,6 +12,7 @@ from support.frames import write_frames
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.checkpoint import load
+from km3d_ros.training import processes
 from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -194,3 +195,11 @@ def test_plan_that_cannot_be_is_refused(value, message):
 def test_dropout_that_is_no_probability_is_refused():
     with pytest.raises(InputError, match=r"keypoint_dropout is 1\.5, expected 0 to 1"):
         Method(keypoint_dropout=1.5)
+
+
+def test_batches_that_processes_cannot_share_are_refused(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(
+        InputError, match=r"^batch_size is 3, expected a multiple of the 2 processes$"
+    ):
+        train(frames, tmp_path, 1, batch_size=3)
