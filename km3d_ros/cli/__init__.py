@@ -38,9 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(with_config(argv, subparsers.choices))
         return verbs[args.verb].run(args) or 0
     except (InputError, OSError, FloatingPointError) as error:
-        print(f"km3d {argv[0]}: {error}", file=sys.stderr)
+        print(f"km3d {argv[0]}: {_cause(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interruption:
         if interruption.args:
             print(f"km3d {argv[0]}: {interruption}", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _cause(error: Exception) -> str:
+    """What an error says; a failed system call names its file first."""
+    if isinstance(error, OSError) and error.strerror:
+        file = error.filename2 or error.filename
+        return f"{file}: {error.strerror}" if file else error.strerror
+    return str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from km3d_ros.errors import InputError
 
@@ -25,10 +26,12 @@ def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser])
     parsers: by verb.
 
     Raises:
-        InputError: no YAML file, or a key that is no option of the verb.
+        InputError: no YAML file, a key that is no option of the verb, or a value that is none of
+            the option.
     """
     verb, *others = argv or [""]
-    known = {action.dest for action in parsers[verb]._actions} if verb in parsers else set()
+    actions = parsers[verb]._actions if verb in parsers else []
+    known = {action.dest: action for action in actions if action.dest != "help"}
     if "config" not in known:
         return argv
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -39,22 +42,33 @@ def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser])
         file = None
     if file is None:
         return argv
-    return [verb, *_arguments(file, known - {"config", "help"}), *others]
+    del known["config"]
+    return [verb, *_arguments(file, known), *others]
 
 
-def _arguments(file: Path, known: set[str]) -> list[str]:
+def _arguments(file: Path, known: Mapping[str, argparse.Action]) -> list[str]:
     arguments = []
     for key, value in _read(file).items():
         if key not in known:
             raise InputError(f"{file}: {key!r} is not one of {', '.join(sorted(known))}")
-        option = str(key).replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(f"--{option}" if value else f"--no-{option}")
-        elif isinstance(value, (str, int, float)):
-            arguments.append(f"--{option}={value}")
-        elif value is not None:
-            raise InputError(f"{file}: {key} is {value!r}, expected one value")
+        if value is not None:
+            arguments.append(_argument(f"{file}: {key}", known[key], value))
     return arguments
+
+
+def _argument(where: str, action: argparse.Action, value: Any) -> str:
+    option = action.dest.replace("_", "-")
+    if isinstance(action, argparse.BooleanOptionalAction):
+        if not isinstance(value, bool):
+            raise InputError(f"{where} is {value!r}, expected true or false")
+        return f"--{option}" if value else f"--no-{option}"
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InputError(f"{where} is {value!r}, expected one number or text")
+    try:
+        (action.type or str)(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{where}: {error}") from error
+    return f"--{option}={value}"
 
 
 def _read(file: Path) -> dict:

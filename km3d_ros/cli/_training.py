@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from km3d_ros.cli._config import add_config
-from km3d_ros.cli._types import natural, number
+from km3d_ros.cli._types import natural, number, output_file
 from km3d_ros.errors import InputError
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from km3d_ros.network.km3dnet import KM3DNet
     from km3d_ros.network.spec import ModelSpec
     from km3d_ros.training.trainer import Judge
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults of those options that have one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def add_options(
@@ -63,7 +56,13 @@ def add_options(
     )
     add("--validation-split", metavar="NAME", help="as --split, for --validation")
     add("--run", type=Path, required=True, metavar="DIR", help="folder for state and logs")
-    add("--out", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors")
+    add(
+        "--out",
+        type=output_file,
+        required=True,
+        metavar="FILE",
+        help="weights to write, .safetensors",
+    )
     add("--device", default="auto", help='"auto", "cpu" or "cuda"')
     for kind in (Plan, Method):
         _add_fields(parser.add_argument_group(kind.__name__.lower()), kind, defaults)
@@ -81,8 +80,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
         for kind in (Plan, Method)
     )
-    if plan.validate_every and not args.validation:
-        raise InputError("--validate-every needs --validation")
+    _require_partners(args)
     labelled = KittiDataset(args.data, args.split)
     validation = KittiDataset(args.validation, args.validation_split) if args.validation else None
     unlabelled = (
@@ -101,11 +99,27 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     }
     with processes.joined(args.device) as device:
         judge = _judge(spec, validation, plan.validation_frames, device) if validation else None
+        if processes.rank() == 0:
+            unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
+            print(f"{len(labelled)} labelled{unlabelled_count} frames", flush=True)
         model = fit(model, spec, labelled, unlabelled, plan, method, args.run, device, judge)
         if processes.rank() == 0:
             _write(args.out, model, replace(spec, training=summary), validation, device)
             print(f"{args.out}: {spec.architecture}, {plan.steps} steps")
     return 0
+
+
+def _require_partners(args: argparse.Namespace) -> None:
+    """Whether all options have those without which they would do nothing."""
+    partners = {
+        "camera": "unlabelled",
+        "topic": "unlabelled",
+        "validation_split": "validation",
+        "validate_every": "validation",
+    }
+    for name, partner in partners.items():
+        if getattr(args, name) and not getattr(args, partner):
+            raise InputError(f"--{name.replace('_', '-')} needs --{partner}")
 
 
 def _write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
 
 def count(text: str) -> int:
@@ -20,17 +21,33 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def to_float(text: str) -> float:
+    """A number, or NaN, which no range has."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def number(text: str) -> float:
     """A number from 0 up."""
-    value = float(text)
+    value = to_float(text)
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
     return value
 
 
 def probability(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
+    value = to_float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
+
+
+def output_file(text: str) -> Path:
+    """A file to write; a folder is refused before the work, not after it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, expected a file to write")
+    return path

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from km3d_ros.cli import _training
+from km3d_ros.cli._help import HelpFormatter
 
 DEFAULTS = {"steps": 3000, "learning_rate": 2e-4}
 """What differs from a training from the start."""
@@ -19,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Go on training weights on labelled images, which may be those of other "
         "cameras, and on unlabelled images of the camera at hand: two views of each must agree "
         "on what they see. Interruptions, logs and torchrun as with km3d train.",
-        formatter_class=_training.HelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     _training.add_options(parser, unlabelled_required=True, **DEFAULTS)

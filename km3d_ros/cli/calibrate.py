@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from km3d_ros.cli._types import output_file
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Declare the verb."""
@@ -24,8 +26,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--data", type=Path, required=True, metavar="DIR", help="KITTI-format folder")
     add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
     add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
-    add("--out", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors")
-    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, ...")
+    add(
+        "--out",
+        type=output_file,
+        required=True,
+        metavar="FILE",
+        help="weights to write, .safetensors",
+    )
+    add(
+        "--device",
+        default="auto",
+        help="auto (a GPU if there is one), cpu, cuda, ... (default: auto)",
+    )
     add("--json", action="store_true", help="print JSON instead of a table")
 
 

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = args.out / "annotated"
     (pictures if args.draw else args.out).mkdir(parents=True, exist_ok=True)
     with (args.out / "detections.jsonl").open("w", buffering=1) as lines:
-        for path in tqdm(images, unit="image"):
+        for path in tqdm(images, unit="image", disable=None):
             image = read_image(path)
             camera = _read_camera(args.calib, path.stem, image.shape[1], image.shape[0])
             detections = detector(image, camera)

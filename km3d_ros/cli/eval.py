@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from km3d_ros.cli._types import to_float
 from km3d_ros.errors import InputError
 from km3d_ros.network.spec import INFERENCE_HEADS
 
@@ -96,9 +97,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ratio(text: str) -> float:
-    value = float(text)
+    value = to_float(text)
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from km3d_ros.cli._help import HelpFormatter
 from km3d_ros.cli._types import count, natural
 
 
@@ -17,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Render street scenes with exact labels: OUT/training/{image_2,label_2,calib}"
         " and OUT/ImageSets/train.txt. Pictures are JPEG files of quality 95. Frames that OUT "
         "already has are kept, so that an interrupted run goes on where it stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--frames", type=count, required=True, help="number of frames")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     prepare(args.out)
     common = (args.out, args.frames, args.seed, args.size, args.focal)
     names = write_drive(*common) if args.drive else write_stills(*common, args.workers)
-    for _ in tqdm(names, "Rendering", args.frames, unit="frame"):
+    for _ in tqdm(names, "Rendering", args.frames, unit="frame", disable=None):
         pass
     print(f"{args.out}: {args.frames} frames")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _training
+from km3d_ros.cli._help import HelpFormatter
 
 if TYPE_CHECKING:
     from km3d_ros.network.km3dnet import KM3DNet
@@ -24,13 +25,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Train a detector. Interrupted trainings go on from RUN/state.pt when the "
         "same command is given again; RUN/log.csv has the losses. Several GPUs or machines: "
         "torchrun --nproc-per-node N -m -- km3d_ros.cli train ...",
-        formatter_class=_training.HelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     _training.add_options(parser)
     add = parser.add_argument
     add("--weights", type=Path, metavar="FILE", help="weights to start from")
-    add("--architecture", metavar="NAME", help=f"backbone: that of --weights, or {ARCHITECTURE}")
+    add(
+        "--architecture",
+        metavar="NAME",
+        help=f"backbone, lite, res_18 or dla_34: that of --weights, or {ARCHITECTURE}",
+    )
     add(
         "--input-size",
         type=_size,

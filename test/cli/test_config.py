@@ -47,7 +47,7 @@ def test_command_line_wins_wherever_the_file_is_named(parse, tmp_path):
         ("stepz: 3", "'stepz' is not one of architecture, batch_size,"),
         ("batch-size: 3", "'batch-size' is not one of"),
         ("config: other.yaml", "'config' is not one of"),
-        ("data: [a, b]", "data is ['a', 'b'], expected one value"),
+        ("data: [a, b]", "data is ['a', 'b'], expected one number or text"),
         ("just words", "expected lines of the form key: value"),
         ("a: b: c", "not a YAML file (mapping values are not allowed here"),
     ],
@@ -73,10 +73,18 @@ def test_file_that_is_not_given_is_wrong_usage(capsys):
     assert "argument --config: expected one argument" in capsys.readouterr().err
 
 
-def test_value_of_the_file_is_checked_like_an_option(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("steps: few", "steps: 'few' is not a number from 0 up"),
+        ("steps: true", "steps is True, expected one number or text"),
+        ("learning_rate: fast", "learning_rate: 'fast' is not a number from 0 up"),
+        ("input_size: big", "input_size: 'big' is not WIDTHxHEIGHT in multiples of 32"),
+        ("flip: 'no'", "flip is 'no', expected true or false"),
+    ],
+)
+def test_value_of_the_file_is_checked_like_an_option(tmp_path, capsys, content, message):
     file = tmp_path / "mine.yaml"
-    file.write_text("steps: few")
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "--config", str(file), *REQUIRED])
-    assert stop.value.code == 2
-    assert "argument --steps: 'few' is not a number" in capsys.readouterr().err
+    file.write_text(content)
+    assert main(["train", "--config", str(file), *REQUIRED]) == 1
+    assert capsys.readouterr().err == f"km3d train: {file}: {message}\n"

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -57,3 +58,29 @@ def test_start_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_system_error_names_the_file_and_the_cause(tmp_path, capsys):
+    occupied = tmp_path / "file"
+    occupied.touch()
+    assert cli.main(["town", "--out", str(occupied), "--frames", "1"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"km3d town: {occupied}")
+    assert shown.endswith((": Not a directory\n", ": File exists\n"))
+
+
+@pytest.mark.parametrize("option", [["--iou", "x"], ["--iou", "2"]])
+def test_numbers_that_are_none_are_refused_in_words(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["eval", *option])
+    assert stop.value.code == 2
+    assert f"argument --iou: {option[1]!r} is not between 0 and 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_shows_each_default_once(verb, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert "None" not in shown
+    assert not re.search(r"\(default: [^)]*\)\s+\(default:", shown)

@@ -37,6 +37,11 @@ def test_frames_already_rendered_are_kept(tmp_path):
     assert len(KittiDataset(tmp_path, "train")) == 2
 
 
+def test_no_bar_where_there_is_no_terminal(tmp_path, capsys):
+    town(tmp_path, "--frames", "1")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_drive_is_a_kitti_data_set_too(tmp_path):
     assert town(tmp_path, "--frames", "2", "--drive") == 0
     frames = KittiDataset(tmp_path, "train")

@@ -74,6 +74,33 @@ def test_periodic_validation_needs_frames(tmp_path, capsys):
     assert capsys.readouterr().err == "km3d train: --validate-every needs --validation\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "needed"),
+    [
+        ("--camera", "--unlabelled"),
+        ("--topic", "--unlabelled"),
+        ("--validation-split", "--validation"),
+    ],
+)
+def test_option_without_the_one_it_belongs_to_is_refused(tmp_path, capsys, option, needed):
+    assert main(arguments(tmp_path, option, "x")) == 1
+    assert capsys.readouterr().err == f"km3d train: {option} needs {needed}\n"
+
+
+@pytest.mark.parametrize("verb", ["train", "calibrate"])
+def test_folder_as_output_is_refused_before_the_work(tmp_path, capsys, verb):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--data", "D", "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    message = f"argument --out: {tmp_path} is a folder, expected a file to write"
+    assert message in capsys.readouterr().err
+
+
+def test_says_on_what_it_trains(data, tmp_path, capsys):
+    assert main(arguments(tmp_path, "--unlabelled", str(data))) == 0
+    assert capsys.readouterr().out.startswith("2 labelled and 2 unlabelled frames\n")
+
+
 def test_missing_folder_is_named(tmp_path, capsys):
     assert main(arguments(tmp_path)) == 1
     assert f"{tmp_path / 'data'}: no KITTI folder" in capsys.readouterr().err
@@ -114,5 +141,6 @@ def test_torchrun_trains_in_two_processes(data, tmp_path):
     program += ["--nproc-per-node", "2", "-m", "--", "km3d_ros.cli", *arguments(tmp_path)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{tmp_path / 'out.safetensors'}: lite, 1 steps\n"
+    written = tmp_path / "out.safetensors"
+    assert done.stdout == f"2 labelled frames\n{written}: lite, 1 steps\n"
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2
