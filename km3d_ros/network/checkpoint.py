@@ -58,6 +58,8 @@ PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
 """Per architecture: what published files hold, but no output depends on; how its names start."""
 
 _BATCH_COUNTER = "num_batches_tracked"
+_SHOWN = 3
+"""Misfits of one kind that an error names; the others are counted."""
 
 
 def save(
@@ -172,7 +174,8 @@ def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
 
     Raises:
         InputError: missing or damaged file, or one that holds more than tensors and numbers;
-            every tensor that is missing, not known or of another shape is named.
+            tensors that are missing, not known or of another shape are named, or counted where
+            they are many.
     """
     published = {
         key.removeprefix("module."): value for key, value in _read_state_dict(path).items()
@@ -230,7 +233,7 @@ def _fill(
     path: str | Path,
     file_key: Callable[[str, str], str] = lambda _, key: key,
 ) -> KM3DNet:
-    """A model of this spec with these weights, or an error that names every misfit.
+    """A model of this spec with these weights, or an error that names the misfits.
 
     file_key: gives the name in `tensors` of one of our tensors, by architecture.
     """
@@ -262,7 +265,9 @@ def _weights(model: KM3DNet) -> dict[str, Tensor]:
 
 def _listed(what: str, tensors: Iterable[str]) -> list[str]:
     names = sorted(tensors)
-    return [f"{what}: {', '.join(names)}"] if names else []
+    more = len(names) - _SHOWN
+    shown = [*names[:_SHOWN], f"and {more} more"] if more > 0 else names
+    return [f"{what}: {', '.join(shown)}"] if names else []
 
 
 @contextmanager

@@ -117,6 +117,12 @@ def test_every_misfit_of_a_published_checkpoint_is_named(tmp_path, state):
     )
 
 
+def test_many_misfits_are_counted(tmp_path):
+    published = save_published(tmp_path / "foreign.pth", {"a.weight": torch.zeros(1)})
+    with pytest.raises(InputError, match=r"missing: (\S+, ){3}and \d+ more; not known: a.weight"):
+        checkpoint.convert_published(published)
+
+
 def test_misfits_of_a_dla_34_checkpoint_bear_their_published_names(tmp_path, states):
     wrong = dict(states["dla_34"])
     del wrong["base.level3.tree2.root.bn.bias"], wrong["ida_up.node_2.actf.0.running_var"]
