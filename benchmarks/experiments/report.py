@@ -79,13 +79,19 @@ def depth_error(record: dict) -> float:
 
 def labels() -> None:
     """Supervised training against consensus, by the number of labels."""
-    table(
-        ("labels", "supervised", "with consensus", "gap to 100 % recovered"),
-        [
-            (f"{f:g} %", cell(f"labels-{f:g}", ap3d), cell(f"consensus-{f:g}", ap3d), recovered(f))
-            for f in FRACTIONS
-        ],
-    )
+    for value, what in ((ap3d, "AP3D@0.5"), (depth_error, "depth error %")):
+        table(
+            (what, "supervised", "with consensus", "gap to 100 % closed"),
+            [
+                (
+                    f"{fraction:g} % labels",
+                    cell(f"labels-{fraction:g}", value),
+                    cell(f"consensus-{fraction:g}", value),
+                    closed(fraction, value),
+                )
+                for fraction in FRACTIONS
+            ],
+        )
     figure, axes = plt.subplots(figsize=(6, 4))
     for kind, label in (("labels", "supervised"), ("consensus", "with consensus on the rest")):
         points = [(f, *spread(f"{kind}-{f:g}", ap3d)) for f in FRACTIONS]
@@ -99,13 +105,15 @@ def labels() -> None:
     _save(figure, "labels")
 
 
-def recovered(fraction: float) -> str:
+def closed(fraction: float, value: Value) -> str:
     """The part of the gap to all labels that consensus closes."""
+    if fraction == 100:
+        return ""
     some, helped, every = (
-        spread(name, ap3d)[1]
+        spread(name, value)[1]
         for name in (f"labels-{fraction:g}", f"consensus-{fraction:g}", "labels-100")
     )
-    ratio = (helped - some) / (every - some) if fraction < 100 else np.nan
+    ratio = (helped - some) / (every - some)
     return "–" if np.isnan(ratio) else f"{100 * ratio:.0f} %"
 
 
