@@ -155,8 +155,8 @@ class Lite(nn.Module):
     def freeze_generic_filters(self) -> None:
         """Exclude the stem, the first blocks and all depthwise filters from training.
 
-        These ImageNet filters serve as they are, and without their gradients a training step
-        takes half the time: they work at the highest resolutions, or use the processor badly.
+        These ImageNet filters serve as they are, and their gradients would be a large part of a
+        training step: they work at the highest resolutions, or use the processor badly.
         """
         self.stem.requires_grad_(False)
         self.blocks[:FROZEN_BLOCKS].requires_grad_(False)
