@@ -157,9 +157,10 @@ def locate(
         center = solution.center
     else:
         center = torch.where(center[..., 2:] > 0, center, math.nan)
+    score = objects.peak_score * objects.confidence
     return Detections(
         class_index=objects.class_index,
-        score=objects.peak_score * objects.confidence,
+        score=score,
         peak_score=objects.peak_score,
         confidence=objects.confidence,
         box2d=_extent(keypoints[..., :8, :], camera),
@@ -168,9 +169,7 @@ def locate(
         center=center,
         yaw=yaw,
         alpha=objects.alpha,
-        covariance=covariance(
-            solution.center, objects.size, objects.peak_score * objects.confidence, noise
-        ),
+        covariance=covariance(solution.center, objects.size, score, noise),
         reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
     )
 
