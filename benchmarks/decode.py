@@ -23,7 +23,7 @@ from km3d_ros.network.spec import STRIDE, ModelSpec
 
 SPEC = ModelSpec("res_18")
 CAMERA = CameraModel.from_intrinsics([[721, 0, 620], [0, 721, 187], [0, 0, 1]], 1242, 375)
-AFFINE = input_affine((1242, 375), SPEC.input_size)
+AFFINE = input_affine(CAMERA, SPEC.input_size)
 
 
 def head_maps() -> dict[str, Tensor]:

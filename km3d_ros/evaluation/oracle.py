@@ -91,7 +91,7 @@ def detect_with_truth(
             behind the camera), size and observation angle. "prob": the 3D IoU that the detection
             comes to have with its object, 0 without one.
     """
-    pixels, affine = to_input(image, detector.spec)
+    pixels, affine = to_input(image, camera, detector.spec)
     truth = _truth(labels, camera, affine, detector.spec, detector.device)
     features, peaks = detector.look(pixels)
     if "hm" in heads:

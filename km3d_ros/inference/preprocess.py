@@ -7,30 +7,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.network.spec import ModelSpec
+
+CENTRED_SURPLUS = 0.05
+"""Part of the input's height by which an image may exceed it and still be cut about its centre,
+as the published code does with KITTI's images of various sizes."""
 
 SMOOTHED_BELOW = 0.7
 """Scale below which an image is smoothed before it is shrunk."""
 
 
-def input_affine(image_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
-    """The map from image to network input pixels: x_in = (x − w/2)·s + W/2, s = W/w.
+def input_affine(camera: CameraModel, input_size: tuple[int, int]) -> np.ndarray:
+    """The map from image to network input pixels: x_in = s·x and y_in = s·y + t, s = W/w.
 
-    One scale for both axes, about the centre of the image; rows that do not fit are cut off.
+    Rows are padded, or cut off, about the centre of the image: t = (H − s·h)/2. Of an image that
+    is much taller than the input those about the principal point are kept, where the horizon of
+    a level camera is: t = H/2 − s·cy, as far as the image reaches.
 
-    image_size: (width, height) of the camera image in pixels.
     input_size: (height, width) of the network input in pixels.
     Returns (2, 3) float64.
     """
-    width, height = image_size
-    input_height, input_width = input_size
-    scale = input_width / width
-    return np.array(
-        [
-            [scale, 0.0, input_width / 2 - scale * width / 2],
-            [0.0, scale, input_height / 2 - scale * height / 2],
-        ]
-    )
+    height, width = input_size
+    scale = width / camera.width
+    surplus = scale * camera.height - height
+    top = -surplus / 2
+    if surplus > CENTRED_SURPLUS * height:
+        top = min(max(height / 2 - scale * camera.cy, -surplus), 0.0)
+    return np.array([[scale, 0.0, 0.0], [0.0, scale, top]])
 
 
 def warp(image: np.ndarray, affine: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
@@ -45,14 +49,14 @@ def warp(image: np.ndarray, affine: np.ndarray, input_size: tuple[int, int]) -> 
     return cv2.warpAffine(image, affine, input_size[::-1], flags=cv2.INTER_LINEAR)
 
 
-def to_input(image: np.ndarray, spec: ModelSpec) -> tuple[Tensor, np.ndarray]:
+def to_input(image: np.ndarray, camera: CameraModel, spec: ModelSpec) -> tuple[Tensor, np.ndarray]:
     """Scale, crop or pad, and normalise one image.
 
-    image: (h, w, 3) uint8, BGR.
+    image: (h, w, 3) uint8, BGR, of the size that the camera says.
     Returns the (1, 3, H, W) float32 network input and the (2, 3) affine from image to input.
     """
     height, width = spec.input_size
-    affine = input_affine((image.shape[1], image.shape[0]), spec.input_size)
+    affine = input_affine(camera, spec.input_size)
     warped = warp(image, affine, spec.input_size)
     channels = cv2.split(warped)
     if spec.channel_order == "rgb":

@@ -147,17 +147,17 @@ class TrainingViews(Dataset):
         rng: np.random.Generator,
     ) -> tuple[Tensor, np.ndarray, CameraModel, list[KittiObject], bool]:
         """A random view: (3, H, W) uint8, its affine, the camera, the objects, if mirrored."""
-        size = image.shape[1::-1]
-        base = input_affine(size, self.spec.input_size)
         is_mirrored = self.method.flip and rng.random() < 0.5
         if is_mirrored:
             image, projection, objects = mirrored(image, projection, objects)
+        camera = CameraModel.from_projection(projection, *image.shape[1::-1])
+        base = input_affine(camera, self.spec.input_size)
         view = random_view(base, rng, *self.spec.input_size)
         image = recoloured(warp(image, view, self.spec.input_size), rng)
         if self.spec.channel_order == "rgb":
             image = image[..., ::-1]
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels, view, CameraModel.from_projection(projection, *size), objects, is_mirrored
+        return pixels, view, camera, objects, is_mirrored
 
 
 def collate(samples: list[Labelled | Pairs | InputError]) -> Batch | InputError:

@@ -29,7 +29,7 @@ SPEC = ModelSpec("lite", input_size=(64, 160))
 CAMERA = CameraModel.from_projection(
     [[90, 0, 74, 4.5], [0, 90, 29, 0.3], [0, 0, 1, 0.003]], width=150, height=60
 )
-AFFINE = input_affine((150, 60), SPEC.input_size)
+AFFINE = input_affine(CAMERA, SPEC.input_size)
 
 
 def published_maps() -> dict[str, torch.Tensor]:
@@ -176,7 +176,7 @@ RAW = CameraModel.from_intrinsics(
 @pytest.mark.parametrize("camera", [RECTIFIED, RAW], ids=["rectified", "raw"])
 def test_boxes_are_found_where_they_were_seen(camera):
     truth = boxes()
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(camera, (384, 1280))
     found = locate(seen_boxes(truth, camera, affine), affine, camera, Noise(), "consistent")
     torch.testing.assert_close(found.center.double(), truth.center, rtol=1e-4, atol=0)
     torch.testing.assert_close(found.yaw.double(), truth.yaw, rtol=0, atol=1e-5)
@@ -187,7 +187,7 @@ def test_boxes_are_found_where_they_were_seen(camera):
 
 def test_published_positions_stay_in_the_frame_of_k():
     truth = boxes()
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(RECTIFIED, (384, 1280))
     found = locate(seen_boxes(truth, RECTIFIED, affine), affine, RECTIFIED, Noise(), "published")
     expected = truth.center + RECTIFIED.translation
     torch.testing.assert_close(found.center.double(), expected, rtol=1e-4, atol=0)
@@ -195,7 +195,7 @@ def test_published_positions_stay_in_the_frame_of_k():
 
 
 def test_the_reprojection_error_is_in_image_pixels():
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
     noise = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
     noisy = replace(objects, keypoints=objects.keypoints + 2 * noise)
@@ -207,7 +207,7 @@ def test_the_reprojection_error_is_in_image_pixels():
 
 
 def test_the_2d_box_is_the_extent_of_the_corners_inside_the_image():
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
     corners = torch.tensor([[-50.0, 20.0], [90.0, 500.0]]).repeat(4, 1)
     center = torch.tensor([[2000.0, -10.0]])
@@ -218,7 +218,7 @@ def test_the_2d_box_is_the_extent_of_the_corners_inside_the_image():
 
 
 def test_the_covariance_has_a_cause_for_every_noise():
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
     none = Noise(sideways=0, upright=0, size=0, yaw=0, by_missed=0, by_height=0)
 
@@ -269,7 +269,7 @@ def test_the_covariance_is_positive_definite_whatever_the_network_says(noise):
 
 
 def test_only_the_object_with_a_number_that_is_not_finite_is_lost():
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
     clean = locate(objects, affine, RECTIFIED, Noise(), "consistent")
     broken = objects.keypoints.clone()
@@ -281,7 +281,7 @@ def test_only_the_object_with_a_number_that_is_not_finite_is_lost():
 
 
 def test_an_object_behind_the_camera_has_no_consistent_position():
-    affine = input_affine((1242, 375), (384, 1280))
+    affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
     mirrored = replace(objects, keypoints=2 * objects.keypoints[:, 8:] - objects.keypoints)
     found = locate(mirrored, affine, RECTIFIED, Noise(), "consistent")

@@ -13,7 +13,7 @@ from km3d_ros.training.start import new_spec
 SPEC = new_spec("lite", (192, 640))
 PROJECTION = np.array([[900.0, 0, 640, 45], [0, 880, 190, 0], [0, 0, 1, 0.003]])
 CAMERA = CameraModel.from_projection(PROJECTION, 1280, 384)
-VIEW = input_affine((1280, 384), SPEC.input_size)
+VIEW = input_affine(CAMERA, SPEC.input_size)
 
 
 def car(box2d=(500.0, 150.0, 620.0, 220.0), **changes) -> KittiObject:

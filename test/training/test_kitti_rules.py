@@ -56,9 +56,13 @@ def frame(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def targets(frame):
-    camera = CameraModel.from_projection(frame.projection, WIDTH, HEIGHT)
-    return make_targets(frame.objects, camera, input_affine((WIDTH, HEIGHT), (192, 640)), SPEC)
+def camera(frame):
+    return CameraModel.from_projection(frame.projection, WIDTH, HEIGHT)
+
+
+@pytest.fixture(scope="module")
+def targets(frame, camera):
+    return make_targets(frame.objects, camera, input_affine(camera, (192, 640)), SPEC)
 
 
 def projected_keypoints(item):
@@ -129,9 +133,9 @@ def test_positions_are_in_the_frame_of_k_where_rays_start(frame, targets):
     ids=["occluded car", "van", "truck", "sitting", "tram", "misc", "dontcare", "car", "nothing"],
 )
 def test_regions_are_neutral_for_the_classes_that_the_benchmark_spares(
-    targets, column, row, neutral
+    targets, camera, column, row, neutral
 ):
-    view = input_affine((WIDTH, HEIGHT), (192, 640))
+    view = input_affine(camera, (192, 640))
     x, y = (int(v / STRIDE) for v in view @ (column, row, 1))
     spared = {
         name for name, care in zip(SPEC.classes, targets.care[:, y, x], strict=True) if not care
