@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +28,7 @@ REGRESSION_HEADS = tuple(name for name in INFERENCE_HEADS if name != "hm")
 
 @dataclass(frozen=True)
 class StageSeconds:
-    """How long the stages of one frame took."""
+    """How long the stages took."""
 
     preprocess: float
     network: float
@@ -91,19 +92,34 @@ class Detector:
         Raises:
             InputError: the image is not of that kind or size.
         """
-        return self.timed(image, camera)[0]
+        return self.batch([image], [camera])[0][0]
 
     @torch.inference_mode()
-    def timed(self, image: np.ndarray, camera: CameraModel) -> tuple[Detections, StageSeconds]:
-        """Detections as of a call, and what the stages took."""
-        _check_image(image, camera)
+    def batch(
+        self, images: Sequence[np.ndarray], cameras: Sequence[CameraModel]
+    ) -> tuple[list[Detections], StageSeconds]:
+        """Detect the objects of several images at once, of one or several cameras.
+
+        images, cameras: one of each per image, as of a call.
+        Returns the detections of every image, and what the stages took together.
+
+        Raises:
+            InputError: an image is not of that kind or size.
+        """
+        views = list(zip(images, cameras, strict=True))
+        for image, camera in views:
+            check_image(image, camera)
         start = perf_counter()
-        pixels, affine = to_input(image, self.spec)
+        pixels, affines = zip(*(to_input(*view, self.spec) for view in views), strict=True)
+        batch = torch.cat(pixels)
         prepared = perf_counter()
         clock = _NetworkClock(self.device)
-        objects = self.objects(pixels)
+        objects = self.objects(batch)
         clock.stop()
-        detections = self.detections(objects[0], affine, camera)
+        detections = [
+            self.detections(objects[index], affine, camera)
+            for index, (affine, camera) in enumerate(zip(affines, cameras, strict=True))
+        ]
         finished = perf_counter()
         network = clock.seconds()
         return detections, StageSeconds(prepared - start, network, finished - prepared - network)
@@ -192,7 +208,12 @@ def select_device(name: str) -> torch.device:
     return device
 
 
-def _check_image(image: np.ndarray, camera: CameraModel) -> None:
+def check_image(image: np.ndarray, camera: CameraModel) -> None:
+    """Refuse what is no BGR image of this camera.
+
+    Raises:
+        InputError: `image` is not (h, w, 3) uint8 of the camera's size.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"image is {image.dtype} {image.shape}, expected uint8 (h, w, 3)")
     height, width = image.shape[:2]

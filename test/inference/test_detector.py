@@ -73,8 +73,9 @@ def test_at_most_max_detections_are_the_best_ones(detector, image, camera):
     torch.testing.assert_close(detector(image, camera).peak_score, everything.peak_score[:5])
 
 
-def test_a_batch_sees_in_each_image_what_it_sees_alone(detector, image):
-    pixels = [to_input(picture, detector.spec)[0] for picture in (image, image[::-1].copy())]
+def test_a_batch_sees_in_each_image_what_it_sees_alone(detector, image, camera):
+    pictures = (image, image[::-1].copy())
+    pixels = [to_input(picture, camera, detector.spec)[0] for picture in pictures]
     together = detector.objects(torch.cat(pixels))
     for i, alone in enumerate(pixels):
         single = detector.objects(alone)
@@ -113,10 +114,20 @@ def test_only_an_object_that_is_not_finite_is_left_out(detector, image, camera, 
 
 def test_stage_times_fit_into_the_frame(detector, image, camera):
     start = perf_counter()
-    _, seconds = detector.timed(image, camera)
+    _, seconds = detector.batch([image], [camera])
     elapsed = perf_counter() - start
     assert min(seconds.preprocess, seconds.network, seconds.decode) > 0
     assert seconds.preprocess + seconds.network + seconds.decode < elapsed
+
+
+def test_images_of_several_cameras_at_once_are_seen_as_each_alone(detector, image, camera):
+    other = CameraModel.from_intrinsics([[90, 0, 60], [0, 95, 30], [0, 0, 1]], 120, 70)
+    pictures = [image, np.ascontiguousarray(image[::-1, ::-1].repeat(2, 0)[:70, :120])]
+    together, _ = detector.batch(pictures, [camera, other])
+    for found, picture, own in zip(together, pictures, (camera, other), strict=True):
+        alone = detector(picture, own)
+        for name, expected in vars(alone).items():
+            torch.testing.assert_close(getattr(found, name), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_gives_nearly_the_same_peaks(weights, detector, image, camera):
