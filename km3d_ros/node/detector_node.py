@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import Node, State, TransitionCallbackReturn
@@ -22,9 +23,10 @@ from km3d_ros.node import diagnostics, parameters
 from km3d_ros.node.diagnostics import Health
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
-from km3d_ros.node.processing import FrameProcessor
+from km3d_ros.node.processing import Processor
 from km3d_ros.node.statistics import FrameStatistics
-from km3d_ros.node.stream import LOG_PERIOD, Stream
+from km3d_ros.node.stream import LOG_PERIOD
+from km3d_ros.node.streams import Streams
 
 REPORT_PERIOD = 1.0
 
@@ -32,7 +34,7 @@ REPORT_PERIOD = 1.0
 class DetectorNode(Node):
     """Loads the weights when configured, answers images while active, reports always.
 
-    statistics: what became of the frames since the node was created.
+    statistics: by camera, what became of the frames since the node was created.
     """
 
     def __init__(
@@ -50,21 +52,25 @@ class DetectorNode(Node):
             rclpy.exceptions.InvalidParameterTypeException: a parameter has another type.
         """
         self._now = clock
-        self._processor: FrameProcessor | None = None
-        self._outputs: Outputs | None = None
-        self._stream: Stream | None = None
-        self.statistics = FrameStatistics()
+        self._processor: Processor | None = None
+        self._outputs: dict[str, Outputs] = {}
+        self._streams: Streams | None = None
         self._enabled = True
         self._trouble = ""
         super().__init__(name, **kwargs)
         self.add_on_set_parameters_callback(self._check_classes)
         parameters.declare(self)
         self._fixed = parameters.read(self, FixedSettings)
+        self.statistics = {camera: FrameStatistics() for camera in self._fixed.cameras}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(SetBool, "~/enable", self._on_enable)
         # A steady clock: while simulated time stands still, the node still says how it is.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_PERIOD, self.report, clock=steady)
+        self._jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
+            post_callback=self._on_time_jump,
+        )
 
     def autostart(self) -> bool:
         """Configure and activate, unless the parameter leaves that to somebody else.
@@ -81,7 +87,8 @@ class DetectorNode(Node):
         """Load the weights and create the publishers; if that fails, stay unconfigured."""
         try:
             self._processor = self._load()
-            self._outputs = Outputs(self)
+            for camera in self._fixed.cameras:
+                self._outputs[camera] = Outputs(self, camera)
         # Anything at all: rclpy would swallow it, and nobody would learn why.
         except Exception as error:
             self._release()
@@ -92,9 +99,10 @@ class DetectorNode(Node):
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         """Subscribe and enable the publishers; if that fails, stay inactive."""
         try:
-            self._stream = Stream(
-                self, self._processor, self._outputs, self.statistics, self._now, self._enabled
+            self._streams = Streams(
+                self, self._processor, self._outputs, self.statistics, self._now
             )
+            self._streams.enable(self._enabled)
         except Exception as error:
             return self._refuse(f"cannot activate: {error}")
         self._trouble = ""
@@ -126,26 +134,29 @@ class DetectorNode(Node):
         super().destroy_node()
 
     def report(self) -> None:
-        """Publish the diagnostics; log what is wrong."""
-        health, values = self._health()
-        name = f"{self.get_name()}: detector"
+        """Publish the diagnostics of every camera; log what is wrong."""
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [
-            diagnostics.status(name, self.get_fully_qualified_name(), health, values)
-        ]
+        for camera in self._fixed.cameras:
+            name = f"{self.get_name()}: {camera or 'detector'}"
+            health, values = self._health(camera)
+            hardware = self.get_fully_qualified_name()
+            message.status.append(diagnostics.status(name, hardware, health, values))
+            self._log(health, f"{camera}: " if camera else "")
         self._diagnostics.publish(message)
+
+    def _log(self, health: Health, prefix: str) -> None:
         if health.level == diagnostics.ERROR:
-            self.get_logger().error(health.message, throttle_duration_sec=LOG_PERIOD)
-        elif health.level != diagnostics.OK and self._stream is not None:
-            self.get_logger().warning(health.message, throttle_duration_sec=LOG_PERIOD)
+            self.get_logger().error(prefix + health.message, throttle_duration_sec=LOG_PERIOD)
+        elif health.level != diagnostics.OK and self._streams is not None:
+            self.get_logger().warning(prefix + health.message, throttle_duration_sec=LOG_PERIOD)
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
         self._trouble = why
         self.get_logger().error(why)
         return TransitionCallbackReturn.FAILURE
 
-    def _health(self) -> tuple[Health, dict[str, object]]:
+    def _health(self, camera: str) -> tuple[Health, dict[str, object]]:
         if self._processor is None:
             return self._idle("unconfigured"), {}
         detector = self._processor.detector
@@ -155,12 +166,13 @@ class DetectorNode(Node):
             "weights": self._weights_name,
         }
         health = self._idle("inactive")
-        if self._stream is not None:
-            health, rates = self._stream.check()
+        if self._streams is not None:
+            health, rates = self._streams.check(camera)
             values |= rates
             if not self._enabled:
                 health = Health(diagnostics.STALE, "paused by ~/enable")
-        counts = diagnostics.stream_values(self.statistics.totals(), self.statistics.latencies())
+        statistics = self.statistics[camera]
+        counts = diagnostics.stream_values(statistics.totals(), statistics.latencies())
         return health, values | counts
 
     def _idle(self, state: str) -> Health:
@@ -173,30 +185,35 @@ class DetectorNode(Node):
     def _weights_name(self) -> str:
         return self._fixed.weights or "embedded"
 
-    def _load(self) -> FrameProcessor:
+    def _load(self) -> Processor:
         detector = Detector.from_checkpoint(self._fixed.weights or None, self._fixed.device)
-        processor = FrameProcessor(detector, self._fixed.rectified)
+        processor = Processor(detector)
         processor.check_classes(parameters.read(self, LiveSettings).classes)
-        processor.warm_up()
+        processor.warm_up(len(self._fixed.cameras))
         self.get_logger().info(
             f"{detector.spec.architecture} on {detector.device}, weights: {self._weights_name}"
         )
         return processor
 
     def _release(self) -> None:
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._outputs = self._processor = None
+        for outputs in self._outputs.values():
+            outputs.destroy()
+        self._outputs, self._processor = {}, None
 
     def _halt(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.stop()
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams.stop()
+
+    def _on_time_jump(self, jump: TimeJump) -> None:
+        if self._streams is not None:
+            self.get_logger().warning("time jumped back: waiting frames start anew")
+            self._streams.reset()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
-        if self._stream is not None:
-            self._stream.enabled = self._enabled
+        if self._streams is not None:
+            self._streams.enable(self._enabled)
         response.success = True
         response.message = "detecting" if self._enabled else "paused, weights stay loaded"
         return response

@@ -12,6 +12,11 @@ from km3d_ros.node.statistics import DropCause, Totals
 GRACE = 2.0
 """Seconds without a message after which a topic counts as silent."""
 
+SHARED_MEMORY_HINT = (
+    "large images may not fit into the publisher's shared memory: start it with "
+    "config/fastdds_shm.xml"
+)
+
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
     DiagnosticStatus.WARN,
@@ -38,11 +43,18 @@ class HealthMonitor:
         self._start, self._start_totals = now, totals
         self._last, self._last_totals = now, totals
 
-    def check(self, now: float, totals: Totals) -> tuple[Health, dict[str, float]]:
-        """The health since the last check, and the rates in Hz by what they count."""
+    def check(
+        self, now: float, totals: Totals, announced: bool = False, conflicts: str = ""
+    ) -> tuple[Health, dict[str, float]]:
+        """The health since the last check, and the rates in Hz by what they count.
+
+        announced: somebody publishes on the image topic.
+        conflicts: which peers are not connected, for their quality of service.
+        """
         seconds = max(now - self._last, 1e-3)
         before = self._last_totals
-        health = self._judge(now, totals, before)
+        health = Health(WARN, conflicts) if conflicts else None
+        health = health or self._silence(now, totals, announced) or self._judge(totals, before)
         rates = {
             "input_hz": round((totals.received - before.received) / seconds, 1),
             "output_hz": round((totals.answered - before.answered) / seconds, 1),
@@ -50,15 +62,18 @@ class HealthMonitor:
         self._last, self._last_totals = now, totals
         return health, rates
 
-    def _judge(self, now: float, totals: Totals, before: Totals) -> Health:
-        silence = self._silence(now, totals)
-        if silence is not None:
-            return silence
+    def _judge(self, totals: Totals, before: Totals) -> Health:
         faults = totals.faults - before.faults
         answered = totals.answered - before.answered
         if faults:
             level = WARN if answered else ERROR
             return Health(level, f"{faults} frames dropped, the last one: {totals.last_error}")
+        lost = totals.lost - before.lost
+        if lost:
+            return Health(
+                WARN,
+                f"{lost} images of {self._image_topic} were lost on the way; {SHARED_MEMORY_HINT}",
+            )
         inexact = totals.inexact - before.inexact
         if inexact:
             return Health(
@@ -66,16 +81,22 @@ class HealthMonitor:
                 f"stamps of {self._image_topic} and {self._info_topic} do not match: "
                 f"{inexact} frames used the newest CameraInfo of their frame_id",
             )
+        undrawn = totals.undrawn - before.undrawn
+        if undrawn:
+            return Health(
+                WARN, f"{undrawn} frames could not be shown, the last one: {totals.last_error}"
+            )
         received = totals.received - before.received
         if received > 1 and not answered:
             return Health(WARN, f"{received} frames arrived since the last report, none answered")
         return Health(OK, f"{answered} frames answered since the last report")
 
-    def _silence(self, now: float, totals: Totals) -> Health | None:
+    def _silence(self, now: float, totals: Totals, announced: bool) -> Health | None:
         """What is missing, if a topic is silent."""
         watched = now - self._start
         if totals.received == self._start_totals.received:
-            return _never("image", self._image_topic, watched)
+            hint = f", but it has a publisher; {SHARED_MEMORY_HINT}" if announced else ""
+            return _never("image", self._image_topic, watched, hint)
         silent = now - totals.last_image
         if silent >= GRACE:
             return Health(STALE, f"images stopped: none on {self._image_topic} for {silent:.0f} s")
@@ -84,10 +105,10 @@ class HealthMonitor:
         return None
 
 
-def _never(what: str, topic: str, watched: float) -> Health:
+def _never(what: str, topic: str, watched: float, hint: str = "") -> Health:
     if watched < GRACE:
         return Health(OK, f"waiting for the first {what} on {topic}")
-    return Health(WARN, f"{what} never arriving: none on {topic} for {watched:.0f} s")
+    return Health(WARN, f"{what} never arriving: none on {topic} for {watched:.0f} s{hint}")
 
 
 def status(
@@ -110,5 +131,7 @@ def stream_values(totals: Totals, latencies: list[float]) -> dict[str, object]:
     if latencies:
         for percent in (50, 95, 99):
             values[f"latency_ms.p{percent}"] = round(1e3 * np.percentile(latencies, percent), 1)
+    values["lost"] = totals.lost
+    values["undrawn"] = totals.undrawn
     values["last_error"] = totals.last_error
     return values

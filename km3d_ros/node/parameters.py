@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
@@ -45,6 +46,13 @@ PARAMETERS = (
         "device",
         "auto",
         "Where the network runs: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, …",
+        read_only=True,
+    ),
+    Rule(
+        "cameras",
+        [""],
+        "Names of the cameras; topics are <name>/image, <name>/camera_info and ~/<name>/…; an "
+        "empty name: one camera, on image, camera_info and ~/….",
         read_only=True,
     ),
     Rule(
@@ -99,6 +107,7 @@ class FixedSettings:
 
     weights: str
     device: str
+    cameras: list[str]
     rectified: bool
     image_transport: str
     autostart: bool
@@ -136,14 +145,23 @@ def read(node: Node, settings: type[Settings]) -> Settings:
 
 
 def check(parameters: Sequence[Parameter]) -> SetParametersResult:
-    """Refuse a value that is none of its parameter's choices (rclpy checks type and range)."""
+    """Refuse a value that breaks its parameter's rule (rclpy checks type and range)."""
     choices = {rule.name: rule.choices for rule in PARAMETERS if rule.choices}
     for parameter in parameters:
         allowed = choices.get(parameter.name)
         if allowed and parameter.value not in allowed:
             reason = f"{parameter.name} is {parameter.value!r}, expected {' or '.join(allowed)}"
             return SetParametersResult(successful=False, reason=reason)
+        if parameter.name == "cameras" and not _are_cameras(parameter.value):
+            reason = f"cameras is {list(parameter.value)}, expected different names of letters, "
+            reason += "digits and _, which begin with a letter, or one empty name"
+            return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
+
+
+def _are_cameras(names: Sequence[str]) -> bool:
+    tokens = all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in names)
+    return list(names) == [""] or (len(set(names)) == len(names) > 0 and tokens)
 
 
 def _descriptor(rule: Rule) -> ParameterDescriptor:

@@ -1,8 +1,8 @@
-"""What happens to one frame: image and camera in, detections out (design, section 8)."""
+"""What happens to frames: images and cameras in, detections out (design, section 8)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import torch
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.detector import Detector, StageSeconds
+from km3d_ros.inference.detector import Detector, StageSeconds, check_image
 from km3d_ros.node.images import to_bgr
 from km3d_ros.node.pairing import Frame
 from km3d_ros.node.parameters import LiveSettings
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A frame and what was found in it.
+class View:
+    """A frame whose picture and camera are understood.
 
     image: (height, width, 3) uint8, BGR.
     """
@@ -33,27 +33,29 @@ class Answer:
     frame: Frame
     image: np.ndarray
     camera: CameraModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found in a view. stages: of all the views that were answered together."""
+
+    view: View
     detections: Detections
     stages: StageSeconds
 
 
-class FrameProcessor:
-    """Turns frames into answers with one detector."""
+class ViewReader:
+    """Reads the frames of one camera; its model is built anew only when the CameraInfo changes."""
 
-    def __init__(self, detector: Detector, rectified: bool) -> None:
-        """Args: the detector; whether images are rectified (P) or raw (K and D)."""
-        self.detector = detector
+    def __init__(self, rectified: bool, on_calibration: Callable[[CameraModel], None]) -> None:
+        """Args: rectified (P) or raw (K and D) images; what to call with each new model."""
         self._rectified = rectified
+        self._on_calibration = on_calibration
         self._described: tuple | None = None
         self._camera: CameraModel | None = None
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names of the weights, by index."""
-        return self.detector.spec.classes
-
-    def __call__(self, frame: Frame, settings: LiveSettings) -> Answer:
-        """Answer a frame that has its CameraInfo.
+    def __call__(self, frame: Frame) -> View:
+        """Read a frame that has its CameraInfo.
 
         Raises:
             DroppedFrame: the image or its CameraInfo is unusable.
@@ -62,14 +64,50 @@ class FrameProcessor:
             image = to_bgr(frame.image)
         with _dropping(DropCause.BAD_CAMERA_INFO):
             camera = self._camera_of(frame.info)
-        self._apply(settings)
         with _dropping(DropCause.SIZE_MISMATCH):
-            detections, stages = self.detector.timed(image, camera)
-        return Answer(frame, image, camera, self._chosen(detections, settings), stages)
+            check_image(image, camera)
+        return View(frame, image, camera)
 
-    def warm_up(self) -> None:
-        """Run the network once on nothing: the first frame shall not pay for its start."""
-        self.detector.objects(torch.zeros(1, 3, *self.detector.spec.input_size))
+    def _camera_of(self, info: CameraInfo) -> CameraModel:
+        described = _content(info)
+        if described != self._described:
+            self._camera = CameraModel.from_camera_info(info, self._rectified)
+            self._described = described
+            self._on_calibration(self._camera)
+        return self._camera
+
+
+class Processor:
+    """Answers views with one detector."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names of the weights, by index."""
+        return self.detector.spec.classes
+
+    def __call__(self, views: Sequence[View], settings: LiveSettings) -> list[Answer]:
+        """Answer one or several views at once."""
+        self.detector.score_threshold = settings.score_threshold
+        self.detector.max_detections = settings.max_detections
+        self.detector.grm = settings.grm
+        detections, stages = self.detector.batch(
+            [view.image for view in views], [view.camera for view in views]
+        )
+        return [
+            Answer(view, self._chosen(found, settings), stages)
+            for view, found in zip(views, detections, strict=True)
+        ]
+
+    def warm_up(self, views: int) -> None:
+        """Run the network on nothing, for each number of views that can wait at once.
+
+        No frame shall pay for the start.
+        """
+        for count in range(1, views + 1):
+            self.detector.objects(torch.zeros(count, 3, *self.detector.spec.input_size))
 
     def check_classes(self, chosen: Sequence[str]) -> None:
         """Refuse class names that the weights do not know.
@@ -81,19 +119,6 @@ class FrameProcessor:
             if name and name not in self.class_names:
                 known = ", ".join(self.class_names)
                 raise InputError(f"classes: the weights do not know {name!r}; they know {known}")
-
-    def _camera_of(self, info: CameraInfo) -> CameraModel:
-        """The camera, built anew only when its description changes."""
-        described = _content(info)
-        if described != self._described:
-            self._camera = CameraModel.from_camera_info(info, self._rectified)
-            self._described = described
-        return self._camera
-
-    def _apply(self, settings: LiveSettings) -> None:
-        self.detector.score_threshold = settings.score_threshold
-        self.detector.max_detections = settings.max_detections
-        self.detector.grm = settings.grm
 
     def _chosen(self, detections: Detections, settings: LiveSettings) -> Detections:
         if "" in settings.classes:
@@ -118,7 +143,7 @@ def _content(info: CameraInfo) -> tuple:
         info.width,
         info.height,
         info.distortion_model,
-        *(np.asarray(matrix).tobytes() for matrix in (info.d, info.k, info.p)),
+        *(np.asarray(matrix).tobytes() for matrix in (info.d, info.k, info.r, info.p)),
         (info.binning_x, info.binning_y),
         (roi.x_offset, roi.y_offset, roi.width, roi.height),
     )

@@ -15,6 +15,7 @@ class DropCause(str, Enum):
     """Why a received frame was not answered."""
 
     OVERTAKEN = "overtaken"
+    MISSED = "missed"
     PAUSED = "paused"
     NO_CAMERA_INFO = "no_camera_info"
     BAD_IMAGE = "bad_image"
@@ -25,7 +26,7 @@ class DropCause(str, Enum):
     @property
     def is_fault(self) -> bool:
         """Whether somebody has to mend something, as opposed to a drop by design."""
-        return self not in (DropCause.OVERTAKEN, DropCause.PAUSED)
+        return self not in (DropCause.OVERTAKEN, DropCause.MISSED, DropCause.PAUSED)
 
 
 class DroppedFrame(Exception):  # noqa: N818 - an outcome of a frame, not an error of the program
@@ -40,14 +41,20 @@ class DroppedFrame(Exception):  # noqa: N818 - an outcome of a frame, not an err
 class Totals:
     """Counts since the node started; `last_image` is in seconds on a steady clock.
 
+    Images that the middleware gave up for a newer one count as received, and dropped as missed;
+    `lost` is how many messages it reports as lost on the way.
+
     received = answered + sum(dropped) + the frames on their way, of which there are at most
-    three: one waits for its CameraInfo, one for the worker, and one is in work.
+    three: one waits for its CameraInfo, one for the worker, and one is in work. `undrawn` of the
+    answered ones could not be shown to those who watch.
     """
 
     received: int = 0
+    lost: int = 0
     infos: int = 0
     answered: int = 0
     inexact: int = 0
+    undrawn: int = 0
     dropped: Counter[DropCause] = field(default_factory=Counter)
     last_image: float | None = None
     last_error: str = ""
@@ -59,7 +66,7 @@ class Totals:
 
 
 class FrameStatistics:
-    """Counts from the executor's and the worker's thread."""
+    """The counts of one camera, from the executor's and the worker's thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -67,11 +74,18 @@ class FrameStatistics:
         self._unreported: Counter[DropCause] = Counter()
         self._latencies: deque[float] = deque(maxlen=WINDOW)
 
-    def image_received(self, now: float) -> None:
-        """Count an image that arrived `now`."""
+    def image_received(self, now: float, missed: int = 0) -> None:
+        """Count an image that arrived `now`, and how many before it never did."""
         with self._lock:
-            received = self._totals.received + 1
+            received = self._totals.received + 1 + missed
             self._totals = replace(self._totals, received=received, last_image=now)
+        if missed:
+            self.dropped(DropCause.MISSED, count=missed)
+
+    def lost(self, count: int) -> None:
+        """Count images that the middleware lost on the way."""
+        with self._lock:
+            self._totals = replace(self._totals, lost=self._totals.lost + count)
 
     def info_received(self) -> None:
         """Count a CameraInfo."""
@@ -88,15 +102,21 @@ class FrameStatistics:
                 inexact=self._totals.inexact + (not exact),
             )
 
-    def dropped(self, cause: DropCause, reason: str = "") -> None:
-        """Count a frame that will not be answered."""
+    def dropped(self, cause: DropCause, reason: str = "", count: int = 1) -> None:
+        """Count frames that will not be answered."""
         with self._lock:
-            self._unreported[cause] += 1
+            self._unreported[cause] += count
             self._totals = replace(
                 self._totals,
-                dropped=self._totals.dropped + Counter([cause]),
+                dropped=self._totals.dropped + Counter({cause: count}),
                 last_error=reason if cause.is_fault else self._totals.last_error,
             )
+
+    def undrawn(self, reason: str) -> None:
+        """Count an answered frame whose objects, markers or pictures failed."""
+        with self._lock:
+            undrawn = self._totals.undrawn + 1
+            self._totals = replace(self._totals, undrawn=undrawn, last_error=reason)
 
     def take_drops(self) -> Counter[DropCause]:
         """The drops since the last call."""

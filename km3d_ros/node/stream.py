@@ -1,24 +1,28 @@
-"""From the subscriptions to the publishers, while the node is active (design, section 8)."""
+"""One camera: from its subscriptions to its publishers, while the node is active (design, 8)."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from km3d_ros.node import parameters
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.messages import frame_timing
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.pairing import Frame, Pairer
-from km3d_ros.node.processing import Answer, FrameProcessor
+from km3d_ros.node.parameters import FixedSettings, LiveSettings
+from km3d_ros.node.processing import Answer, View, ViewReader
+from km3d_ros.node.qos import Gaps
 from km3d_ros.node.statistics import DropCause, DroppedFrame, FrameStatistics
-from km3d_ros.node.worker import NewestWorker
 
 INFO_PATIENCE = 0.5
 """Seconds that an image waits for its CameraInfo when no further message arrives."""
@@ -27,10 +31,10 @@ LOG_PERIOD = 5.0
 
 
 class Stream:
-    """Subscribes, and answers the newest pair of image and CameraInfo until it is stopped.
+    """Subscribes to a camera and hands on its frames; publishes the answers.
 
-    Callbacks only store what arrives; one worker thread detects and publishes. Every received
-    frame is answered or counted as dropped, by cause.
+    Every received frame is handed on, or counted as dropped by cause; whoever takes it answers it
+    or counts it.
 
     enabled: False drops every image on arrival.
     """
@@ -38,79 +42,172 @@ class Stream:
     def __init__(
         self,
         node: Node,
-        processor: FrameProcessor,
+        camera: str,
+        settings: FixedSettings,
         outputs: Outputs,
         statistics: FrameStatistics,
         clock: Callable[[], float],
-        enabled: bool,
+        offer: Callable[[Frame], Frame | None],
     ) -> None:
-        """Start; `clock` gives seconds on a steady clock.
+        """Subscribe.
+
+        Args:
+            node: it has the subscriptions.
+            camera: its name, which the topics begin with; empty for the only one.
+            settings: whether images are rectified, and how they are transported.
+            outputs: publishers of this camera.
+            statistics: of this camera.
+            clock: seconds on a steady clock.
+            offer: takes a frame and returns the one that it overtakes, if any.
 
         Raises:
             RuntimeError: a `qos_overrides` parameter has a value that is no QoS policy.
         """
-        self.enabled = enabled
+        self.enabled = True
         self._node = node
-        self._processor = processor
         self._outputs = outputs
         self._statistics = statistics
         self._now = clock
+        self._hand_on = offer
         self._pairer = Pairer()
-        self._worker = NewestWorker(self._work)
+        self._gaps = Gaps()
+        self._read = ViewReader(settings.rectified, self._log_calibration)
         self._inputs: list[Subscription] = []
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._patience = node.create_timer(INFO_PATIENCE, self._stop_waiting, clock=steady)
+        prefix = f"{camera}/" if camera else ""
         try:
-            self._subscribe_images()
-            self._subscribe(CameraInfo, "camera_info", self._on_info, depth=10)
+            self._subscribe_images(f"{prefix}image", settings.image_transport)
+            self._subscribe(CameraInfo, f"{prefix}camera_info", self._on_info, depth=10)
         except Exception:
             self.stop()
             raise
-        image_topic, info_topic = (subscription.topic_name for subscription in self._inputs)
-        self._monitor = HealthMonitor(image_topic, info_topic, clock(), statistics.totals())
+        self._image_topic, info_topic = (item.topic_name for item in self._inputs)
+        self._monitor = HealthMonitor(self._image_topic, info_topic, clock(), statistics.totals())
 
     def stop(self) -> None:
-        """Unsubscribe and finish the frame in work; those that still wait count as paused."""
+        """Unsubscribe; an image that waits for its CameraInfo counts as paused."""
         for subscription in self._inputs:
             self._node.destroy_subscription(subscription)
-        waiting = [*self._pairer.flush(), self._worker.stop()]
-        for _ in filter(None, waiting):
+        self._node.destroy_timer(self._patience)
+        for _ in self._pairer.flush():
             self._statistics.dropped(DropCause.PAUSED)
 
+    def reset(self) -> None:
+        """Forget what came before time jumped."""
+        self._offer(self._pairer.flush())
+        self._pairer = Pairer()
+
     def check(self) -> tuple[Health, dict[str, float]]:
-        """The health since the last check, and the rates in Hz; lets no image wait forever."""
-        now = self._now()
-        self._offer(self._pairer.flush(received_before=now - INFO_PATIENCE))
-        return self._monitor.check(now, self._statistics.totals())
+        """The health since the last check, and the rates in Hz."""
+        self._stop_waiting()
+        announced = self._node.count_publishers(self._image_topic) > 0
+        conflicts = self._outputs.conflicts.describe()
+        return self._monitor.check(self._now(), self._statistics.totals(), announced, conflicts)
 
-    def _subscribe_images(self) -> None:
-        if self._node.get_parameter("image_transport").value == "raw":
-            self._subscribe(Image, "image", self._on_image, depth=1)
-            return
-        # As image_transport does it: below the name that `image` is remapped to.
-        topic = f"{self._node.resolve_topic_name('image')}/compressed"
-        self._subscribe(CompressedImage, topic, self._on_image, depth=1)
+    def read(self, frame: Frame) -> View:
+        """Understand a frame that was handed on.
 
-    def _subscribe(self, message_type: type, topic: str, callback: Callable, depth: int) -> None:
+        Raises:
+            DroppedFrame: the image or its CameraInfo is unusable.
+        """
+        return self._read(frame)
+
+    def publish(
+        self, answer: Answer, class_names: Sequence[str], settings: LiveSettings, started: float
+    ) -> None:
+        """Publish an answer and count it; `started` is when the work on it began."""
+        frame = answer.view.frame
+        detected = self._now()
+        self._outputs.publish(answer, class_names)
+        self._statistics.answered(self._now() - frame.received, frame.exact)
+        try:
+            self._outputs.publish_details(answer, class_names, settings.marker_lifetime)
+            finished = self._now()
+            timing = frame_timing(
+                frame.image.header,
+                answer.stages,
+                wait=started - frame.received,
+                publish=finished - detected,
+                total=finished - frame.received,
+                drops=self._statistics.take_drops(),
+            )
+            self._outputs.publish_timing(timing)
+            self._outputs.draw(answer, class_names)
+        # The frame is answered; that somebody cannot watch it is told, but it is no drop.
+        except Exception as error:
+            self._statistics.undrawn(self._told(error))
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Whatever ends the work on a frame is counted, and the next one gets its chance."""
+        try:
+            yield
+        except DroppedFrame as dropped:
+            self._statistics.dropped(dropped.cause, str(dropped))
+        except Exception as error:
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """Count a frame that broke the program."""
+        self._statistics.dropped(DropCause.FAILED, self._told(error))
+
+    def paused(self) -> None:
+        """Count a frame that waited for the worker when everything stopped."""
+        self._statistics.dropped(DropCause.PAUSED)
+
+    def _told(self, error: Exception) -> str:
+        if self._node.context.ok():
+            trace = "".join(traceback.format_exception(error))
+            self._node.get_logger().error(trace, throttle_duration_sec=LOG_PERIOD)
+        return f"{type(error).__name__}: {error}"
+
+    def _subscribe_images(self, topic: str, transport: str) -> None:
+        message_type: type = Image
+        if transport == "compressed":
+            # As image_transport does it: below the name that `image` is remapped to.
+            topic = f"{self._node.resolve_topic_name(topic)}/compressed"
+            message_type = CompressedImage
+        self._subscribe(message_type, topic, self._on_image, depth=1, on_lost=self._on_lost)
+
+    def _subscribe(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable,
+        depth: int,
+        on_lost: Callable | None = None,
+    ) -> None:
         """Best effort: whatever a camera driver offers is compatible with it."""
         subscription = self._node.create_subscription(
             message_type,
             topic,
             callback,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
+            event_callbacks=self._outputs.conflicts.of_subscription(topic, on_lost),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._inputs.append(subscription)
 
-    def _on_image(self, image: Image | CompressedImage) -> None:
+    def _on_image(self, image: Image | CompressedImage, info: dict[str, Any]) -> None:
         now = self._now()
-        self._statistics.image_received(now)
+        self._statistics.image_received(now, missed=self._gaps.before(info))
         if not self.enabled:
             self._statistics.dropped(DropCause.PAUSED)
             return
         self._offer(self._pairer.add_image(image, now))
+        self._patience.reset()
+
+    def _on_lost(self, event: Any) -> None:
+        self._statistics.lost(event.total_count_change)
 
     def _on_info(self, info: CameraInfo) -> None:
         self._statistics.info_received()
         self._offer(self._pairer.add_info(info))
+
+    def _stop_waiting(self) -> None:
+        """Let no image wait forever."""
+        self._offer(self._pairer.flush(received_before=self._now() - INFO_PATIENCE))
 
     def _offer(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
@@ -118,38 +215,14 @@ class Stream:
                 frame_id = frame.image.header.frame_id
                 reason = f"no CameraInfo with the image's frame_id {frame_id!r}"
                 self._statistics.dropped(DropCause.NO_CAMERA_INFO, reason)
-            elif self._worker.offer(frame) is not None:
+            elif self._hand_on(frame) is not None:
                 self._statistics.dropped(DropCause.OVERTAKEN)
 
-    def _work(self, frame: Frame) -> None:
-        """Answer a frame or count why not; runs in the worker's thread."""
-        started = self._now()
-        try:
-            settings = parameters.read(self._node, parameters.LiveSettings)
-            answer = self._processor(frame, settings)
-            self._publish(answer, settings.marker_lifetime, started)
-        except DroppedFrame as dropped:
-            self._statistics.dropped(dropped.cause, str(dropped))
-        # Whatever happens to one frame, the next one gets its chance.
-        except Exception as error:
-            self._statistics.dropped(DropCause.FAILED, f"{type(error).__name__}: {error}")
-            if self._node.context.ok():
-                trace = traceback.format_exc()
-                self._node.get_logger().error(trace, throttle_duration_sec=LOG_PERIOD)
-
-    def _publish(self, answer: Answer, marker_lifetime: float, started: float) -> None:
-        detected = self._now()
-        self._outputs.publish(answer, self._processor.class_names, marker_lifetime)
-        finished = self._now()
-        frame = answer.frame
-        total = finished - frame.received
-        self._statistics.answered(total, frame.exact)
-        timing = frame_timing(
-            frame.image.header,
-            answer.stages,
-            wait=started - frame.received,
-            publish=finished - detected,
-            total=total,
-            drops=self._statistics.take_drops(),
+    def _log_calibration(self, camera: CameraModel) -> None:
+        lens = camera.distortion_model or "no distortion"
+        self._node.get_logger().info(
+            f"calibration of {self._image_topic}: {camera.width}x{camera.height} pixels, "
+            f"fx {camera.fx:.1f}, fy {camera.fy:.1f}, cx {camera.cx:.1f}, cy {camera.cy:.1f}, "
+            f"{lens}",
+            throttle_duration_sec=LOG_PERIOD,
         )
-        self._outputs.publish_timing(timing)

@@ -6,13 +6,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
@@ -20,12 +22,12 @@ from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.node import outputs
-from km3d_ros.node.processing import FrameProcessor
+from km3d_ros.node.processing import Processor
 from km3d_ros.node.statistics import DropCause
 
 
 def totals(bench):
-    return bench.node.statistics.totals()
+    return bench.node.statistics[""].totals()
 
 
 def settle(bench):
@@ -64,14 +66,14 @@ def state(bench):
 def hold(monkeypatch):
     """Let frames begin but not end until the second event is set; returns both events."""
     begun, go_on = Event(), Event()
-    process = FrameProcessor.__call__
+    process = Processor.__call__
 
-    def held(self, frame, settings):
+    def held(self, views, settings):
         begun.set()
         assert go_on.wait(10)
-        return process(self, frame, settings)
+        return process(self, views, settings)
 
-    monkeypatch.setattr(FrameProcessor, "__call__", held)
+    monkeypatch.setattr(Processor, "__call__", held)
     return begun, go_on
 
 
@@ -165,6 +167,18 @@ def test_newest_frame_overtakes_the_one_that_waits(bench, monkeypatch):
     assert totals(bench).received == 4
 
 
+def test_images_that_the_middleware_gave_up_for_a_newer_one_are_counted_as_missed(bench):
+    bench.start()
+    answer(bench, stamp=1.0)
+    bench.infos.publish(bench.info(4.0))
+    for stamp in (2.0, 3.0, 4.0):
+        bench.images.publish(bench.image(stamp))
+    bench.images.wait_for_all_acked()
+    bench.spin_until(lambda: totals(bench).answered == 2)
+    assert totals(bench).dropped == {DropCause.MISSED: 2}
+    assert totals(bench).received == 4
+
+
 # Bad input: the frame is dropped and counted by cause, the next one is answered.
 
 
@@ -238,7 +252,7 @@ def test_images_with_the_camera_info_of_another_camera_are_dropped_and_reported(
 def test_frame_that_breaks_the_detector_is_dropped_and_the_next_one_answered(bench, monkeypatch):
     bench.start()
     with monkeypatch.context() as broken:
-        broken.setattr(FrameProcessor, "__call__", lambda *_: 1 / 0)
+        broken.setattr(Processor, "__call__", lambda *_: 1 / 0)
         send(bench, bench.image(1.0), bench.info(1.0))
         bench.spin_until(lambda: totals(bench).dropped[DropCause.FAILED] == 1)
     answer(bench, stamp=2.0)
@@ -309,7 +323,16 @@ def test_image_that_never_arrives_is_reported_after_two_seconds(bench):
     bench.clock.now += 0.2
     level, message, _ = bench.report()
     assert level == DiagnosticStatus.WARN
-    assert message == "image never arriving: none on /image for 2 s"
+    assert message.startswith("image never arriving: none on /image for 2 s, but it has a ")
+    assert "fastdds_shm.xml" in message
+
+
+def test_topic_that_nobody_publishes_is_reported_without_a_hint_at_shared_memory(bench):
+    bench.start()
+    bench.peer.destroy_publisher(bench.images)
+    bench.spin_until(lambda: bench.node.count_publishers("/image") == 0)
+    bench.clock.now += 2.5
+    assert bench.report()[1] == "image never arriving: none on /image for 2 s"
 
 
 def test_stamps_that_never_match_are_answered_with_a_warning(bench):
@@ -343,6 +366,72 @@ def test_report_gives_device_model_rates_and_latencies(bench):
     assert values["weights"] == bench.weights
     assert float(values["input_hz"]) == float(values["output_hz"]) == 2.0
     assert float(values["latency_ms.p50"]) == 0.0
+
+
+def test_lone_image_does_not_wait_for_its_camera_info_longer_than_half_a_second(bench):
+    bench.start()
+    send(bench, bench.image(1.0))
+    assert totals(bench).dropped == {}
+    bench.clock.now += 0.51
+    bench.spin_until(lambda: totals(bench).dropped == {DropCause.NO_CAMERA_INFO: 1})
+
+
+def test_frame_whose_picture_cannot_be_drawn_is_answered_and_reported(bench, monkeypatch):
+    bench.start()
+    bench.listen(Image, "/km3d/bev")
+    monkeypatch.setattr(outputs, "draw_bev", lambda *_: 1 / 0)
+    answer(bench)
+    bench.spin_until(lambda: totals(bench).undrawn == 1)
+    assert totals(bench).dropped == {}
+    assert bench.report()[:2] == (
+        DiagnosticStatus.WARN,
+        "1 frames could not be shown, the last one: ZeroDivisionError: division by zero",
+    )
+
+
+def test_time_that_jumps_back_lets_nothing_wait_and_the_next_frames_are_answered(bench):
+    clock = bench.peer.create_publisher(Clock, "/clock", 10)
+    bench.start(use_sim_time=True)
+    bench.spin_until(lambda: clock.get_subscription_count() == 1)
+
+    def at(seconds):
+        bench.spin_until(
+            lambda: (
+                clock.publish(Clock(clock=Time(sec=seconds)))
+                or bench.node.get_clock().now().nanoseconds == seconds * 10**9
+            )
+        )
+
+    at(100)
+    answer(bench, stamp=100.0)
+    send(bench, bench.image(101.0))
+    at(5)
+    bench.spin_until(lambda: totals(bench).answered == 2)
+    assert totals(bench).inexact == 1
+    answer(bench, stamp=5.0)
+    assert totals(bench).inexact == 1
+
+
+# Quality of service.
+
+
+def test_publisher_with_another_quality_of_service_is_named_until_it_leaves(bench):
+    bench.start(**{"qos_overrides./image.subscription.reliability": "reliable"})
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    other = bench.peer.create_publisher(Image, "image", best_effort)
+    words = "QoS: a peer on /image is not connected, its reliability does not fit ours"
+    bench.spin_until(lambda: bench.report()[1].startswith(words))
+    assert bench.report()[0] == DiagnosticStatus.WARN
+    bench.peer.destroy_publisher(other)
+    bench.spin_until(lambda: "QoS" not in bench.report()[1])
+
+
+def test_subscriber_with_another_quality_of_service_is_named(bench):
+    bench.start()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    bench.peer.create_subscription(Detection3DArray, "/km3d/detections", lambda _: None, latched)
+    words = "QoS: a peer on /km3d/detections is not connected, its durability"
+    bench.spin_until(lambda: bench.report()[1].startswith(words))
 
 
 # Life cycle.

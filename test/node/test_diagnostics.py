@@ -79,6 +79,25 @@ def test_stamps_that_do_not_match_are_a_warning(statistics, monitor):
     assert "stamps of /image and /camera_info do not match" in health.message
 
 
+def test_images_that_are_lost_on_the_way_are_a_warning_with_the_cure(statistics, monitor):
+    arrive(statistics, 0.1)
+    statistics.answered(0.05, exact=True)
+    statistics.lost(7)
+    health, _ = monitor.check(1.0, statistics.totals())
+    assert health.level == WARN
+    assert health.message.startswith("7 images of /image were lost on the way; ")
+    assert "fastdds_shm.xml" in health.message
+
+
+def test_missed_frames_are_received_and_dropped_without_a_fault(statistics, monitor):
+    statistics.image_received(0.5, missed=3)
+    statistics.info_received()
+    statistics.answered(0.05, exact=True)
+    health, rates = monitor.check(1.0, statistics.totals())
+    assert (health.level, rates["input_hz"]) == (OK, 4.0)
+    assert statistics.totals().dropped == {DropCause.MISSED: 3}
+
+
 def test_values_count_every_cause_and_give_percentiles_in_milliseconds(statistics):
     for milliseconds in range(1, 101):
         statistics.answered(milliseconds / 1000, exact=True)
