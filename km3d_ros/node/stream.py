@@ -223,6 +223,5 @@ class Stream:
         self._node.get_logger().info(
             f"calibration of {self._image_topic}: {camera.width}x{camera.height} pixels, "
             f"fx {camera.fx:.1f}, fy {camera.fy:.1f}, cx {camera.cx:.1f}, cy {camera.cy:.1f}, "
-            f"{lens}",
-            throttle_duration_sec=LOG_PERIOD,
+            f"{lens}"
         )

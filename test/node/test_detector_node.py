@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -136,14 +137,30 @@ def test_compressed_images_arrive_below_the_remapped_name_of_the_image(bench):
     bench.spin_until(lambda: totals(bench).answered == 1)
 
 
-def test_changed_calibration_is_used_from_its_own_frame_on(bench):
+def test_changed_calibration_is_used_from_its_own_frame_on_and_logged_once(bench):
     bench.start(max_detections=1)
+    logs = bench.listen(Log, "/rosout")
     objects = bench.listen(KeypointDetectionArray, "/km3d/objects")
-    for stamp, focal in ((1.0, 150.0), (2.0, 150.0), (3.0, 90.0)):
+    for stamp, focal in ((1.0, 150.0), (2.0, 150.0), (3.0, 90.0), (4.0, 90.0)):
         send(bench, bench.image(stamp), bench.info(stamp, focal=focal))
         settle(bench)
-    bench.spin_until(lambda: len(objects) == 3)
-    assert [message.k[0] for message in objects] == [150.0, 150.0, 90.0]
+    bench.spin_until(lambda: len(objects) == 4)
+    assert [message.k[0] for message in objects] == [150.0, 150.0, 90.0, 90.0]
+    transition(bench, Transition.TRANSITION_DEACTIVATE)
+    bench.node.get_logger().info("the end")
+    bench.spin_until(lambda: "the end" in [log.msg for log in logs])
+    told = [log.msg for log in logs if log.msg.startswith("calibration of /image")]
+    assert [line.split(", ")[1] for line in told] == ["fx 150.0", "fx 90.0"]
+
+
+def test_bag_that_starts_over_is_answered_again(bench):
+    bench.start()
+    detections = bench.listen(Detection3DArray, "/km3d/detections")
+    for stamp in (1.0, 2.0, 3.0) * 2:
+        answer(bench, stamp)
+    bench.spin_until(lambda: len(detections) == 6)
+    assert [message.header.stamp.sec for message in detections] == [1, 2, 3, 1, 2, 3]
+    assert totals(bench).inexact == 0
 
 
 def test_newest_frame_overtakes_the_one_that_waits(bench, monkeypatch):
