@@ -14,7 +14,8 @@ from support.cameras import HEIGHT, LENSES, WIDTH, K, P, difference, picture, ro
 
 from km3d_ros import bag_frames
 from km3d_ros.bag import BagWriter
-from km3d_ros.data.kitti import read_image, write_calibration
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import write_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.node.messages import image_message
 from km3d_ros.sources import open_unlabelled

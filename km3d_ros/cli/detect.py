@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     import cv2
     from tqdm import tqdm
 
-    from km3d_ros.data.kitti import read_image, write_objects
+    from km3d_ros.data.image_file import read_image
+    from km3d_ros.data.kitti import write_objects
     from km3d_ros.inference.detector import Detector
     from km3d_ros.inference.results import to_kitti, to_records
     from km3d_ros.node.drawing import draw_detections

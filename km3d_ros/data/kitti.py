@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from km3d_ros.data.files import read_text
 from km3d_ros.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -20,7 +21,8 @@ _RESULT_COLUMNS = 16
 _UNKNOWN_SIDE = -1
 _LONGEST_SIDE = 100.0
 _FARTHEST = 1000.0
-_END_OF_JPEG = b"\xff\xd9"
+_MAX_SPLIT = 2**26
+"""Bytes of a list of frames; millions of names."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[P
     names = list(images) if split is None else _read_split(root, split)
     for name in names:
         if name not in images:
-            raise InputError(f"{folder / 'image_2'}: no image of frame {name!r}")
+            raise InputError(f"{folder / 'image_2'}: no image of frame {reprlib.repr(name)}")
     for part in parts:
         found = {path.stem for path in (folder / part).glob("*.txt")}
         for name in names:
@@ -142,7 +144,7 @@ def read_objects(path: str | Path) -> list[KittiObject]:
             file and line are named.
     """
     objects = []
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             where = f"{path}:{number}"
             objects.append(_parse_object(line.split(), where))
@@ -166,7 +168,7 @@ def read_projection(path: str | Path, name: str = "P2") -> np.ndarray:
         InputError: unreadable file, no such matrix, not twelve finite numbers, or not those of a
             rectified camera, K [I | t].
     """
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         key, _, values = line.partition(":")
         if key.strip() == name:
             return _parse_projection(values.split(), name, f"{path}:{number}")
@@ -177,24 +179,6 @@ def write_calibration(path: str | Path, projection: np.ndarray) -> None:
     """Write a calibration file whose P2 is `projection` (3, 4); exact in float64."""
     numbers = " ".join(repr(float(value)) for value in np.asarray(projection).reshape(12))
     Path(path).write_text(f"P2: {numbers}\n")
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file as (height, width, 3) uint8 BGR.
-
-    Raises:
-        InputError: the file is missing, not an image, or only a part of one.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    # OpenCV refuses broken PNGs, but fills up JPEGs that were cut off.
-    cut_off = data.startswith(b"\xff\xd8") and _END_OF_JPEG not in data
-    if image is None or cut_off:
-        raise InputError(f"{path}: not a readable image ({len(data)} bytes)")
-    return image
 
 
 def _data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
@@ -212,18 +196,10 @@ def _data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
 
 def _read_split(root: Path, split: str) -> list[str]:
     path = root / "ImageSets" / f"{split}.txt"
-    names = " ".join(_read_lines(path)).split()
+    names = read_text(path, _MAX_SPLIT).split()
     if not names:
         raise InputError(f"{path}: names no frames")
     return names
-
-
-def _read_lines(path: str | Path) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise InputError(f"{path}: {reason}") from error
 
 
 def _numbers(columns: list[str], where: str) -> list[float]:
@@ -232,9 +208,9 @@ def _numbers(columns: list[str], where: str) -> list[float]:
         try:
             numbers.append(float(column))
         except ValueError:
-            raise InputError(f"{where}: {column!r} is not a number") from None
+            raise InputError(f"{where}: {reprlib.repr(column)} is not a number") from None
         if not math.isfinite(numbers[-1]):
-            raise InputError(f"{where}: {column!r} is not a finite number")
+            raise InputError(f"{where}: {reprlib.repr(column)} is not a finite number")
     return numbers
 
 

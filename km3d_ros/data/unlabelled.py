@@ -10,7 +10,8 @@ import numpy as np
 
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, rectified
-from km3d_ros.data.kitti import find_images, list_images, read_image, read_projection
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import find_images, list_images, read_projection
 
 
 @dataclass(frozen=True)

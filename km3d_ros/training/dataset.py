@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from km3d_ros.data.kitti import KittiObject, read_image
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine, warp

@@ -85,7 +85,7 @@ def test_draw_writes_annotated_pictures(frames, weights):
 def test_an_unreadable_image_is_named_and_finished_work_is_kept(frames, weights, capsys):
     (frames / "images" / "b.png").write_bytes(b"not an image")
     assert detect(frames, weights) == 1
-    assert f"{frames}/images/b.png: not a readable image" in capsys.readouterr().err
+    assert f"{frames}/images/b.png: not a readable PNG or JPEG image" in capsys.readouterr().err
     assert (frames / "out" / "a.txt").exists()
     assert [line["image"] for line in read_lines(frames)] == ["a.png"]
 

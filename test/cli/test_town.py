@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from km3d_ros.cli import main
-from km3d_ros.data.kitti import KittiDataset, read_image
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.town import render, sample_scene
 
 

@@ -112,7 +112,7 @@ def test_unreadable_image_is_named_in_one_line(data, tmp_path, capfd, content):
     broken.write_bytes(content)
     assert main(arguments(tmp_path, "--workers", "1" if content else "0")) == 1
     line = capfd.readouterr().err.splitlines()[-1]
-    assert line == f"km3d train: {broken}: not a readable image ({len(content)} bytes)"
+    assert line == f"km3d train: {broken}: not a readable PNG or JPEG image ({len(content)} bytes)"
 
 
 def test_damaged_state_is_named(data, tmp_path, capsys):

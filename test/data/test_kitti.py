@@ -1,6 +1,5 @@
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 
@@ -8,7 +7,6 @@ from km3d_ros.data.kitti import (
     KittiDataset,
     KittiObject,
     find_images,
-    read_image,
     read_objects,
     read_projection,
     write_calibration,
@@ -217,25 +215,3 @@ def test_binary_label_file_is_refused(tmp_path):
     (tmp_path / "000000.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="not a text file"):
         read_objects(tmp_path / "000000.txt")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.95])
-def test_image_that_was_cut_off_is_named(tmp_path, suffix, part):
-    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-    data = cv2.imencode(suffix, noise)[1].tobytes()
-    path = tmp_path / f"000000{suffix}"
-    path.write_bytes(data)
-    assert read_image(path).shape == (40, 60, 3)
-    path.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(InputError, match=rf"000000\{suffix}: not a readable image"):
-        read_image(path)
-
-
-@pytest.mark.parametrize("content", [b"no image", None])
-def test_file_that_is_no_image_is_named(tmp_path, content):
-    path = tmp_path / "000000.png"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"000000\.png: (not a readable image|No such file)"):
-        read_image(path)

@@ -11,7 +11,8 @@ from support.cameras import HEIGHT, LENSES, WIDTH, K, P, difference, picture, ro
 from km3d_ros.data import extraction
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once
-from km3d_ros.data.kitti import read_image, write_calibration
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import write_calibration
 from km3d_ros.data.unlabelled import image_frames, kitti_frames
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
@@ -167,7 +168,7 @@ def test_file_that_is_no_ros_calibration_is_named(tmp_path, text):
 def test_broken_image_is_named_and_nothing_is_kept(tmp_path, images):
     camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
     (images / "001.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"001\.png: not a readable image"):
+    with pytest.raises(InputError, match=r"001\.png: not a readable PNG or JPEG image"):
         image_frames(images, camera, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 

@@ -32,5 +32,5 @@ def test_weights_are_judged_at_two_overlaps(detector, tmp_path):
 def test_frame_that_cannot_be_read_is_named(detector, tmp_path):
     frames = KittiDataset(write_frames(tmp_path, 2))
     (tmp_path / "image_2" / "000001.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"000001\.png: not a readable image"):
+    with pytest.raises(InputError, match=r"000001\.png: not a readable PNG or JPEG image"):
         detect_all(detector, frames)

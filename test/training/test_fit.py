@@ -139,7 +139,7 @@ def test_unreadable_frame_is_named_and_nothing_is_lost(tmp_path):
     for path in images:
         # The size, by which data sets are told apart, stays.
         path.write_bytes(bytes(len(path.read_bytes())))
-    with pytest.raises(InputError, match=r"00000[12]\.png: not a readable image"):
+    with pytest.raises(InputError, match=r"00000[12]\.png: not a readable PNG or JPEG image"):
         train(KittiDataset(folder), tmp_path / "run", 5)
     state = torch.load(tmp_path / "run" / "state.pt")
     for path, content in zip(images, whole, strict=True):

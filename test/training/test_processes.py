@@ -51,7 +51,7 @@ def test_error_in_one_process_ends_both(tmp_path):
     assert run_both(data, tmp_path / "run", "tiny") == [STOPPED, STOPPED]
     errors = sorted((tmp_path / f"error{rank}.txt").read_text() for rank in (0, 1))
     assert errors == [
-        f"{broken}: not a readable image (8 bytes)",
+        f"{broken}: not a readable PNG or JPEG image (8 bytes)",
         "stopped because another process of this training did",
     ]
     assert (tmp_path / "run" / "state.pt").exists()

@@ -1,0 +1,63 @@
+"""Files that a user names: read whole, but only where their size makes sense."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from km3d_ros.errors import InputError
+
+MAX_TEXT = 2**20
+"""Bytes of a text file; a label of one frame has some thousand."""
+_MAX_YAML = 2**16
+"""Bytes of a YAML file, which takes its reader a second."""
+
+
+def read_bytes(path: str | Path, limit: int) -> bytes:
+    """The content of a file of at most `limit` bytes.
+
+    Raises:
+        InputError: no such file, no regular one, larger than that, or not readable.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: not a file")
+        if status.st_size > limit:
+            raise InputError(f"{path}: {status.st_size} bytes, expected a file of at most {limit}")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def read_text(path: str | Path, limit: int = MAX_TEXT) -> str:
+    """The text of a UTF-8 file of at most `limit` bytes.
+
+    Raises:
+        InputError: as of `read_bytes`, or no text.
+    """
+    try:
+        return read_bytes(path, limit).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file") from error
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file says, in plain Python types; None where it is empty.
+
+    Raises:
+        InputError: as of `read_text`, or not YAML.
+    """
+    # Only those who read YAML pay for the library's start.
+    import yaml
+
+    text = read_text(path, _MAX_YAML)
+    try:
+        return yaml.safe_load(text)
+    # Beside its own error, what its conversions of hostile scalars raise.
+    except (yaml.YAMLError, AttributeError, RecursionError, ValueError) as error:
+        cause = shorten(str(error), 300, placeholder=" ...")
+        raise InputError(f"{path}: not a YAML file ({cause})") from error
