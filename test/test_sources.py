@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
-from support.cameras import HEIGHT, LENSES, WIDTH, K, P, difference, picture, ros_calibration
+from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
 
 from km3d_ros import bag_frames
 from km3d_ros.bag import BagWriter
@@ -21,7 +21,6 @@ from km3d_ros.node.messages import image_message
 from km3d_ros.sources import open_unlabelled
 
 PERIOD = 100_000_000
-PINHOLE = np.column_stack((K, np.zeros(3)))
 
 
 def header(i):
@@ -73,7 +72,7 @@ def test_bag_becomes_frames_with_the_camera_of_its_camera_info(tmp_path, cache, 
     frames = open_unlabelled(drive(tmp_path / name, storage=storage), None, cache)
     assert [frame.name for frame in frames] == ["000000", "000001", "000002"]
     for i, frame in enumerate(frames):
-        np.testing.assert_array_equal(frame.projection, PINHOLE)
+        np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
         assert difference(read_image(frame.image_path), picture(i)) < 3
 
 
@@ -97,7 +96,7 @@ def test_compressed_images_are_read(tmp_path, cache):
     ]
     frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
     assert difference(read_image(frames[1].image_path), picture(1)) < 3
-    np.testing.assert_array_equal(frames[1].projection, PINHOLE)
+    np.testing.assert_allclose(frames[1].projection, RAW, atol=1e-12)
 
 
 def test_images_of_a_distorting_lens_are_rectified(tmp_path, cache):
@@ -106,7 +105,7 @@ def test_images_of_a_distorting_lens_are_rectified(tmp_path, cache):
     (frame,) = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
     expected = cv2.undistort(picture(), K, np.array(lens))
     assert difference(read_image(frame.image_path), expected) < 3
-    np.testing.assert_array_equal(frame.projection, PINHOLE)
+    np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
 
 
 def test_rectified_topic_keeps_its_images_and_has_the_projection_p(tmp_path, cache):
@@ -159,7 +158,7 @@ def test_bag_of_images_only_needs_a_camera_file(tmp_path, cache):
     np.testing.assert_allclose(frames[1].projection, P, atol=1e-12)
     ros = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
     frames = open_unlabelled(bag, ros, cache)
-    np.testing.assert_array_equal(frames[1].projection, PINHOLE)
+    np.testing.assert_allclose(frames[1].projection, RAW, atol=1e-12)
 
 
 def test_long_bags_are_thinned_evenly(tmp_path, cache, monkeypatch):

@@ -6,8 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
+from km3d_ros.data.files import read_yaml
 from km3d_ros.data.kitti import read_projection
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
@@ -23,7 +22,7 @@ def read_camera(path: Path, width: int, height: int, rectified: bool = False) ->
             calibration, whose P2 describes rectified images.
         width, height: size of the images in pixels.
         rectified: whether the images that a ROS calibration belongs to are rectified (its
-            projection_matrix is used) or raw (its camera_matrix and distortion).
+            projection_matrix is used) or raw (its camera_matrix, distortion and rectification).
 
     Raises:
         InputError: unreadable file, or not of a camera with images of this size.
@@ -43,19 +42,15 @@ def read_camera(path: Path, width: int, height: int, rectified: bool = False) ->
 
 def _read_ros(path: Path) -> SimpleNamespace:
     """A ROS camera calibration under the names of a CameraInfo."""
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a YAML file") from error
+    entries = read_yaml(path)
     try:
         return SimpleNamespace(
             width=int(entries["image_width"]),
             height=int(entries["image_height"]),
-            distortion_model=entries["distortion_model"],
+            distortion_model=str(entries["distortion_model"]),
             k=_matrix(entries, "camera_matrix", 9),
             d=_matrix(entries, "distortion_coefficients"),
+            r=_matrix(entries, "rectification_matrix", 9),
             p=_matrix(entries, "projection_matrix", 12),
             roi=_WHOLE,
             binning_x=0,
@@ -63,7 +58,7 @@ def _read_ros(path: Path) -> SimpleNamespace:
         )
     except KeyError as error:
         raise InputError(f"{path}: no {error.args[0]} in this ROS camera calibration") from None
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a ROS camera calibration: {error}") from None
 
 

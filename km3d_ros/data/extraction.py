@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -60,14 +61,14 @@ def fingerprint(
 
 
 def rectified(frame: CameraImage) -> tuple[np.ndarray, np.ndarray]:
-    """The image without lens distortion and its projection (3, 4) float64; K stays what it is."""
+    """The rectified image and its projection (3, 4) float64; K stays what it is."""
     image, camera = frame.image, frame.camera
     shift = np.column_stack((np.eye(3), camera.translation.numpy()))
     projection = camera.intrinsics.numpy() @ shift
-    if camera.distortion_model:
-        lens = tuple(camera.distortion.tolist())
-        entries = tuple(camera.intrinsics.flatten().tolist())
-        maps = _maps(camera.width, camera.height, entries, camera.distortion_model, lens)
+    if not camera.is_rectified:
+        numbers = (camera.intrinsics, camera.rotation, camera.distortion)
+        entries = (tuple(tensor.flatten().tolist()) for tensor in numbers)
+        maps = _maps(camera.width, camera.height, camera.distortion_model, *entries)
         image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
     return image, projection
 
@@ -84,11 +85,17 @@ def _write(folder: Path, frames: Iterable[CameraImage]) -> None:
 
 @lru_cache(maxsize=1)
 def _maps(
-    width: int, height: int, entries: tuple[float, ...], model: str, lens: tuple[float, ...]
+    width: int,
+    height: int,
+    model: str,
+    entries: tuple[float, ...],
+    rotation: tuple[float, ...],
+    lens: tuple[float, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the pinhole image with the same K lies in the raw image."""
-    intrinsics = torch.tensor(entries, dtype=torch.float64).reshape(3, 3)
+    """Where each pixel of the rectified image with the same K lies in the raw image."""
+    intrinsics, turn = torch.tensor((entries, rotation), dtype=torch.float64).unflatten(1, (3, 3))
     camera = CameraModel.from_intrinsics(intrinsics, width, height, lens, model)
+    camera = replace(camera, rotation=turn)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rays = unproject(torch.stack((columns, rows), dim=-1).double(), intrinsics)
     points = torch.cat((rays, torch.ones_like(rays[..., :1])), dim=-1)

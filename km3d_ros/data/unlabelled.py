@@ -60,15 +60,16 @@ def image_frames(folder: Path, calibration: Path, cache: Path) -> UnlabelledFram
 
     Args:
         folder: images of one size.
-        calibration: as for `read_camera`. Where it has lens distortion, the images are raw.
-        cache: folder that keeps the rectified images of a lens with distortion.
+        calibration: as for `read_camera`; the images are raw where it has lens distortion or a
+            rotation.
+        cache: folder that keeps the rectified images of raw ones.
 
     Raises:
         InputError: no images, or an image or the calibration is not readable or does not fit.
     """
     images = list_images(folder)
     first = next(_read(images[:1], calibration))
-    if not first.camera.distortion_model:
+    if first.camera.is_rectified:
         _, projection = rectified(first)
         return UnlabelledFrames(tuple(images), np.repeat(projection[None], len(images), axis=0))
     key = fingerprint(folder.resolve().name, (*images, calibration))

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import lens
+
+MAX_RATIO = 1000.0
+"""Times the size of the image that focal lengths and principal point are at most."""
+
+MAX_TRANSLATION = 1000.0
+"""Metres between the cameras of one frame."""
+
+ORTHONORMAL_WITHIN = 1e-3
+"""Of calibrations that were written with few digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,18 +29,20 @@ class CameraModel:
     """A calibrated camera: projection, lens and image size.
 
     The camera frame is the optical frame of REP 103 (x right, y down, z forward); pixel (0, 0)
-    is the centre of the top-left pixel. The frame of K is the camera frame shifted by
-    `translation`: a point at `p` in the camera frame is at `p + translation` in the frame of K,
-    where rays start at the origin.
+    is the centre of the top-left pixel. As in image_geometry, a raw image and the rectified one
+    made of it have the same camera frame. A point at `p` in it is at `q = p + translation` in
+    the frame of the rays, where they start at the origin, and at `rotationᵀ q` in front of the
+    lens, which bends it, and of K.
 
     width, height: size of the image in pixels.
     intrinsics: (3, 3) float64, K.
-    translation: (3,) float64, metres; t of P = K [I | t], zero for a raw image.
+    translation: (3,) float64, metres; t of P = K [I | t], not zero for a second camera.
     distortion_model: a key of `lens.COEFFICIENTS`, "" for a rectified image.
     distortion: float64 coefficients of that model, in the order of CameraInfo.d.
+    rotation: (3, 3) float64, R of CameraInfo; the identity for a rectified image.
 
     Raises:
-        InputError: no usable size, focal length, or distortion.
+        InputError: numbers that no camera has.
 
     >>> camera = CameraModel.from_intrinsics([[700, 0, 640], [0, 700, 192], [0, 0, 1]], 1280, 384)
     >>> camera.rays(torch.tensor([[640.0, 192.0], [1340.0, 192.0]])).tolist()
@@ -44,27 +57,27 @@ class CameraModel:
     translation: Tensor
     distortion_model: str
     distortion: Tensor
+    rotation: Tensor = field(default_factory=lambda: torch.eye(3, dtype=torch.float64))
 
     def __post_init__(self) -> None:
-        if self.width <= 0 or self.height <= 0:
-            raise InputError(f"image size must be positive, got {self.width}x{self.height}")
-        if not (self.fx > 0 and self.fy > 0):
+        _check_intrinsics(self)
+        _check_pose(self)
+        if not self.distortion.isfinite().all():
+            raise InputError("distortion must be finite, got NaN or infinity")
+        # The corners of a fisheye's image may be black, but not all of these.
+        inner = torch.cartesian_prod(*(torch.tensor([0.25, 0.75], dtype=torch.float64),) * 2)
+        if not self.rays(inner * torch.tensor([self.width, self.height])).isfinite().any():
             raise InputError(
-                f"focal lengths must be positive, got fx={self.fx:g}, fy={self.fy:g}: "
-                "is the camera calibrated?"
+                f"distortion {self.distortion.tolist()} or R makes no sense: no pixel of the "
+                "image sees anything ahead"
             )
-        for name in ("intrinsics", "translation", "distortion"):
-            if not getattr(self, name).isfinite().all():
-                raise InputError(f"{name} must be finite, got NaN or infinity")
 
     @classmethod
     def from_projection(cls, projection: Any, width: int, height: int) -> CameraModel:
         """A rectified camera from its projection matrix (3, 4), fx ≠ fy and column 4 included."""
         matrix = torch.as_tensor(projection, dtype=torch.float64)
-        tz = matrix[2, 3]
-        txy = (matrix[:2, 3] - matrix[:2, 2] * tz) / matrix.diagonal()[:2]
-        translation = torch.cat((txy, tz[None]))
-        return cls(width, height, matrix[:, :3], translation, "", matrix.new_zeros(0))
+        translation, none = _translation(matrix), matrix.new_zeros(0)
+        return cls(width, height, matrix[:, :3], translation, "", none)
 
     @classmethod
     def from_intrinsics(
@@ -107,8 +120,9 @@ class CameraModel:
     def from_camera_info(cls, info: Any, rectified: bool) -> CameraModel:
         """The camera of a sensor_msgs/CameraInfo.
 
-        P describes a rectified image, K and D a raw one. Both are given for the full sensor; the
-        region of interest shifts and binning divides them, as image_geometry does.
+        P describes a rectified image; K, D, R and the translation in P a raw one. R or P of
+        zeros only is not given: no rotation, no translation. Matrices are given for the full
+        sensor; the region of interest shifts and binning divides them, as image_geometry does.
 
         Args:
             info: a CameraInfo, or any object with its fields.
@@ -117,25 +131,22 @@ class CameraModel:
         Raises:
             InputError: the message does not describe a usable camera; it names the field.
         """
-        scale_x, scale_y = max(info.binning_x, 1), max(info.binning_y, 1)
-        width = (info.roi.width or info.width) // scale_x
-        height = (info.roi.height or info.height) // scale_y
-        to_image = torch.tensor(
-            [
-                [1 / scale_x, 0, -info.roi.x_offset / scale_x],
-                [0, 1 / scale_y, -info.roi.y_offset / scale_y],
-                [0, 0, 1],
-            ],
-            dtype=torch.float64,
-        )
-        entries = [float(value) for value in (info.p if rectified else info.k)]
-        matrix = to_image @ torch.tensor(entries, dtype=torch.float64).reshape(3, -1)
         try:
+            to_image, width, height = _captured(info)
+            projection = _matrix(info.p)
             if rectified:
-                return cls.from_projection(matrix, width, height)
-            return cls.from_intrinsics(matrix, width, height, info.d, info.distortion_model)
+                return cls.from_projection(to_image @ projection, width, height)
+            camera = cls.from_intrinsics(
+                to_image @ _matrix(info.k), width, height, info.d, info.distortion_model
+            )
+            rotation = _matrix(info.r)
+            return replace(
+                camera,
+                translation=_translation(projection),
+                rotation=rotation if rotation.any() else camera.rotation,
+            )
         except InputError as error:
-            raise InputError(f"CameraInfo ({'P' if rectified else 'K, D'}): {error}") from None
+            raise InputError(f"CameraInfo ({'P' if rectified else 'K, D, R'}): {error}") from None
 
     @property
     def fx(self) -> float:
@@ -157,20 +168,29 @@ class CameraModel:
         """Row of the principal point in pixels."""
         return float(self.intrinsics[1, 2])
 
-    def rays(self, pixels: Tensor) -> Tensor:
-        """Rays (x/z, y/z) in the frame of K, (..., 2), through pixels (..., 2).
+    @property
+    def is_rectified(self) -> bool:
+        """Whether the image is that of a pinhole, parallel to the axes of the camera frame."""
+        return not self.distortion_model and torch.equal(
+            self.rotation, torch.eye(3, dtype=torch.float64)
+        )
 
-        Distortion is undone; pixels that the lens model does not reach give NaN.
+    def rays(self, pixels: Tensor) -> Tensor:
+        """Rays (x/z, y/z), (..., 2), through pixels (..., 2).
+
+        Distortion and rotation are undone; pixels that the lens model does not reach, or that
+        look backwards, give NaN.
         """
         u, v = pixels.unbind(-1)
         bent = torch.stack(((u - self.cx) / self.fx, (v - self.cy) / self.fy), dim=-1)
-        return lens.undistort(bent, self.distortion_model, self.distortion.tolist())
+        straight = lens.undistort(bent, self.distortion_model, self.distortion.tolist())
+        ahead = F.pad(straight, (0, 1), value=1.0) @ self.rotation.to(straight).T
+        return torch.where(ahead[..., 2:] > 0, ahead[..., :2] / ahead[..., 2:], math.nan)
 
     def project(self, points: Tensor) -> Tensor:
         """Pixels (..., 2) of points (..., 3) in the camera frame; meaningful where z > 0."""
-        x, y, z = points.unbind(-1)
-        tx, ty, tz = self.translation.tolist()
-        rays = torch.stack((x + tx, y + ty), dim=-1) / (z + tz)[..., None]
+        points = (points + self.translation.to(points)) @ self.rotation.to(points)
+        rays = points[..., :2] / points[..., 2:]
         bent_x, bent_y = lens.distort(
             rays, self.distortion_model, self.distortion.tolist()
         ).unbind(-1)
@@ -186,3 +206,74 @@ def unproject(pixels: Tensor, intrinsics: Tensor) -> Tensor:
     """
     focal = torch.stack((intrinsics[..., 0, 0], intrinsics[..., 1, 1]), dim=-1)
     return (pixels - intrinsics[..., :2, 2]) / focal
+
+
+def _captured(info: Any) -> tuple[Tensor, int, int]:
+    """The map (3, 3) from pixels of the full sensor to those of the image, and its size."""
+    roi = info.roi
+    x, y, width, height = roi.x_offset, roi.y_offset, roi.width, roi.height
+    if width == height == 0:
+        x, y, width, height = 0, 0, info.width, info.height
+    elif not (width and height) or x + width > info.width or y + height > info.height:
+        raise InputError(
+            f"region of interest {width}x{height} at ({x}, {y}) does not lie in the image of "
+            f"{info.width}x{info.height} pixels"
+        )
+    scale_x, scale_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    if 0 < width < scale_x or 0 < height < scale_y:
+        raise InputError(f"binning {scale_x}x{scale_y} leaves nothing of {width}x{height} pixels")
+    to_image = [[1 / scale_x, 0, -x / scale_x], [0, 1 / scale_y, -y / scale_y], [0, 0, 1]]
+    return torch.tensor(to_image, dtype=torch.float64), width // scale_x, height // scale_y
+
+
+def _matrix(entries: Any) -> Tensor:
+    """Three rows of a CameraInfo's array."""
+    return torch.tensor([float(value) for value in entries], dtype=torch.float64).reshape(3, -1)
+
+
+def _translation(projection: Tensor) -> Tensor:
+    """t (3,) of a projection K [I | t]."""
+    column = projection[:, 3]
+    if not column.any():
+        return column
+    xy = (column[:2] - projection[:2, 2] * column[2]) / projection.diagonal()[:2]
+    return torch.cat((xy, column[2:]))
+
+
+def _check_intrinsics(camera: CameraModel) -> None:
+    width, height = camera.width, camera.height
+    if width <= 0 or height <= 0:
+        raise InputError(f"image size must be positive, got {width}x{height}")
+    if not (camera.fx > 0 and camera.fy > 0):
+        raise InputError(
+            f"focal lengths must be positive, got fx={camera.fx:g}, fy={camera.fy:g}: "
+            "is the camera calibrated?"
+        )
+    (fx, skew, cx), (shear, fy, cy), last = camera.intrinsics.tolist()
+    if not camera.intrinsics.isfinite().all():
+        raise InputError("intrinsics must be finite, got NaN or infinity")
+    if max(abs(skew), abs(shear)) > 1e-3 * fx or last != [0, 0, 1]:
+        raise InputError(
+            f"intrinsics must be [fx 0 cx; 0 fy cy; 0 0 1], got {camera.intrinsics.tolist()}"
+        )
+    for side, focal, middle in ((width, fx, cx), (height, fy, cy)):
+        if not (side / MAX_RATIO < focal < side * MAX_RATIO and abs(middle) < side * MAX_RATIO):
+            raise InputError(
+                f"focal lengths ({fx:g}, {fy:g}) and principal point ({cx:g}, {cy:g}) do not fit "
+                f"an image of {width}x{height} pixels"
+            )
+
+
+def _check_pose(camera: CameraModel) -> None:
+    rotation, identity = camera.rotation, torch.eye(3, dtype=torch.float64)
+    skewed = rotation @ rotation.T - identity
+    # Compared so that NaN is refused, too.
+    if not (skewed.abs().max() < ORTHONORMAL_WITHIN and rotation.det() > 0):
+        raise InputError(f"R must be a rotation matrix, got {rotation.flatten().tolist()}")
+    if not camera.translation.isfinite().all():
+        raise InputError("translation must be finite, got NaN or infinity")
+    if camera.translation.abs().max() > MAX_TRANSLATION:
+        raise InputError(
+            f"translation must be at most {MAX_TRANSLATION:g} m, got "
+            f"{camera.translation.tolist()}: is the fourth column of P in pixel metres?"
+        )

@@ -6,7 +6,7 @@ from threading import Barrier
 import cv2
 import numpy as np
 import pytest
-from support.cameras import HEIGHT, LENSES, WIDTH, K, P, difference, picture, ros_calibration
+from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
 
 from km3d_ros.data import extraction
 from km3d_ros.data.camera_file import read_camera
@@ -66,7 +66,7 @@ def test_kitti_calibration_serves_a_folder_of_images_as_it_is(tmp_path, images):
 def test_ros_calibration_without_distortion_serves_the_images_as_they_are(tmp_path, images):
     frames = image_frames(images, ros_calibration(tmp_path / "camera.yaml"), tmp_path / "cache")
     assert frames[2].image_path == images / "002.png"
-    np.testing.assert_array_equal(frames[2].projection, np.column_stack((K, np.zeros(3))))
+    np.testing.assert_allclose(frames[2].projection, RAW, atol=1e-12)
 
 
 @pytest.mark.parametrize("model", LENSES)
@@ -77,7 +77,7 @@ def test_raw_images_become_the_pinhole_images_that_opencv_makes(tmp_path, images
     undistort = cv2.fisheye if model == "equidistant" else cv2
     maps = undistort.initUndistortRectifyMap(K, lens, np.eye(3), K, (WIDTH, HEIGHT), cv2.CV_32FC1)
     for i, frame in enumerate(frames):
-        np.testing.assert_array_equal(frame.projection, np.column_stack((K, np.zeros(3))))
+        np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
         expected = cv2.remap(picture(i), *maps, cv2.INTER_LINEAR)
         assert difference(read_image(frame.image_path), expected) < 3
         assert difference(picture(i), expected) > 5
@@ -92,6 +92,18 @@ def test_rectified_images_are_made_once_and_again_when_something_changes(tmp_pat
     assert again.images[0].read_bytes() == b"kept"
     ros_calibration(camera, "plumb_bob", [-0.2, 0, 0, 0, 0])
     assert image_frames(images, camera, tmp_path / "cache").images != first.images
+
+
+def test_images_of_a_turned_camera_are_rectified(tmp_path, images):
+    turn = cv2.Rodrigues(np.array([0.02, -0.05, 0.03]))[0]
+    matrix = {"data": turn.flatten().tolist()}
+    camera = ros_calibration(tmp_path / "camera.yaml", rectification_matrix=matrix)
+    frames = image_frames(images, camera, tmp_path / "cache")
+    seen = cv2.warpPerspective(picture(), K @ turn @ np.linalg.inv(K), (WIDTH, HEIGHT))
+    inner = np.s_[10:-10, 10:-10]
+    assert difference(read_image(frames[0].image_path)[inner], seen[inner]) < 2
+    assert difference(picture()[inner], seen[inner]) > 10
+    np.testing.assert_allclose(frames[0].projection, RAW, atol=1e-12)
 
 
 def test_interrupted_extraction_leaves_no_folder_and_starts_again(tmp_path):
@@ -147,6 +159,9 @@ def test_projection_of_a_rectified_ros_calibration_is_used(tmp_path):
         ({"camera_matrix": None}, "no camera_matrix in this ROS camera calibration"),
         ({"camera_matrix": {"data": [1, 2]}}, "camera_matrix has 2 numbers, not 9"),
         ({"camera_matrix": {"data": [0.0] * 9}}, "focal lengths must be positive"),
+        ({"rectification_matrix": {"data": [2.0] * 9}}, "R must be a rotation matrix"),
+        ({"image_width": float("inf")}, "cannot convert float infinity to integer"),
+        ({"distortion_model": ["plumb_bob"]}, "unknown distortion model"),
         ({"camera_matrix": "K"}, "not a ROS camera calibration"),
         ({"distortion_coefficients": {"data": ["x"]}}, "could not convert string to float: 'x'"),
         ({"distortion_model": "thin_prism", "distortion_coefficients": {"data": [1]}}, "unknown"),

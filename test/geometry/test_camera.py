@@ -14,6 +14,12 @@ PROJECTION = np.array([[721.5, 0, 609.6, 44.86], [0, 700.5, 172.9, 0.2164], [0, 
 PLUMB_BOB = (-0.28, 0.09, 0.001, -0.0005, -0.01)
 RATIONAL = (0.3, -0.1, 0.0004, -0.0003, 0.01, 0.6, -0.05, 0.02)
 EQUIDISTANT = (-0.03, 0.01, -0.004, 0.0005)
+LENSES = {
+    "plumb_bob": PLUMB_BOB,
+    "rational_polynomial": RATIONAL,
+    "equidistant": EQUIDISTANT,
+}
+R = cv2.Rodrigues(np.array([0.02, -0.05, 0.01]))[0]
 
 
 def camera_info(**changes):
@@ -21,6 +27,7 @@ def camera_info(**changes):
         "width": 1280,
         "height": 384,
         "k": K.flatten(),
+        "r": np.zeros(9),
         "p": PROJECTION.flatten(),
         "d": list(PLUMB_BOB),
         "distortion_model": "plumb_bob",
@@ -80,14 +87,7 @@ def test_equidistant_lens_equals_opencv():
     np.testing.assert_allclose(camera.rays(pixels), points[:, :2] / points[:, 2:], atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("model", "coefficients"),
-    [
-        ("plumb_bob", PLUMB_BOB),
-        ("rational_polynomial", RATIONAL),
-        ("equidistant", EQUIDISTANT),
-    ],
-)
+@pytest.mark.parametrize(("model", "coefficients"), LENSES.items())
 def test_undistortion_holds_in_single_precision_and_at_the_principal_point(model, coefficients):
     camera = CameraModel.from_intrinsics(K, 1280, 384, coefficients, model)
     points = torch.from_numpy(points_in_view())
@@ -107,6 +107,24 @@ def test_pixel_that_the_lens_does_not_reach_has_no_ray():
     assert fisheye.rays(torch.tensor([behind, 192.0])).isnan().all()
 
 
+@pytest.mark.parametrize(
+    ("model", "count", "zeros"),
+    [
+        ("plumb_bob", 4, 0),
+        ("plumb_bob", 5, 3),
+        ("rational_polynomial", 8, 4),
+        ("rational_polynomial", 8, 6),
+        ("equidistant", 2, 0),
+    ],
+)
+def test_coefficients_left_out_and_those_of_other_models_are_zero(model, count, zeros):
+    given = [*LENSES[model][:count], *[0.0] * zeros]
+    camera = CameraModel.from_intrinsics(K, 1280, 384, given, model)
+    expected = np.zeros(len(LENSES[model]))
+    expected[:count] = LENSES[model][:count]
+    assert camera.distortion.tolist() == expected.tolist()
+
+
 def test_zero_distortion_is_no_distortion():
     camera = CameraModel.from_intrinsics(K, 1280, 384, [0.0] * 14, "plumb_bob")
     assert camera.distortion_model == ""
@@ -124,7 +142,64 @@ def test_raw_camera_info_is_its_k_and_d():
     camera = CameraModel.from_camera_info(camera_info(d=list(PLUMB_BOB[:4])), rectified=False)
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (700, 710, 640, 192)
     assert camera.distortion.tolist() == [*PLUMB_BOB[:4], 0]
+    assert camera.rotation.tolist() == np.eye(3).tolist()
+
+
+@pytest.mark.parametrize(("model", "coefficients"), LENSES.items())
+def test_raw_pixels_are_seen_in_the_rectified_frame(model, coefficients):
+    opencv = cv2.fisheye if model == "equidistant" else cv2
+    d = np.array(coefficients)
+    info = camera_info(d=coefficients, distortion_model=model, r=R.flatten())
+    camera = CameraModel.from_camera_info(info, rectified=False)
+    points = points_in_view()
+    shift = np.linalg.solve(PROJECTION[:, :3], PROJECTION[:, 3])
+    np.testing.assert_allclose(camera.translation, shift, atol=1e-15)
+
+    before_lens = (points + shift) @ R
+    expected = opencv.projectPoints(before_lens[:, None], np.zeros(3), np.zeros(3), K, d)[0]
+    pixels = camera.project(torch.from_numpy(points))
+    np.testing.assert_allclose(pixels, expected.reshape(-1, 2), atol=1e-9)
+    expected = ((points + shift) / (points + shift)[:, 2:])[:, :2]
+    np.testing.assert_allclose(camera.rays(pixels), expected, atol=1e-9)
+
+    pinhole = CameraModel.from_camera_info(info, rectified=True)
+    maps = opencv.initUndistortRectifyMap(K, d, R, PROJECTION[:, :3], (1280, 384), cv2.CV_32FC1)
+    on_rectified = np.stack(np.mgrid[:1280:40, :384:40], axis=-1)
+    on_raw = np.stack([m.T[::40, ::40] for m in maps], axis=-1).astype(float)
+    np.testing.assert_allclose(
+        camera.rays(torch.from_numpy(on_raw)),
+        pinhole.rays(torch.from_numpy(on_rectified.astype(float))),
+        atol=1e-6,
+    )
+
+
+def test_rotation_and_projection_of_zeros_are_not_given():
+    info = camera_info(r=[0.0] * 9, p=[0.0] * 12)
+    camera = CameraModel.from_camera_info(info, rectified=False)
+    assert camera.rotation.tolist() == np.eye(3).tolist()
     assert camera.translation.tolist() == [0, 0, 0]
+
+
+def test_pixel_that_looks_backwards_after_rectification_has_no_ray():
+    turned = cv2.Rodrigues(np.array([0, math.radians(80), 0]))[0]
+    info = camera_info(d=[], r=turned.flatten())
+    camera = CameraModel.from_camera_info(info, rectified=False)
+    pixels = 640 + 700 * torch.tensor([math.tan(math.radians(angle)) for angle in (5, 15)])
+    rays = camera.rays(torch.stack((pixels, torch.full((2,), 192.0)), dim=-1))
+    assert rays[0, 0].item() == pytest.approx(math.tan(math.radians(85)), rel=1e-4)
+    assert rays[1].isnan().all()
+
+
+def test_a_region_of_no_size_is_the_whole_image():
+    roi = SimpleNamespace(x_offset=7, y_offset=9, width=0, height=0)
+    camera = CameraModel.from_camera_info(camera_info(roi=roi), rectified=True)
+    assert (camera.width, camera.height, camera.cx) == (1280, 384, 609.6)
+
+
+def test_binning_that_does_not_divide_leaves_whole_pixels():
+    camera = CameraModel.from_camera_info(camera_info(binning_x=3, binning_y=5), rectified=True)
+    assert (camera.width, camera.height) == (426, 76)
+    assert camera.fx == pytest.approx(721.5 / 3)
 
 
 @pytest.mark.parametrize("rectified", [True, False])
@@ -143,7 +218,7 @@ def test_region_and_binning_see_the_same_rays(rectified):
     ("rectified", "changes", "message"),
     [
         (True, {"p": [0.0] * 12}, r"CameraInfo \(P\): focal lengths .* got fx=0, fy=0"),
-        (False, {"k": [0.0] * 9}, r"CameraInfo \(K, D\): focal lengths .* got fx=0, fy=0"),
+        (False, {"k": [0.0] * 9}, r"CameraInfo \(K, D, R\): focal lengths .* got fx=0, fy=0"),
         (False, {"k": [-700.0, 0, 1, 0, 700, 1, 0, 0, 1]}, "got fx=-700, fy=700"),
         (False, {"k": [math.nan] * 9}, "got fx=nan"),
         (False, {"k": [700.0, 0, math.nan, 0, 700, 1, 0, 0, 1]}, "intrinsics must be finite"),
@@ -151,12 +226,51 @@ def test_region_and_binning_see_the_same_rays(rectified):
         (False, {"distortion_model": "fisheye"}, "unknown distortion model 'fisheye'; known: plu"),
         (False, {"distortion_model": ""}, "'' has 0 coefficients, got 5"),
         (False, {"d": [0.1] * 6}, "'plumb_bob' has 5 coefficients, got 6"),
+        (False, {"d": [0.1] * 8}, "'plumb_bob' has 5 coefficients, got 8"),
+        (
+            False,
+            {"d": [0.1] * 12, "distortion_model": "rational_polynomial"},
+            "'rational_polynomial' has 8 coefficients, got 12",
+        ),
         (True, {"width": 0, "height": 0}, "size must be positive, got 0x0"),
+        (True, {"width": 2**32 - 1}, "focal lengths .* do not fit an image of 4294967295x384"),
+        (True, {"p": [1e300, 0, 640, 0, 0, 700, 192, 0, 0, 0, 1, 0]}, r"\(1e\+300, 700\) .* fit"),
+        (
+            False,
+            {"k": [700.0, 0, 1e30, 0, 700, 192, 0, 0, 1]},
+            r"point \(1e\+30, 192\) do not fit",
+        ),
+        (False, {"k": [700.0, 70, 640, 0, 700, 192, 0, 0, 1]}, "must be .fx 0 cx; 0 fy cy; 0 0 1"),
+        (False, {"k": [700.0, 0, 640, 0, 700, 192, 0, 0, 0]}, "must be .fx 0 cx; 0 fy cy; 0 0 1"),
+        (True, {"p": [700, 0, 640, 9e6, 0, 700, 192, 0, 0, 0, 1, 0]}, "at most 1000 m, .* of P"),
+        (
+            True,
+            {"p": [700, 0, 640, math.inf, 0, 700, 192, 0, 0, 0, 1, 0]},
+            "translation .* finite",
+        ),
+        (False, {"p": [0, 0, 0, 5.0, 0, 0, 0, 0, 0, 0, 0, 0]}, "translation .* finite"),
+        (False, {"d": [1e20]}, "distortion .* makes no sense: no pixel .* sees anything ahead"),
+        (False, {"d": [1e308] * 5}, "no pixel of the image sees anything ahead"),
+        (False, {"r": np.diag([1, 1, 1.01]).flatten()}, "R must be a rotation matrix, got"),
+        (False, {"r": np.diag([1, 1, -1]).flatten()}, "R must be a rotation matrix, got"),
+        (False, {"r": [math.nan] * 9}, "R must be a rotation matrix, got"),
+        (False, {"r": [1e200] * 9}, "R must be a rotation matrix, got"),
+        (False, {"r": np.diag([-1, 1, -1]).flatten()}, "no pixel of the image sees anything"),
+        (True, {"binning_x": 2**32 - 1}, "binning 4294967295x1 leaves nothing of 1280x384"),
     ],
 )
 def test_unusable_camera_info_is_refused(rectified, changes, message):
     with pytest.raises(InputError, match=message):
         CameraModel.from_camera_info(camera_info(**changes), rectified)
+
+
+@pytest.mark.parametrize("roi", [(0, 0, 0, 9), (0, 0, 1281, 9), (1279, 0, 2, 9), (0, 2**32, 1, 1)])
+def test_a_region_outside_the_image_is_refused(roi):
+    x, y, width, height = roi
+    region = SimpleNamespace(x_offset=x, y_offset=y, width=width, height=height)
+    words = rf"region of interest {width}x{height} at \({x}, {y}\) .* the image of 1280x384 pixels"
+    with pytest.raises(InputError, match=words):
+        CameraModel.from_camera_info(camera_info(roi=region), rectified=True)
 
 
 def test_unproject_takes_one_intrinsic_per_image():

@@ -7,6 +7,8 @@ import yaml
 WIDTH, HEIGHT = 160, 96
 K = np.array([[110.0, 0, 82.5], [0, 108, 46], [0, 0, 1]])
 P = np.array([[100.0, 0, 80, -7], [0, 101, 47, 0], [0, 0, 1, 0]])
+RAW = K @ np.column_stack((np.eye(3), (-0.07, 0, 0)))
+"""K with the translation of P: the projection of what is made of a raw image."""
 LENSES = {
     "plumb_bob": [-0.3, 0.1, 0.002, -0.001, 0.02],
     "rational_polynomial": [0.4, -0.2, 0.001, 0.001, 0.02, 0.7, -0.1, 0.05],
