@@ -24,6 +24,7 @@ _MAX_SCANS = 100
 """Passes over a progressive JPEG, each of which takes time; usual are ten."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _JPEG = b"\xff\xd8"
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
@@ -98,11 +99,16 @@ def _measure(data: bytes | mmap) -> tuple[int, int, int]:
 
 
 def _has_whole_chunks(data: bytes) -> bool:
-    """Whether the chunks of a PNG are as long as they say; OpenCV takes memory on trust."""
+    """Whether a PNG ends where its chunks say; OpenCV would take their word and the memory.
+
+    Animated ones are refused, whose broken frames OpenCV does not survive.
+    """
     position = len(_PNG)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         position += 12 + length
+        if kind in _PNG_ANIMATION:
+            return False
         if kind == b"IEND":
             return position <= len(data)
     return False

@@ -40,11 +40,13 @@ def with_thumbnail(data, thumbnail):
     return data[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(thumbnail)) + thumbnail + data[2:]
 
 
+PNG = png(16, 16, bytes(16 * 49))
 HOSTILE = {
     "png_65535.png": png(65535, 65535, bytes(1000)),
     "png_zeros.png": png(10_000, 10_000, bytes(10_000 * 30_001)),
-    "png_lies.png": png(16, 16, bytes(16 * 49))[:33] + b"\x7f\xff\xff\xf0IDAT" + bytes(40),
-    "png_lies_last.png": png(16, 16, bytes(16 * 49))[:-12] + b"\x7f\xff\xff\xf0IEND" + bytes(4),
+    "png_lies.png": PNG[:33] + b"\x7f\xff\xff\xf0IDAT" + bytes(40),
+    "png_lies_last.png": PNG[:-12] + b"\x7f\xff\xff\xf0IEND" + bytes(4),
+    "animated.png": PNG[:33] + png_chunk(b"acTL", bytes(8)) + PNG[33:],
     "jpeg_65500.jpg": jpeg_that_says(65500, 65500),
     "jpeg_10k.jpg": jpeg_that_says(10_000, 10_000),
     "tiff.png": cv2.imencode(".tiff", picture())[1].tobytes(),
@@ -94,6 +96,10 @@ def test_whole_pictures_are_decoded_from_any_buffer(kind, container):
     np.testing.assert_array_equal(decode_image(container(data)), expected)
     data = cv2.imencode(".png", picture())[1].tobytes()
     np.testing.assert_array_equal(decode_image(container(data)), picture())
+
+
+def test_small_png_is_decoded():
+    assert (decode_image(PNG) == np.zeros((16, 16, 3))).all()
 
 
 def test_large_picture_within_the_limit_is_decoded():
