@@ -137,10 +137,11 @@ class DetectorNode(Node):
         """Publish the diagnostics of every camera; log what is wrong."""
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
+        hardware = self.get_fully_qualified_name()
         for camera in self._fixed.cameras:
-            name = f"{self.get_name()}: {camera or 'detector'}"
+            # Several vehicles share the topic: viewers tell them apart by this name.
+            name = f"{hardware[1:]}: {camera or 'detector'}"
             health, values = self._health(camera)
-            hardware = self.get_fully_qualified_name()
             message.status.append(diagnostics.status(name, hardware, health, values))
             self._log(health, f"{camera}: " if camera else "")
         self._diagnostics.publish(message)

@@ -130,6 +130,14 @@ def test_diagnostics_tell_of_each_camera_by_name(bench, cameras):
     assert {pair.key: pair.value for pair in front.values}["answered"] == "1"
 
 
+def test_diagnostics_of_vehicles_have_different_names(bench):
+    bench.create(["--ros-args", "-r", "__ns:=/alpha"])
+    reports = bench.listen(DiagnosticArray, "/diagnostics")
+    bench.node.report()
+    bench.spin_until(lambda: reports)
+    assert [status.name for status in reports[0].status] == ["alpha/km3d: detector"]
+
+
 def test_drops_are_told_in_the_timing_of_their_own_camera(bench, cameras):
     timings = {n: bench.listen(FrameTiming, f"/km3d/{n}/timing") for n in ("front", "left")}
     bad = bench.image(1.0, frame_id="left")
