@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -96,7 +97,8 @@ class CameraModel:
         coefficients = [float(value) for value in distortion]
         if distortion_model not in lens.COEFFICIENTS:
             known = ", ".join(name for name in lens.COEFFICIENTS if name)
-            raise InputError(f"unknown distortion model {distortion_model!r}; known: {known}")
+            name = reprlib.repr(distortion_model)
+            raise InputError(f"unknown distortion model {name}; known: {known}")
         # Not so for "equidistant": without coefficients it is the ideal fisheye, no pinhole.
         if distortion_model != "equidistant" and not any(coefficients):
             distortion_model, coefficients = "", []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from km3d_ros.data.image_file import decode_image
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ def to_bgr(message: Image | CompressedImage) -> np.ndarray:
         (height, width, 3) uint8, BGR.
 
     Raises:
-        InputError: unknown encoding, no pixels, or less data than the header promises.
+        InputError: unknown encoding, no pixels, less data than the header promises, or a
+            compressed image that is not a whole PNG or JPEG.
     """
     if hasattr(message, "format"):
         return _decompress(message)
@@ -130,26 +133,31 @@ def _rows(message: Image, layout: Layout) -> int:
 
 
 def _decompress(message: CompressedImage) -> np.ndarray:
-    data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if image is None:
-        raise InputError(
-            f"compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded, "
-            "expected jpeg or png"
-        )
+    """A PNG or JPEG. Its `format` may be "ORIGINAL; CODEC compressed STORED", both encodings."""
+    try:
+        image = decode_image(message.data)
+    except InputError as error:
+        raise InputError(f"compressed image ({reprlib.repr(message.format)}): {error}") from None
+    original, _, coded = message.format.partition(";")
+    if "compressed rgb" in coded:
+        # Written as if it were BGR.
+        return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if original.startswith("bayer_") and original in LAYOUTS and "png" in coded:
+        mosaic = cv2.extractChannel(image, 0)
+        return cv2.cvtColor(mosaic, LAYOUTS[original].conversion)
     return image
 
 
 def _through_cv_bridge(message: Image) -> np.ndarray:
     """What cv_bridge knows beyond the table, where a ROS installation has it."""
+    name = reprlib.repr(message.encoding)
     try:
-        from cv_bridge import CvBridge, CvBridgeError
+        from cv_bridge import CvBridge
     except ImportError:
-        raise InputError(
-            f"image encoding {message.encoding!r} is unknown, expected one of: "
-            + ", ".join(LAYOUTS)
-        ) from None
+        known = ", ".join(LAYOUTS)
+        raise InputError(f"encoding {name} is unknown, expected one of: {known}") from None
     try:
         return CvBridge().imgmsg_to_cv2(message, "bgr8")
-    except CvBridgeError as error:
-        raise InputError(f"image encoding {message.encoding!r}: {error}") from error
+    # Beside its own error, what numpy says of a step that does not fit.
+    except Exception as error:
+        raise InputError(f"encoding {name}: {error}") from error

@@ -75,14 +75,18 @@ def test_bayer_patterns_give_the_colour_under_the_mosaic(pattern):
     inner = (slice(2, -2), slice(2, -2))
     result = to_bgr(message(mosaic, f"bayer_{pattern}8"))
     np.testing.assert_array_equal(result[inner], np.full((4, 6, 3), (blue, green, red)))
-    deep = to_bgr(message(mosaic.astype("<u2") << 8, f"bayer_{pattern}16"))
-    np.testing.assert_array_equal(deep, result)
+    for order in "<>":
+        deep = (mosaic.astype(np.uint16) << 8).astype(f"{order}u2")
+        deep = message(deep, f"bayer_{pattern}16", bigendian=order == ">", padding=3)
+        np.testing.assert_array_equal(to_bgr(deep), result)
 
 
 @pytest.mark.parametrize(
     ("encoding", "rows", "channels"),
     [
         ("rgb8", 6, 3),
+        ("rgba8", 6, 4),
+        ("bgra8", 6, 4),
         ("mono8", 6, 1),
         ("bayer_rggb8", 6, 1),
         ("bayer_bggr8", 6, 1),
@@ -92,10 +96,12 @@ def test_bayer_patterns_give_the_colour_under_the_mosaic(pattern):
         ("yuv422_yuy2", 6, 2),
     ],
 )
-def test_conversion_equals_that_of_an_independent_reader(encoding, rows, channels):
+@pytest.mark.parametrize("padding", [0, 7])
+def test_conversion_equals_that_of_an_independent_reader(encoding, rows, channels, padding):
     pixels = noise(rows, 10, channels)
-    image = message(pixels, encoding)
-    np.testing.assert_array_equal(to_bgr(image), message_to_cvimage(image, "bgr8"))
+    padded = message(pixels, encoding, padding=padding)
+    expected = message_to_cvimage(message(pixels, encoding), "bgr8")
+    np.testing.assert_array_equal(to_bgr(padded), expected)
 
 
 def test_yuv422_names_are_the_two_byte_orders():
@@ -123,15 +129,57 @@ def test_compressed_image_is_decoded(suffix):
     np.testing.assert_allclose(result.astype(int), picture, atol=0 if suffix == ".png" else 8)
 
 
+def compressed(picture, suffix=".png", image_format="png"):
+    data = cv2.imencode(suffix, picture)[1].tobytes()
+    return CompressedImage(format=image_format, data=data)
+
+
+def test_every_kind_of_png_comes_out_as_bgr():
+    deep = noise(6, 10, 3, dtype=np.uint16)
+    np.testing.assert_allclose(to_bgr(compressed(deep)).astype(int), deep >> 8, atol=1)
+    grey = noise(6, 10)
+    np.testing.assert_array_equal(to_bgr(compressed(grey)), np.repeat(grey[..., None], 3, 2))
+    alpha = noise(6, 10, 4)
+    np.testing.assert_array_equal(to_bgr(compressed(alpha)), alpha[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("image_format", "order"),
+    [
+        ("bgr8; png compressed bgr8", [0, 1, 2]),
+        ("rgb8; png compressed bgr8", [0, 1, 2]),
+        ("rgb8; png compressed rgb8", [2, 1, 0]),
+        ("rgb8; jpeg compressed ", [0, 1, 2]),
+        ("png", [0, 1, 2]),
+        ("", [0, 1, 2]),
+    ],
+)
+def test_format_of_image_transport_tells_the_order_of_the_colours(image_format, order):
+    pixels = noise(6, 10, 3)
+    result = to_bgr(compressed(pixels, image_format=image_format))
+    np.testing.assert_array_equal(result, pixels[..., order])
+
+
+@pytest.mark.parametrize("encoding", ["bayer_rggb8", "bayer_gbrg16"])
+def test_mosaic_in_a_png_is_coloured(encoding):
+    mosaic = noise(8, 12, dtype=np.uint16 if encoding.endswith("16") else np.uint8)
+    result = to_bgr(compressed(mosaic, image_format=f"{encoding}; png compressed "))
+    expected = to_bgr(message(mosaic, encoding))
+    np.testing.assert_allclose(result.astype(int), expected, atol=1)
+
+
 @pytest.mark.parametrize("data", [b"", b"no picture"])
 def test_undecodable_compressed_image_is_refused(data):
-    with pytest.raises(InputError, match=f"'jpeg', {len(data)} bytes"):
+    words = rf"'jpeg'\): not a readable PNG or JPEG image \({len(data)} bytes\)"
+    with pytest.raises(InputError, match=words):
         to_bgr(CompressedImage(format="jpeg", data=data))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"encoding": "x" * 10**6}, "encoding 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is unknown, exp"),
+        ({"encoding": "8UC2"}, "encoding '8UC2' is unknown, expected one of: bgr8"),
         ({"encoding": "32FC1"}, "encoding '32FC1' is unknown, expected one of: bgr8"),
         ({"data": bytes(179)}, r"179 bytes, expected height \* step = 6 \* 30 = 180"),
         ({"height": 65535, "width": 65535, "step": 196605}, "expected height"),
@@ -166,6 +214,8 @@ def test_encoding_that_only_cv_bridge_knows_goes_through_it(monkeypatch):
         def imgmsg_to_cv2(self, image, desired_encoding):
             if image.encoding != "16UC3":
                 raise CvBridgeError("no conversion")
+            if image.is_bigendian:
+                raise AttributeError("no newbyteorder")
             return np.full((image.height, image.width, 3), len(desired_encoding), np.uint8)
 
     module = ModuleType("cv_bridge")
@@ -174,3 +224,5 @@ def test_encoding_that_only_cv_bridge_knows_goes_through_it(monkeypatch):
     assert to_bgr(message(noise(6, 10, 6), "16UC3")).shape == (6, 10, 3)
     with pytest.raises(InputError, match="'32FC7': no conversion"):
         to_bgr(message(noise(6, 10, 3), "32FC7"))
+    with pytest.raises(InputError, match="'16UC3': no newbyteorder"):
+        to_bgr(message(noise(6, 10, 6), "16UC3", bigendian=True))
