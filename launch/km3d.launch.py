@@ -1,24 +1,46 @@
-"""One camera: the km3d node, and on request RViz and the camera's place on the vehicle.
+"""One camera or several: the km3d node, on request RViz and the camera's place on the vehicle.
 
 ros2 launch km3d_ros km3d.launch.py image:=/camera/image_rect camera_info:=/camera/camera_info
 """
 
 from math import pi
+from pathlib import Path
 
+import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
+from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("km3d_ros")
+# Spelled as in the parameter file, which those that are left empty do not override.
+OVERRIDES = ("weights", "device", "rectified", "image_transport")
+
+
+def camera_names(context: LaunchContext) -> list[str]:
+    """As front,left or as [front, left]; the only camera has an empty name."""
+    cameras = LaunchConfiguration("cameras").perform(context)
+    return cameras.strip("[]").replace(",", " ").split() or [""]
+
+
+def topic(context: LaunchContext, name: str, camera: str) -> tuple[str, str]:
+    """The node's name of a camera's topic, and the name that the user gives it."""
+    own = f"{camera}/{name}" if camera else name
+    pattern = LaunchConfiguration(name).perform(context)
+    if pattern and camera and "{camera}" not in pattern:
+        raise ValueError(f"{name} is {pattern!r}: with cameras:= it needs {{camera}} in it")
+    return own, pattern.replace("{camera}", camera) or own
 
 
 def detector(context: LaunchContext) -> list[Node]:
-    # Arguments that are left empty must not override the parameter file.
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("weights", "device")}
-    image = LaunchConfiguration("image")
+    cameras = camera_names(context)
+    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
+    parameters = {name: yaml.safe_load(value) for name, value in given.items() if value}
+    if cameras != [""]:
+        parameters["cameras"] = cameras
     return [
         Node(
             package="km3d_ros",
@@ -27,13 +49,13 @@ def detector(context: LaunchContext) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             parameters=[
                 LaunchConfiguration("params_file"),
-                {name: value for name, value in given.items() if value},
+                parameters,
                 {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],
             remappings=[
-                ("image", image),
-                ("image/compressed", [image, "/compressed"]),
-                ("camera_info", LaunchConfiguration("camera_info")),
+                topic(context, name, camera)
+                for camera in cameras
+                for name in ("image", "camera_info")
             ],
             output="screen",
         )
@@ -50,8 +72,9 @@ def camera_pose(context: LaunchContext) -> list[Node]:
             package="tf2_ros",
             executable="static_transform_publisher",
             name="camera_pose",
+            namespace=LaunchConfiguration("namespace"),
             arguments=[
-                *("--frame-id", "base_link", "--child-frame-id", frame),
+                *("--frame-id", LaunchConfiguration("base_frame"), "--child-frame-id", frame),
                 *("--z", LaunchConfiguration("camera_height")),
                 *("--roll", str(-pi / 2), "--yaw", str(-pi / 2)),
             ],
@@ -59,13 +82,71 @@ def camera_pose(context: LaunchContext) -> list[Node]:
     ]
 
 
+def rviz(context: LaunchContext) -> list[Node]:
+    """RViz in the node's namespace, which the topics of its displays are relative to."""
+    setup = Path(SHARE.perform(context)) / "rviz" / "km3d.rviz"
+    cameras = camera_names(context)
+    if cameras != [""]:
+        setup = setup_of_cameras(setup, cameras)
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            name="rviz",
+            namespace=LaunchConfiguration("namespace"),
+            arguments=["-d", str(setup), "-f", LaunchConfiguration("base_frame")],
+            parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        )
+    ]
+
+
+def setup_of_cameras(single: Path, cameras: list[str]) -> Path:
+    """RViz's setup with the displays of a single camera for each of several."""
+    setup = yaml.safe_load(single.read_text())
+    manager = setup["Visualization Manager"]
+    manager["Displays"] = [
+        display if "Topic" not in display else display_of_camera(display, camera)
+        for display in manager["Displays"]
+        for camera in (cameras if "Topic" in display else cameras[:1])
+    ]
+    path = Path(launch_config.log_dir) / f"{'_'.join(cameras)}.rviz"
+    path.write_text(yaml.safe_dump(setup, sort_keys=False))
+    return path
+
+
+def display_of_camera(display: dict, camera: str) -> dict:
+    topic = display["Topic"]["Value"].replace("km3d/", f"km3d/{camera}/")
+    name = f"{display['Name']}: {camera}"
+    return display | {"Name": name, "Topic": display["Topic"] | {"Value": topic}}
+
+
 def generate_launch_description() -> LaunchDescription:
     # Arguments
     arguments = [
         DeclareLaunchArgument("namespace", default_value="", description="of the node"),
-        DeclareLaunchArgument("image", default_value="image", description="image topic"),
         DeclareLaunchArgument(
-            "camera_info", default_value="camera_info", description="CameraInfo topic"
+            "cameras",
+            default_value="",
+            description="names of several cameras on this node, as front,left,right",
+        ),
+        DeclareLaunchArgument(
+            "image",
+            default_value="",
+            description="image topic, with {camera} for the name of each of several cameras; "
+            "empty: image or {camera}/image",
+        ),
+        DeclareLaunchArgument(
+            "camera_info", default_value="", description="CameraInfo topic, likewise"
+        ),
+        DeclareLaunchArgument(
+            "rectified",
+            default_value="",
+            description="whether images are rectified; empty: as in params_file",
+        ),
+        DeclareLaunchArgument(
+            "image_transport",
+            default_value="",
+            description="raw or compressed; empty: as in params_file",
         ),
         DeclareLaunchArgument(
             "weights", default_value="", description="weights file; empty: as in params_file"
@@ -83,31 +164,24 @@ def generate_launch_description() -> LaunchDescription:
         ),
         DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
         DeclareLaunchArgument(
+            "base_frame", default_value="base_link", description="frame of the vehicle, for RViz"
+        ),
+        DeclareLaunchArgument(
             "camera_frame",
             default_value="",
-            description="frame_id of the images; when given, base_link -> camera_frame is "
+            description="frame_id of the images; when given, base_frame -> camera_frame is "
             "published for a camera that looks straight ahead, for bags without TF",
         ),
         DeclareLaunchArgument(
-            "camera_height", default_value="1.65", description="metres above base_link"
+            "camera_height", default_value="1.65", description="metres above base_frame"
         ),
     ]
-
-    # RViz
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        name="rviz",
-        arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "km3d.rviz"])],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
 
     return LaunchDescription(
         [
             *arguments,
             OpaqueFunction(function=detector),
             OpaqueFunction(function=camera_pose),
-            rviz,
+            OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz"))),
         ]
     )

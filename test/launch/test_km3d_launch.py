@@ -1,0 +1,98 @@
+"""km3d.launch.py, started by `ros2 launch` where that is installed, and what comes up."""
+
+import pytest
+import yaml
+from rcl_interfaces.srv import GetParameters
+from support.launching import LAUNCH, launched
+
+pytest.importorskip("ros2launch")
+
+
+def parameters(peer, node: str, *names: str) -> list:
+    request = GetParameters.Request(names=names)
+    return peer.call(GetParameters, f"{node}/get_parameters", request).values
+
+
+def test_one_camera_has_the_given_topics_and_settings(peer, weights):
+    topics = ("image:=/cam/image_rect", "camera_info:=/cam/camera_info")
+    settings = ("device:=cpu", "rectified:=false", f"weights:={weights}")
+    with launched("km3d.launch.py", "namespace:=front", *topics, *settings) as process:
+        peer.wait_until_active("/front/km3d")
+        for topic in ("/cam/image_rect", "/cam/camera_info"):
+            peer.wait_until(lambda topic=topic: peer.node.count_subscribers(topic) == 1)
+        names = ("device", "weights", "rectified", "use_sim_time", "cameras")
+        values = parameters(peer, "/front/km3d", *names)
+        assert [value.string_value for value in values[:2]] == ["cpu", str(weights)]
+        assert [value.bool_value for value in values[2:4]] == [False, False]
+        assert values[4].string_array_value == [""]
+    assert process.returncode == 0
+
+
+def test_arguments_that_are_not_given_leave_the_parameter_file_its_say(peer, weights, tmp_path):
+    file = tmp_path / "mine.yaml"
+    mine = {"weights": str(weights), "rectified": False, "cameras": ["a", "b"]}
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": mine}}))
+    with launched("km3d.launch.py", f"params_file:={file}"):
+        peer.wait_until_active("/km3d")
+        values = parameters(peer, "/km3d", *mine)
+        assert values[0].string_value == str(weights)
+        assert values[1].bool_value is False
+        assert values[2].string_array_value == ["a", "b"]
+
+
+def test_cameras_have_their_names_in_the_given_topics(peer, weights):
+    arguments = ("cameras:=[front, rear]", "image:=/{camera}_cam/image", f"weights:={weights}")
+    with launched("km3d.launch.py", *arguments, "image_transport:=compressed"):
+        peer.wait_until_active("/km3d")
+        # The transport's name stands behind the given one; CameraInfo is where nobody moved it.
+        topics = (
+            "/front_cam/image/compressed",
+            "/rear_cam/image/compressed",
+            "/front/camera_info",
+        )
+        for topic in (*topics, "/rear/camera_info"):
+            peer.wait_until(lambda topic=topic: peer.node.count_subscribers(topic) == 1)
+        subscriptions = peer.node.get_subscriptions_info_by_topic(topics[0])
+        assert subscriptions[0].topic_type == "sensor_msgs/msg/CompressedImage"
+
+
+def test_one_topic_for_several_cameras_is_refused(capfd):
+    with launched("km3d.launch.py", "cameras:=front,rear", "image:=/image") as process:
+        assert process.wait(timeout=60) == 1
+    assert "with cameras:= it needs {camera} in it" in capfd.readouterr().out
+
+
+def test_rviz_starts_beside_the_node_with_its_setup_and_frame(peer, weights, stand_ins):
+    arguments = ("rviz:=true", "namespace:=alpha", "base_frame:=alpha/base_link")
+    with launched("km3d.launch.py", *arguments, f"weights:={weights}"):
+        peer.wait_until(lambda: stand_ins("rviz2"))
+    (rviz,) = stand_ins("rviz2")
+    assert rviz[0] == "-d"
+    assert yaml.safe_load(open(rviz[1])) == yaml.safe_load(open(LAUNCH / "../rviz/km3d.rviz"))
+    assert rviz[2:4] == ["-f", "alpha/base_link"]
+    assert {"__node:=rviz", "__ns:=/alpha"} < set(rviz)
+
+
+def test_rviz_shows_every_camera(peer, weights, stand_ins):
+    arguments = ("rviz:=true", "cameras:=front,rear", f"weights:={weights}")
+    with launched("km3d.launch.py", *arguments):
+        peer.wait_until(lambda: stand_ins("rviz2"))
+    (rviz,) = stand_ins("rviz2")
+    displays = yaml.safe_load(open(rviz[1]))["Visualization Manager"]["Displays"]
+    shown = [(d["Name"], d["Topic"]["Value"]) for d in displays if "Topic" in d]
+    assert shown[:2] == [
+        ("Boxes: front", "km3d/front/markers"),
+        ("Boxes: rear", "km3d/rear/markers"),
+    ]
+    assert len(shown) == 2 * 4
+    assert sum("Topic" not in display for display in displays) == 2
+
+
+def test_camera_looks_straight_ahead_from_the_given_height(peer, weights, stand_ins):
+    arguments = ("camera_frame:=cam", "camera_height:=1.2", f"weights:={weights}")
+    with launched("km3d.launch.py", *arguments):
+        peer.wait_until(lambda: stand_ins("static_transform_publisher"))
+    (given,) = stand_ins("static_transform_publisher")
+    values = dict(zip(given[0:10:2], given[1:10:2], strict=True))
+    assert values.pop("--roll") == values.pop("--yaw") == "-1.5707963267948966"
+    assert values == {"--frame-id": "base_link", "--child-frame-id": "cam", "--z": "1.2"}

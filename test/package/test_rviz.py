@@ -1,0 +1,73 @@
+"""RViz's setup: what can be said about it where there is no RViz."""
+
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.lifecycle import Node
+
+import km3d_ros
+from km3d_ros.node.outputs import Outputs
+
+SETUP = Path(km3d_ros.__file__).parents[1] / "rviz" / "km3d.rviz"
+# From plugins_description.xml of rviz_default_plugins and of vision_msgs_rviz_plugins: what a
+# display subscribes to; and from rviz_common's panel factory.
+DISPLAYS = {
+    "rviz_default_plugins/Grid": None,
+    "rviz_default_plugins/TF": None,
+    "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/MarkerArray": "visualization_msgs/msg/MarkerArray",
+    "vision_msgs_rviz_plugins/Detection3DArray": "vision_msgs/msg/Detection3DArray",
+}
+PANELS = {"rviz_common/Displays", "rviz_common/Time", "rviz_common/Views"}
+VIEWS = {"rviz_default_plugins/Orbit", "rviz_default_plugins/TopDownOrtho"}
+
+
+@pytest.fixture
+def setup() -> dict:
+    return yaml.safe_load(SETUP.read_text())
+
+
+@pytest.fixture
+def displays(setup) -> list[dict]:
+    return setup["Visualization Manager"]["Displays"]
+
+
+@pytest.fixture
+def published():
+    """The types of the node's topics, which answers go out on, by name."""
+    context = rclpy.Context()
+    context.init()
+    node = Node("km3d", context=context)
+    Outputs(node, camera="")
+    names = node.get_publisher_names_and_types_by_node("km3d", "/")
+    yield {name: types[0] for name, types in names if name.startswith("/km3d/")}
+    node.destroy_node()
+    context.shutdown()
+
+
+def test_panels_displays_and_views_are_classes_that_rviz_knows(setup, displays):
+    views = setup["Visualization Manager"]["Views"]
+    assert {panel["Class"] for panel in setup["Panels"]} == PANELS
+    assert {display["Class"] for display in displays} == set(DISPLAYS)
+    assert {view["Class"] for view in (views["Current"], *views["Saved"])} == VIEWS
+
+
+def test_displays_show_topics_that_the_node_publishes_with_their_types(displays, published):
+    shown = {f"/{d['Topic']['Value']}": DISPLAYS[d["Class"]] for d in displays if "Topic" in d}
+    names = ("markers", "image_annotated", "bev", "detections")
+    assert shown.keys() == {f"/km3d/{name}" for name in names}
+    assert shown == {name: published[name] for name in shown}
+
+
+def test_only_the_display_of_another_package_is_off(displays):
+    off = [display["Class"] for display in displays if not display["Enabled"]]
+    assert off == ["vision_msgs_rviz_plugins/Detection3DArray"]
+
+
+def test_nothing_but_the_fixed_frame_is_tied_to_the_name_of_a_vehicle(setup):
+    text = SETUP.read_text()
+    assert setup["Visualization Manager"]["Global Options"]["Fixed Frame"] == "base_link"
+    assert text.count("base_link") == 1
+    assert "Value: /" not in text
