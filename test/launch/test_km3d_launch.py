@@ -1,5 +1,7 @@
 """km3d.launch.py, started by `ros2 launch` where that is installed, and what comes up."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from rcl_interfaces.srv import GetParameters
@@ -68,7 +70,7 @@ def test_rviz_starts_beside_the_node_with_its_setup_and_frame(peer, weights, sta
         peer.wait_until(lambda: stand_ins("rviz2"))
     (rviz,) = stand_ins("rviz2")
     assert rviz[0] == "-d"
-    assert yaml.safe_load(open(rviz[1])) == yaml.safe_load(open(LAUNCH / "../rviz/km3d.rviz"))
+    assert Path(rviz[1]).samefile(LAUNCH.parent / "rviz" / "km3d.rviz")
     assert rviz[2:4] == ["-f", "alpha/base_link"]
     assert {"__node:=rviz", "__ns:=/alpha"} < set(rviz)
 
@@ -78,7 +80,7 @@ def test_rviz_shows_every_camera(peer, weights, stand_ins):
     with launched("km3d.launch.py", *arguments):
         peer.wait_until(lambda: stand_ins("rviz2"))
     (rviz,) = stand_ins("rviz2")
-    displays = yaml.safe_load(open(rviz[1]))["Visualization Manager"]["Displays"]
+    displays = yaml.safe_load(Path(rviz[1]).read_text())["Visualization Manager"]["Displays"]
     shown = [(d["Name"], d["Topic"]["Value"]) for d in displays if "Topic" in d]
     assert shown[:2] == [
         ("Boxes: front", "km3d/front/markers"),
