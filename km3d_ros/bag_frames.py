@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,22 @@ MAX_FRAMES = 5000
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _RECTIFIED = re.compile(r"[/_]rect")
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether an image topic is named like image_rect."""
+    return bool(_RECTIFIED.search(f"/{topic}"))
+
+
+def namespace_of(topic: str) -> str:
+    """That of an image topic: /front of /front/image_raw and of /front/image_raw/compressed."""
+    return topic.removesuffix("/compressed").rpartition("/")[0]
+
+
+def camera_info_beside(topic: str, candidates: Collection[str]) -> str | None:
+    """The one of the CameraInfo topics that is in the namespace of an image topic, if any."""
+    beside = f"{namespace_of(topic)}/camera_info".lstrip("/")
+    return next((name for name in candidates if name.lstrip("/") == beside), None)
 
 
 def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:
@@ -77,7 +93,7 @@ def _frames(path: Path, topic: str | None, calibration: Path | None) -> Iterator
 def _camera(
     calibration: Path | None, info: Any, topic: str, shape: tuple[int, ...]
 ) -> CameraModel:
-    rectified = bool(_RECTIFIED.search(f"/{topic}"))
+    rectified = is_rectified(topic)
     height, width, _ = shape
     if calibration:
         return read_camera(calibration, width, height, rectified)
@@ -119,11 +135,12 @@ def _choose_images(reader: AnyReader, path: Path, topic: str | None) -> list[Con
 def _choose_infos(reader: AnyReader, path: Path, topic: str) -> list[Connection]:
     """The CameraInfo beside the image topic, else the only one."""
     found = _by_topic(reader, (_INFO_TYPE,))
-    beside = f"{topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info".lstrip("/")
-    for name, connections in found.items():
-        if name.lstrip("/") == beside or len(found) == 1:
-            return connections
-    raise InputError(f"{path}: no CameraInfo for {topic} in this bag: a camera file is needed")
+    if len(found) == 1:
+        return next(iter(found.values()))
+    beside = camera_info_beside(topic, found)
+    if beside is None:
+        raise InputError(f"{path}: no CameraInfo for {topic} in this bag: a camera file is needed")
+    return found[beside]
 
 
 def _by_topic(reader: AnyReader, types: tuple[str, ...]) -> dict[str, list[Connection]]:

@@ -133,7 +133,7 @@ def test_played_bag_arrives_whole_at_the_wanted_pace(tmp_path, node):
         recorder = bag.Recorder(node, writer, topics)
         player = subprocess.Popen(
             [sys.executable, "-m", "km3d_ros.bag", "play", tmp_path / "sent.mcap", *arguments],
-            cwd=Path(bag.__file__).parents[1],
+            cwd=Path(bag.__file__).parents[2],
         )
         while player.poll() is None or min(map(len, recorder.arrivals.values())) < 6:
             executor.spin_once(timeout_sec=0.1)

@@ -1,0 +1,149 @@
+"""Which topics of a recording belong to its cameras, and which CameraInfo to which image."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from km3d_ros.bag_frames import camera_info_beside, is_rectified, namespace_of
+from km3d_ros.errors import InputError
+from km3d_ros.node.pairing import Stamp, stamp_of
+
+IMAGE_TYPES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+}
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera: its topics, and what the topics of its results begin with.
+
+    rectified: P of the CameraInfo is used, else K and D.
+    """
+
+    images: str
+    infos: str
+    rectified: bool
+    results: str
+
+
+def choose_cameras(
+    path: Path,
+    types: Mapping[str, str],
+    wanted: Sequence[str],
+    rectified: bool | None,
+    prefix: str,
+) -> list[Camera]:
+    """The cameras of a recording.
+
+    Without `wanted`, every camera is taken whose images have a CameraInfo beside them. Of several
+    image topics of a camera, rectified images come first, then those that are not compressed.
+
+    Args:
+        path: the recording.
+        types: of the topics, by name.
+        wanted: image topics.
+        rectified: whether images are rectified; None: those of topics named like image_rect are.
+        prefix: what the topics of the results begin with. Those of several cameras go on with the
+            camera's name, the last part of its namespace, or all of it where two are the same.
+
+    Raises:
+        InputError: no such images, or no CameraInfo for them.
+    """
+    images = [name for name, kind in types.items() if kind in IMAGE_TYPES]
+    infos = [name for name, kind in types.items() if kind == INFO_TYPE]
+    known = ", ".join(sorted(images)) or "none"
+    for topic in wanted:
+        if topic not in images:
+            raise InputError(f"{path}: no images on {topic}; image topics in this bag: {known}")
+    chosen = list(dict.fromkeys(wanted)) or _with_info_beside(images, infos)
+    if not chosen and len(images) == 1:
+        chosen = images
+    if not chosen:
+        raise InputError(
+            f"{path}: no images with a CameraInfo beside them; image topics in this bag: {known}"
+        )
+    return [
+        Camera(
+            topic,
+            _info_topic(path, topic, infos, alone=len(chosen) == 1),
+            is_rectified(topic) if rectified is None else rectified,
+            f"{prefix}/{name}" if name else prefix,
+        )
+        for topic, name in zip(chosen, _names(path, chosen), strict=True)
+    ]
+
+
+def _with_info_beside(images: Sequence[str], infos: Sequence[str]) -> list[str]:
+    """The best image topic of each namespace that has a CameraInfo."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for topic in images:
+        if camera_info_beside(topic, infos):
+            found[namespace_of(topic)].append(topic)
+    return [
+        min(topics, key=lambda t: (not is_rectified(t), len(t), t)) for topics in found.values()
+    ]
+
+
+def _info_topic(path: Path, topic: str, infos: Sequence[str], alone: bool) -> str:
+    """The CameraInfo beside the images; for a camera alone, the only one."""
+    beside = camera_info_beside(topic, infos)
+    if beside is None and not (alone and len(infos) == 1):
+        raise InputError(
+            f"{path}: no CameraInfo beside {topic}; CameraInfo topics in this bag: "
+            + (", ".join(sorted(infos)) or "none")
+        )
+    return beside or infos[0]
+
+
+def _names(path: Path, topics: Sequence[str]) -> list[str]:
+    """What tells the cameras apart; empty for a camera alone."""
+    if len(topics) == 1:
+        return [""]
+    spaces = [namespace_of(topic).strip("/") for topic in topics]
+    if len(set(spaces)) < len(spaces):
+        raise InputError(f"{path}: {' and '.join(topics)} are images of one camera")
+    names = [space.rpartition("/")[2] for space in spaces]
+    return names if len(set(names)) == len(names) else [s.replace("/", "_") for s in spaces]
+
+
+class CameraInfos:
+    """The CameraInfo messages of a topic, all of a recording."""
+
+    def __init__(self, recorded: Iterable[tuple[int, bytes]]) -> None:
+        """Args: recorded time in nanoseconds and serialised message."""
+        self._by_stamp: dict[Stamp, bytes] = {}
+        self._by_frame: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for time, data in sorted(recorded):
+            try:
+                info = deserialize_message(data, CameraInfo)
+            except Exception:  # rclpy has no class of its own for what cannot be deserialised
+                continue
+            self._by_stamp[stamp_of(info)] = data
+            self._by_frame[info.header.frame_id].append((time, data))
+
+    def find(self, image: Image | CompressedImage, time: int) -> tuple[CameraInfo | None, bool]:
+        """The CameraInfo of an image that was recorded at this time.
+
+        That of the same stamp; else, of the same frame_id, the newest that had been recorded, or
+        the first one for images before it.
+
+        Returns:
+            The CameraInfo, None where there is none, and whether the stamps are the same.
+        """
+        data = self._by_stamp.get(stamp_of(image))
+        if data is not None:
+            return deserialize_message(data, CameraInfo), True
+        same_frame = self._by_frame.get(image.header.frame_id)
+        if not same_frame:
+            return None, False
+        newest = max(0, bisect_right(same_frame, time, key=lambda entry: entry[0]) - 1)
+        return deserialize_message(same_frame[newest][1], CameraInfo), False

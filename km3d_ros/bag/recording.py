@@ -1,0 +1,121 @@
+"""Reading recordings, whole or damaged: rosbag2 folders, and single files of theirs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+import zstandard
+
+from km3d_ros.bag.mcap_file import McapReader, compression_of
+from km3d_ros.bag.records import Message, Report
+from km3d_ros.bag.sqlite_file import SqliteReader
+from km3d_ros.errors import InputError
+
+_READERS = {".mcap": McapReader, ".db3": SqliteReader}
+_STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+class Recording:
+    """A recording: all that is left of it in its files.
+
+    Of a folder all storage files are read, whatever its metadata.yaml says, which a recorder that
+    died has not written.
+
+    files: in the order in which they were written.
+    storage: "mcap" or "sqlite3".
+    """
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        """Args: the recording; a folder for files that have to be unpacked.
+
+        Raises:
+            InputError: there is no such recording.
+        """
+        self.path = path
+        self.files = _storage_files(path)
+        suffixes = {_suffix(file) for file in self.files}
+        if len(suffixes) != 1:
+            raise InputError(f"{path}: expected .mcap or .db3 files, found both")
+        self._suffix = suffixes.pop()
+        self.storage = _STORAGES[self._suffix]
+        self._scratch = scratch
+
+    def messages(self, report: Report) -> Iterator[Message]:
+        """The messages, file by file in their order, which may differ from the order of time.
+
+        report: takes what is damaged.
+        """
+        for name in _missing(self.path):
+            report(f"{self.path / name}: the file is missing")
+        for file in self.files:
+            for message in _READERS[self._suffix](self._unpacked(file, report), report):
+                yield from _decompressed(message, file, report)
+
+    def compression(self) -> str:
+        """How chunks are compressed: "lz4", "zstd", or "" where they are not."""
+        if self._suffix == ".mcap":
+            return compression_of(self._unpacked(self.files[0], lambda spot: None))
+        return ""
+
+    def _unpacked(self, file: Path, report: Report) -> Path:
+        """The file itself, or, where it is compressed as a whole, what can be unpacked of it."""
+        if file.suffix != ".zstd":
+            return file
+        target = self._scratch / file.stem
+        if not target.exists():
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with file.open("rb") as source, target.open("wb") as sink:
+                try:
+                    zstandard.ZstdDecompressor().copy_stream(source, sink)
+                except zstandard.ZstdError as error:
+                    report(f"{file}: {error}")
+        return target
+
+
+def _storage_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    candidates = path.iterdir() if path.is_dir() else [path]
+    files = [file for file in candidates if file.is_file() and _suffix(file) in _READERS]
+    if not files:
+        raise InputError(f"{path} is no recording: expected .mcap or .db3")
+    return sorted(files, key=_by_number)
+
+
+def _suffix(file: Path) -> str:
+    """That of the storage: .mcap of a.mcap and of a.mcap.zstd."""
+    return Path(file.name.removesuffix(".zstd")).suffix
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Sorts drive_10 after drive_9."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _missing(path: Path) -> list[str]:
+    """Names of the files that a readable metadata.yaml lists, but that are not there."""
+    try:
+        content = yaml.safe_load((path / "metadata.yaml").read_text())
+        listed = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        names = [Path(name).name for name in listed]
+    except Exception:  # missing, cut, not YAML, or of some other structure
+        return []
+    return [name for name in names if not (path / name).exists()]
+
+
+def _decompressed(message: Message, file: Path, report: Report) -> Iterator[Message]:
+    """The message; its content is unpacked where it was compressed on its own."""
+    if not message.data.startswith(_ZSTD_MAGIC):
+        yield message
+        return
+    try:
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(message.data)
+    except zstandard.ZstdError as error:
+        report(f"{file}: the message of {message.time} ns is damaged and left out: {error}")
+    else:
+        yield message._replace(data=data)

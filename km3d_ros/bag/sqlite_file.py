@@ -1,0 +1,154 @@
+"""sqlite3 bags (`.db3`): rows by number, and page by page where the file is damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from km3d_ros.bag.records import METADATA_VERSION, Message, Report, Topic
+from km3d_ros.bag.sqlite_pages import declared_size, read_rows
+
+_SCHEMA = """
+CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
+CREATE TABLE metadata(
+    id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL, metadata TEXT NOT NULL);
+CREATE TABLE topics(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,
+    serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL,
+    type_description_hash TEXT NOT NULL);
+CREATE TABLE message_definitions(
+    id INTEGER PRIMARY KEY, topic_type TEXT NOT NULL, encoding TEXT NOT NULL,
+    encoded_message_definition TEXT NOT NULL, type_description_hash TEXT NOT NULL);
+CREATE TABLE messages(
+    id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL,
+    data BLOB NOT NULL);
+CREATE INDEX timestamp_idx ON messages (timestamp ASC);
+INSERT INTO schema VALUES (4, '');
+"""
+
+
+class SqliteReader:
+    """The messages of a file by their numbers; an iterable. What is damaged is reported."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        self._path = path
+        self._report = report
+        self._topics: dict[int, Topic] = {}
+
+    def __iter__(self) -> Iterator[Message]:
+        with closing(_open(self._path)) as database:
+            try:
+                self._topics.update(_topics(database))
+            except sqlite3.Error as error:
+                self._report(f"{self._path}: not all of its topics can be read: {error}")
+            damaged_after = yield from self._rows(database)
+        if damaged_after is not None and self._topics:
+            yield from self._pages(damaged_after)
+
+    def _rows(self, database: sqlite3.Connection) -> Generator[Message, None, int | None]:
+        """The rows as SQLite finds them; returns the last number before damage, if any."""
+        number = 0
+        rows = "SELECT id, topic_id, timestamp, data FROM messages ORDER BY id"
+        try:
+            for number, topic_id, time, data in database.execute(rows):
+                yield from self._message(number, topic_id, time, data)
+        except sqlite3.Error as error:
+            sizes = f"{self._path.stat().st_size} of {declared_size(self._path)} bytes are there"
+            self._report(f"{self._path}: damaged after message {number}: {error} ({sizes})")
+            return number
+        return None
+
+    def _pages(self, damaged_after: int) -> Iterator[Message]:
+        """The rows that the damage hides from SQLite."""
+        for row in read_rows(self._path, damaged_after):
+            if row.data is None:
+                spot = f"message {row.number} (page at byte {row.offset})"
+                self._report(f"{self._path}: {spot} is incomplete and left out")
+            else:
+                yield from self._message(row.number, row.topic_id, row.time, row.data)
+
+    def _message(self, number: int, topic_id: int, time: int, data: bytes) -> Iterator[Message]:
+        if topic_id in self._topics:
+            yield Message(self._topics[topic_id], time, data, time)
+        else:
+            name = f"message {number}"
+            self._report(f"{self._path}: {name} belongs to no known topic and is left out")
+
+
+class SqliteWriter:
+    """Writes a file, in one transaction."""
+
+    suffix = ".db3"
+
+    def __init__(self, path: Path, compression: str) -> None:
+        """Args: the file; compression is of MCAP alone."""
+        self._database = sqlite3.connect(path, isolation_level=None)
+        # The file gets its place when it is complete: until then there is nothing to roll back.
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.executescript(_SCHEMA)
+        self._database.execute("BEGIN")
+        self._types: set[str] = set()
+
+    def add_topic(self, topic: Topic) -> int:
+        """Announce a topic; returns its number."""
+        if topic.definition and topic.type not in self._types:
+            self._types.add(topic.type)
+            definition = topic.definition_encoding, topic.definition, topic.type_hash
+            self._insert("message_definitions", topic.type, *definition)
+        kind = topic.type, topic.encoding
+        return self._insert("topics", topic.name, *kind, topic.qos, topic.type_hash)
+
+    def write(self, number: int, message: Message) -> None:
+        """Append a message of the topic with this number."""
+        self._insert("messages", number, message.time, message.data)
+
+    def finish(self, metadata: str) -> None:
+        """Write what makes the file complete; metadata: of the recording, YAML."""
+        self._insert("metadata", METADATA_VERSION, metadata)
+        self._database.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file, complete or not."""
+        self._database.close()
+
+    def _insert(self, table: str, *values: object) -> int:
+        places = ", ?" * len(values)
+        return self._database.execute(
+            f"INSERT INTO {table} VALUES (NULL{places})", values
+        ).lastrowid
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The database, to be read only, with what its log has where a recorder left one."""
+    options = "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)
+    database.text_factory = lambda text: text.decode(errors="replace")
+    return database
+
+
+def _topics(database: sqlite3.Connection) -> Iterator[tuple[int, Topic]]:
+    """Number and topic. Younger recordings say more about a topic than older ones."""
+    # Without this SQLite opens no file that is shorter than it says.
+    database.execute("PRAGMA writable_schema = ON")
+    definitions = {}
+    with suppress(sqlite3.Error):
+        query = "SELECT topic_type, encoded_message_definition, encoding FROM message_definitions"
+        definitions = {name: definition for name, *definition in database.execute(query)}
+    cursor = database.execute("SELECT * FROM topics")
+    columns = [column[0] for column in cursor.description]
+    for values in cursor:
+        row = dict(zip(columns, values, strict=True))
+        yield (
+            row["id"],
+            Topic(
+                row["name"],
+                row["type"],
+                row["serialization_format"],
+                row.get("offered_qos_profiles", ""),
+                row.get("type_description_hash", ""),
+                *definitions.get(row["type"], ("", "")),
+            ),
+        )

@@ -1,0 +1,162 @@
+"""Writing recordings: rosbag2 folders, or single MCAP files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+from rosbags.interfaces import QosDurability, QosHistory, QosLiveliness, QosReliability
+
+from km3d_ros.bag.mcap_file import McapWriter
+from km3d_ros.bag.records import METADATA_VERSION, Message, Topic
+from km3d_ros.bag.sqlite_file import SqliteWriter
+from km3d_ros.errors import InputError
+
+_WRITERS = {"mcap": McapWriter, "sqlite3": SqliteWriter}
+_POLICIES = {
+    "history": QosHistory,
+    "reliability": QosReliability,
+    "durability": QosDurability,
+    "liveliness": QosLiveliness,
+}
+
+
+class RecordingWriter:
+    """Writes a recording in a folder of its own, and moves it to its place when it is complete.
+
+    A context manager; an error within leaves nothing behind.
+    """
+
+    def __init__(self, path: Path, scratch: Path, storage: str, compression: str = "") -> None:
+        """Prepare.
+
+        Args:
+            path: a single file where it ends in `.mcap`, else a folder.
+            scratch: folder to write in, on the same file system; what it has is deleted.
+            storage: "mcap" or "sqlite3"; a single file is always MCAP.
+            compression: of MCAP chunks: "lz4", "zstd" or "".
+        """
+        self._path = path
+        self._scratch = scratch
+        self._single = path.suffix == ".mcap"
+        self._storage = "mcap" if self._single else storage
+        self._compression = compression
+        self._numbers: dict[Topic, int] = {}
+        self._counts: Counter[Topic] = Counter()
+        self._first, self._last = 2**63 - 1, 0
+
+    def __enter__(self) -> RecordingWriter:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+        writer = _WRITERS[self._storage]
+        self._file = self._scratch / f"{self._path.stem}_0{writer.suffix}"
+        with naming(self._file):
+            self._writer = writer(self._file, self._compression)
+        return self
+
+    def __exit__(self, kind: type | None, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                with naming(self._file):
+                    self._finish()
+        finally:
+            with suppress(OSError, sqlite3.Error):  # a full disk fails once more
+                self._writer.close()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def write(self, message: Message) -> None:
+        """Append a message.
+
+        Raises:
+            OSError, InputError: it cannot be written; names the file.
+        """
+        with naming(self._file):
+            number = self._numbers.get(message.topic)
+            if number is None:
+                number = self._writer.add_topic(_as_written(message.topic))
+                self._numbers[message.topic] = number
+            self._writer.write(number, message)
+        self._counts[message.topic] += 1
+        self._first = min(self._first, message.time)
+        self._last = max(self._last, message.time)
+
+    def _finish(self) -> None:
+        metadata = self._metadata()
+        self._writer.finish(yaml.safe_dump(metadata))
+        self._writer.close()
+        with self._file.open("rb") as file:
+            os.fsync(file.fileno())
+        if self._single:
+            self._file.replace(self._path)
+            return
+        content = yaml.safe_dump({"rosbag2_bagfile_information": metadata}, sort_keys=False)
+        (self._scratch / "metadata.yaml").write_text(content)
+        self._scratch.rename(self._path)
+
+    def _metadata(self) -> dict:
+        """What rosbag2 wants to know of a recording as a whole."""
+        return {
+            "version": METADATA_VERSION,
+            "storage_identifier": self._storage,
+            "relative_file_paths": [self._file.name],
+            **self._span(),
+            "topics_with_message_count": [
+                {"topic_metadata": _described(topic), "message_count": number}
+                for topic, number in self._counts.items()
+            ],
+            "compression_format": "",
+            "compression_mode": "",
+            "files": [{"path": self._file.name, **self._span()}],
+            "custom_data": None,
+            "ros_distro": "",
+        }
+
+    def _span(self) -> dict:
+        count = self._counts.total()
+        return {
+            "starting_time": {"nanoseconds_since_epoch": self._first if count else 0},
+            "duration": {"nanoseconds": max(0, self._last - self._first)},
+            "message_count": count,
+        }
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Let errors of the system and of SQLite name the file that they are about."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise InputError(f"{file}: {error}") from error
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
+        raise
+
+
+def _as_written(topic: Topic) -> Topic:
+    """The topic with its QoS profiles as the version of our metadata has them: in numbers."""
+    try:
+        profiles = yaml.safe_load(topic.qos) or []
+        for profile in profiles:
+            for policy, values in _POLICIES.items():
+                if isinstance(profile[policy], str):
+                    profile[policy] = values[profile[policy].upper()].value
+    except (yaml.YAMLError, KeyError, TypeError):
+        return topic._replace(qos="")
+    return topic._replace(qos=yaml.safe_dump(profiles) if profiles else "")
+
+
+def _described(topic: Topic) -> dict:
+    return {
+        "name": topic.name,
+        "type": topic.type,
+        "serialization_format": topic.encoding,
+        "offered_qos_profiles": _as_written(topic).qos,
+        "type_description_hash": topic.type_hash,
+    }

@@ -1,0 +1,63 @@
+"""The detector that verbs run: its options, and the way from those to a `Detector`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from km3d_ros.cli._types import count, probability
+from km3d_ros.network.spec import SCORE_THRESHOLD
+
+if TYPE_CHECKING:
+    from km3d_ros.inference.detector import Detector
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    add(
+        "--grm",
+        choices=("consistent", "published"),
+        default="consistent",
+        help="how positions are solved; published: as the released code, in the frame of K "
+        "(default: %(default)s)",
+    )
+    add(
+        "--device",
+        default="auto",
+        help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
+    )
+    add(
+        "--score-threshold",
+        type=probability,
+        default=SCORE_THRESHOLD,
+        metavar="P",
+        help="least score to report, 0 to 1 (default: %(default)s)",
+    )
+    add(
+        "--max-detections",
+        type=count,
+        default=100,
+        metavar="N",
+        help="most objects per image (default: %(default)s)",
+    )
+
+
+def load_detector(args: argparse.Namespace, precision: str = "float32") -> Detector:
+    """The detector that the options describe.
+
+    Raises:
+        InputError: weights that cannot be used, or a device that is not there.
+    """
+    from km3d_ros.inference.detector import Detector
+
+    return Detector.from_checkpoint(
+        args.weights,
+        args.device,
+        args.score_threshold,
+        args.max_detections,
+        args.grm,
+        precision,
+    )

@@ -1,0 +1,101 @@
+"""`km3d bag`: boxes for a recording."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from km3d_ros.cli._detector import add_options, load_detector
+from km3d_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from km3d_ros.bag.detections import Summary
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        "bag",
+        help="detect objects in a recording of ROS topics",
+        description="Detect objects in every image of a recording, in order, and write it again "
+        "with the detections beside the images. What is left of a damaged recording is kept. An "
+        "interrupted run goes on from OUT.partial when the same command is given again.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, metavar="IN", help="rosbag2 folder, or one .mcap or .db3 file")
+    add("out", type=Path, metavar="OUT", help="new rosbag2 folder, stored like IN, or .mcap file")
+    add(
+        "--image",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="image topic, may be repeated (default: of every camera with a CameraInfo beside)",
+    )
+    rectified = parser.add_mutually_exclusive_group()
+    rectified.add_argument(
+        "--rectified",
+        action="store_true",
+        default=None,
+        help="images are rectified (default: those of topics named like image_rect are)",
+    )
+    rectified.add_argument(
+        "--raw", dest="rectified", action="store_false", default=None, help="they are not"
+    )
+    add(
+        "--prefix",
+        default="/km3d",
+        metavar="TOPIC",
+        help="results go to TOPIC/detections and TOPIC/objects, those of several cameras to "
+        "TOPIC/NAME/detections (default: %(default)s)",
+    )
+    add_options(parser)
+    add("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect and write."""
+    try:
+        from km3d_ros.bag.detections import Request, detect_in_bag
+    except ImportError as error:
+        raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
+    from km3d_ros.inference.detector import DEFAULT_WEIGHTS
+
+    detector = load_detector(args)
+    request = Request(args.source, args.out, args.image, args.rectified, args.prefix.rstrip("/"))
+    try:
+        summary = detect_in_bag(request, detector, _digest(args.weights or DEFAULT_WEIGHTS))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; the same command goes on from {request.partial}"
+        ) from None
+    print(_as_json(summary) if args.json else _as_text(summary))
+    return 0
+
+
+def _digest(file: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _as_json(summary: Summary) -> str:
+    from dataclasses import asdict
+
+    return json.dumps(asdict(summary))
+
+
+def _as_text(summary: Summary) -> str:
+    lines = [f"{summary.out}: {summary.messages} messages of IN"]
+    if summary.damaged:
+        lines[0] += f", which is damaged in {summary.damaged} spots"
+    for camera in summary.cameras:
+        line = (
+            f"{camera.images} -> {camera.detections}: {camera.answered} of {camera.frames} frames"
+        )
+        if camera.unusable:
+            causes = ", ".join(f"{cause} {n}" for cause, n in camera.unusable.items())
+            line += f"; not usable: {causes}"
+        lines.append(line)
+    return "\n".join(lines)
