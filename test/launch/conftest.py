@@ -36,13 +36,12 @@ class Peer:
         self.wait_until(future.done)
         return future.result()
 
+    def state(self, node: str) -> str:
+        """Of the lifecycle."""
+        return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
+
     def wait_until_active(self, node: str) -> None:
-        self.wait_until(
-            lambda: (
-                self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
-                == "active"
-            )
-        )
+        self.wait_until(lambda: self.state(node) == "active")
 
     def listen(self, message_type: type, topic: str) -> list:
         """The messages that arrive from now on."""
