@@ -6,12 +6,9 @@ A checkpoint is a safetensors file with everything that is needed to run it: the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from km3d_ros.errors import InputError
+from km3d_ros.network import metadata, torch_file
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
-from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS, ModelSpec, Noise
+from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS, ModelSpec
 
 METADATA_KEY = "km3d"
 
@@ -58,8 +56,11 @@ PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
 """Per architecture: what published files hold, but no output depends on; how its names start."""
 
 _BATCH_COUNTER = "num_batches_tracked"
+_MAX_HEADER = 2**20
+"""Bytes of all that a file says about its tensors; those of dla_34 have a tenth of it."""
 _SHOWN = 3
 """Misfits of one kind that an error names; the others are counted."""
+_LONGEST_LINE = 200
 
 
 def save(
@@ -94,7 +95,7 @@ def rewrite(source: str | Path, target: str | Path, spec: ModelSpec) -> None:
 def _write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
     unfinished = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(spec))})
+        save_file(tensors, unfinished, metadata={METADATA_KEY: metadata.to_json(spec)})
         unfinished.replace(path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)
@@ -118,50 +119,16 @@ def read_spec(path: str | Path) -> ModelSpec:
     """Read what a checkpoint says about itself, without its tensors.
 
     Raises:
-        InputError: missing, damaged or foreign file, an architecture or a head that is not known
-            here, a head that detections need and that is not there, or an impossible input size.
+        InputError: missing, damaged or foreign file, or a spec as `metadata.from_json` refuses it.
     """
     with _opened(path) as file:
         text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
         raise InputError(f"{path}: not a km3d checkpoint (its metadata has no {METADATA_KEY!r})")
     try:
-        values = json.loads(text)
-        spec = ModelSpec(**{key: _tuples(value) for key, value in values.items()})
-        spec = replace(
-            spec,
-            heads=tuple(spec.heads),
-            input_size=tuple(spec.input_size),
-            noise=_noise(values["noise"]),
-            training=values["training"],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged km3d metadata ({error})") from error
-    _check(spec, path)
-    return spec
-
-
-def _noise(values: Mapping[str, float]) -> Noise:
-    """The noise of a checkpoint, or the default one where it has noise of another kind."""
-    names = {field.name for field in fields(Noise)}
-    return Noise(**values) if values.keys() == names else Noise()
-
-
-def _check(spec: ModelSpec, path: str | Path) -> None:
-    if spec.architecture not in BACKBONES:
-        known = ", ".join(sorted(BACKBONES))
-        raise InputError(f"{path}: architecture {spec.architecture!r} is not one of {known}")
-    for name in spec.heads:
-        if name not in HEAD_CHANNELS:
-            raise InputError(f"{path}: head {name!r} is not one of {', '.join(HEAD_CHANNELS)}")
-    for name in INFERENCE_HEADS:
-        if name not in spec.heads:
-            raise InputError(f"{path}: there is no head {name!r}, which detections are made of")
-    size = spec.input_size
-    if len(size) != 2 or not all(isinstance(n, int) and n > 0 and n % 32 == 0 for n in size):
-        raise InputError(
-            f"{path}: input size {size} is not a height and a width, positive multiples of 32"
-        )
+        return metadata.from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
@@ -216,13 +183,11 @@ def _published_architecture(published: Mapping[str, Tensor]) -> str:
 
 
 def _read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
-    _require_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        raise InputError(f"{path}: damaged, or not a PyTorch file of plain tensors") from error
+    content = torch_file.read(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise InputError(f"{path}: not a published checkpoint (no 'state_dict' of tensors)")
     return state
 
@@ -250,11 +215,19 @@ def _fill(
             if key in given and given[key].shape != value.shape
         ),
     )
+    shared = expected.keys() & given.keys()
+    problems += _listed("no numbers", (key for key in shared if not _is_plain(given[key])))
     if problems:
         raise InputError(f"{path}: does not fit {spec.architecture}: {'; '.join(problems)}")
     for key, value in expected.items():
-        value.copy_(given[key])
+        if not value.copy_(given[key]).isfinite().all():
+            raise InputError(f"{path}: {key} has values that are not finite")
     return model
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is what weights are: floating point numbers, all of them in memory."""
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _weights(model: KM3DNet) -> dict[str, Tensor]:
@@ -265,26 +238,37 @@ def _weights(model: KM3DNet) -> dict[str, Tensor]:
 
 def _listed(what: str, tensors: Iterable[str]) -> list[str]:
     names = sorted(tensors)
-    more = len(names) - _SHOWN
-    shown = [*names[:_SHOWN], f"and {more} more"] if more > 0 else names
+    shown = [_line(name) for name in names[:_SHOWN]]
+    if len(names) > _SHOWN:
+        shown.append(f"and {len(names) - _SHOWN} more")
     return [f"{what}: {', '.join(shown)}"] if names else []
+
+
+def _line(text: str) -> str:
+    """What a file may have written, as one short line."""
+    line = repr(text)[1:-1]
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[safe_open]:
-    _require_file(path)
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             yield file
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a safetensors file, or cut short ({error})") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a safetensors file, or cut short ({_line(str(error))})"
+        ) from error
 
 
-def _require_file(path: str | Path) -> None:
+def _check_header(path: str | Path) -> None:
+    """Refuse a header that would take long to read."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that a spec is made of."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER:
+        raise InputError(
+            f"{path}: not a safetensors file, or cut short (a header of {length} bytes)"
+        )

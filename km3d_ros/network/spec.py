@@ -25,6 +25,9 @@ INFERENCE_HEADS = ("hm", "hps", "dim", "rot", "prob")
 STRIDE = 4
 """Input pixels per output cell."""
 
+MAX_INPUT_PIXELS = 2**23
+"""Pixels of the largest network input; one of 4K fits."""
+
 SCORE_THRESHOLD = 0.15
 """Least score of a detection that is reported, where nothing else is asked for."""
 
