@@ -106,8 +106,8 @@ class McapReader:
         data = _decompress(chunk)
         spot = f"{self._path}: chunk at byte {position}"
         if len(data) != chunk.uncompressed_size:
-            unpacked = f"{len(data)} of {chunk.uncompressed_size} bytes"
-            self._report(f"{spot} is damaged: {unpacked} can be unpacked")
+            unpacked = f"{len(data)} of {chunk.uncompressed_size} bytes can be unpacked"
+            self._report(f"{spot} is damaged: {unpacked}, and what they say may be wrong")
         elif chunk.uncompressed_crc not in (0, zlib.crc32(data)):
             self._report(f"{spot} has a wrong checksum: its messages may be wrong")
         yield from self._inside(data)

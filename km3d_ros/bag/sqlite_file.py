@@ -39,12 +39,18 @@ class SqliteReader:
         self._topics: dict[int, Topic] = {}
 
     def __iter__(self) -> Iterator[Message]:
+        size, declared = self._path.stat().st_size, declared_size(self._path)
         with closing(_open(self._path)) as database:
             try:
                 self._topics.update(_topics(database))
             except sqlite3.Error as error:
                 self._report(f"{self._path}: not all of its topics can be read: {error}")
-            damaged_after = yield from self._rows(database)
+            if size < declared:
+                # SQLite is not asked: it takes what is missing of the last page for zeros.
+                self._report(f"{self._path}: cut at byte {size} of {declared}")
+                damaged_after = 0
+            else:
+                damaged_after = yield from self._rows(database)
         if damaged_after is not None and self._topics:
             yield from self._pages(damaged_after)
 
@@ -56,8 +62,7 @@ class SqliteReader:
             for number, topic_id, time, data in database.execute(rows):
                 yield from self._message(number, topic_id, time, data)
         except sqlite3.Error as error:
-            sizes = f"{self._path.stat().st_size} of {declared_size(self._path)} bytes are there"
-            self._report(f"{self._path}: damaged after message {number}: {error} ({sizes})")
+            self._report(f"{self._path}: damaged after message {number}: {error}")
             return number
         return None
 
@@ -136,10 +141,11 @@ def _topics(database: sqlite3.Connection) -> Iterator[tuple[int, Topic]]:
     definitions = {}
     with suppress(sqlite3.Error):
         query = "SELECT topic_type, encoded_message_definition, encoding FROM message_definitions"
-        definitions = {name: definition for name, *definition in database.execute(query)}
+        rows = filter(_is_whole, database.execute(query))
+        definitions = {name: definition for name, *definition in rows}
     cursor = database.execute("SELECT * FROM topics")
     columns = [column[0] for column in cursor.description]
-    for values in cursor:
+    for values in filter(_is_whole, cursor):
         row = dict(zip(columns, values, strict=True))
         yield (
             row["id"],
@@ -152,3 +158,8 @@ def _topics(database: sqlite3.Connection) -> Iterator[tuple[int, Topic]]:
                 *definitions.get(row["type"], ("", "")),
             ),
         )
+
+
+def _is_whole(row: tuple) -> bool:
+    """Whether no value of a row lies where the file is cut, and was taken for zeros."""
+    return all(value is not None and "\0" not in str(value) for value in row)
