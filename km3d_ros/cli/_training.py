@@ -160,12 +160,13 @@ def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.devi
 
     from km3d_ros.evaluation.validation import LEAST_SCORE, validate
     from km3d_ros.inference.detector import Detector
+    from km3d_ros.training.trainer import Judge
 
     count = min(count, len(frames))
     some = Subset(frames, [i * len(frames) // count for i in range(count)])
     name = spec.classes[0]
 
-    def judge(model: KM3DNet) -> dict[str, float | None]:
+    def figures_of(model: KM3DNet) -> dict[str, float | None]:
         figures = validate(Detector(model, spec, str(device), LEAST_SCORE), some)
         precision, depth = figures["ap_r40"][name], figures["median_relative_depth_error"]
         return {
@@ -175,7 +176,7 @@ def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.devi
             **{f"depth error {band} m": error for band, error in depth.items()},
         }
 
-    return judge
+    return Judge(some, figures_of)
 
 
 def _add_fields(group: argparse._ArgumentGroup, settings: type, defaults: dict[str, Any]) -> None:

@@ -55,7 +55,9 @@ def fit(
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
     order = _order_of(labelled, unlabelled, plan)
-    identity = identity_of(spec, plan, method, labelled, unlabelled)
+    judge = judge if plan.validate_every else None
+    judged_by = judge.frames if judge else None
+    identity = identity_of(model, spec, plan, method, labelled, unlabelled, judged_by)
     trainer = Trainer(model, spec, method, plan, run, device, identity, judge)
     trainer.resume()
     order.start = trainer.step

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from km3d_ros.errors import InputError
+from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.dataset import Frames
 from km3d_ros.training.method import Method
@@ -60,18 +61,31 @@ def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def identity_of(
-    spec: ModelSpec, plan: Plan, method: Method, labelled: Frames, unlabelled: Frames | None
+    model: KM3DNet,
+    spec: ModelSpec,
+    plan: Plan,
+    method: Method,
+    labelled: Frames,
+    unlabelled: Frames | None,
+    validation: Frames | None,
 ) -> dict[str, Any]:
-    """All that must not change when a training goes on; the number of steps may."""
-    model = asdict(spec)
-    del model["noise"], model["training"]
+    """All that must not change when a training goes on; the number of steps may.
+
+    model: as it starts. validation: the frames that choose the best weights, if any do.
+    """
+    described = asdict(spec)
+    del described["noise"], described["training"]
+    data = {"labelled": labelled, "unlabelled": unlabelled, "validation": validation}
     return {
-        **model,
+        **described,
         **asdict(method),
         **{name: getattr(plan, name) for name in ("batch_size", "learning_rate", "seed")},
-        "labelled data": _fingerprint(labelled),
-        "unlabelled data": _fingerprint(unlabelled) if unlabelled else "none",
         "unlabelled_batch_size": plan.unlabelled_batch_size if unlabelled else 0,
+        "start": _fingerprint_of_weights(model),
+        **{
+            f"{name} data": _fingerprint(frames) if frames else "none"
+            for name, frames in data.items()
+        },
     }
 
 
@@ -114,6 +128,13 @@ def _replace(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _fingerprint_of_weights(model: KM3DNet) -> str:
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return f"weights {digest.hexdigest()[:8]}"
 
 
 def _fingerprint(frames: Frames) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training import processes
-from km3d_ros.training.dataset import Batch
+from km3d_ros.training.dataset import Batch, Frames
 from km3d_ros.training.method import Method
 from km3d_ros.training.objective import Objective
 from km3d_ros.training.optimizer import new_average, new_optimizer, set_rate
@@ -22,9 +23,17 @@ from km3d_ros.training.state import Log, read_state, write_state
 
 GRADIENT_NORM = 20.0
 
-Judge = Callable[[KM3DNet], dict[str, float | None]]
-"""Figures of a model by name, None where there is none; the first one is always a number and, more
-being better, decides which model is best."""
+
+class Judge(NamedTuple):
+    """What tells which of the models of a training is best.
+
+    frames: what it judges by.
+    figures: of a model, by name, None where there is none; the first one is always a number, and
+        more is better.
+    """
+
+    frames: Frames
+    figures: Callable[[KM3DNet], dict[str, float | None]]
 
 
 class Trainer:
@@ -43,7 +52,7 @@ class Trainer:
     ):
         self.spec, self.plan, self.run, self.device = spec, plan, run, device
         self.identity = identity
-        self.judge = judge if plan.validate_every else None
+        self.judge = judge
         objective = Objective(model, spec, method, _in_half_precision(plan, device))
         objective = objective.to(device, memory_format=torch.channels_last).train()
         self.average = new_average(model)
@@ -137,7 +146,7 @@ class Trainer:
     def _validate(self) -> None:
         if processes.rank() > 0:
             return
-        figures = self.judge(self.average.module)
+        figures = self.judge.figures(self.average.module)
         self.logs["validation"].append({"step": self.step, **figures})
         score = next(iter(figures.values()))
         # Of equals the one that has learned longer.

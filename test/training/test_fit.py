@@ -8,6 +8,7 @@ import cv2
 import pytest
 import torch
 from support.frames import write_frames
+from torch.utils.data import Subset
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
@@ -17,6 +18,7 @@ from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
 from km3d_ros.training.start import new_model, new_spec
+from km3d_ros.training.trainer import Judge
 
 SPEC = new_spec("lite", (64, 128))
 CPU = torch.device("cpu")
@@ -24,8 +26,8 @@ LOSSES = {"hm", "hps", "dim", "rot", "position", "prob", "wh", "reg", "hm_hp", "
 CONSENSUS = {f"consensus_{part}" for part in ("peak", "size", "yaw", "position")}
 
 
-def train(frames, run, steps, unlabelled=None, judge=None, method=None, **plan):
-    torch.manual_seed(0)
+def train(frames, run, steps, unlabelled=None, judge=None, method=None, start=0, **plan):
+    torch.manual_seed(start)
     settings = {"batch_size": 2, "unlabelled_batch_size": 2, "workers": 0, "log_every": 1} | plan
     method = method or Method()
     plan = Plan(steps, **settings)
@@ -87,6 +89,28 @@ def test_more_steps_may_be_asked_for_but_nothing_else_changed(frames, tmp_path):
         train(frames, tmp_path, 3, seed=5)
 
 
+def test_training_goes_on_from_the_weights_that_it_started_with(frames, tmp_path):
+    train(frames, tmp_path, 1)
+    with pytest.raises(
+        InputError, match=r"training: start is weights \w+ instead of weights \w+$"
+    ):
+        train(frames, tmp_path, 2, start=1)
+
+
+def test_training_goes_on_with_the_frames_that_it_is_judged_by(frames, tmp_path):
+    def judged_by(*names):
+        judge = Judge(Subset(frames, names), lambda model: {"ap": 1.0})
+        return {"judge": judge, "validate_every": 1}
+
+    train(frames, tmp_path, 1, **judged_by(0, 1))
+    train(frames, tmp_path, 2, **judged_by(0, 1))
+    for other in (judged_by(0, 2), {}):
+        with pytest.raises(
+            InputError, match=r"validation data is (2 frames|none).* instead of 2 f"
+        ):
+            train(frames, tmp_path, 3, **other)
+
+
 def test_loss_that_is_not_finite_stops_the_training_and_names_the_frames(frames, tmp_path):
     with pytest.raises(FloatingPointError, match=r"step \d+: .*\(.*hm .*frames: 00000\d, 0000"):
         train(frames, tmp_path, 20, learning_rate=1e30)
@@ -96,11 +120,11 @@ def test_best_of_the_validated_weights_are_the_result(frames, tmp_path):
     scores = iter([1.0, 5.0, 5.0, 2.0])
     seen = []
 
-    def judge(model):
+    def figures(model):
         seen.append(model.state_dict()["heads.hm.2.bias"].clone())
         return {"ap": next(scores), "depth": 0.1}
 
-    best = train(frames, tmp_path, 4, judge=judge, validate_every=1)
+    best = train(frames, tmp_path, 4, judge=Judge(frames, figures), validate_every=1)
     assert log_of(tmp_path, "validation") == [
         {"step": i + 1, "ap": score, "depth": 0.1} for i, score in enumerate((1, 5, 5, 2))
     ]
@@ -112,7 +136,7 @@ def test_best_of_the_validated_weights_are_the_result(frames, tmp_path):
 
 
 def test_without_periodic_validation_the_last_weights_are_the_result(frames, tmp_path):
-    train(frames, tmp_path, 2, judge=lambda model: pytest.fail("asked"))
+    train(frames, tmp_path, 2, judge=Judge(frames, lambda model: pytest.fail("asked")))
     assert not (tmp_path / "best.safetensors").exists()
 
 
@@ -126,9 +150,9 @@ def test_frames_without_objects_can_be_learned_from(tmp_path):
 
 def test_no_frames_is_an_error(frames, tmp_path):
     with pytest.raises(InputError, match="no labelled frames"):
-        train(torch.utils.data.Subset(frames, []), tmp_path, 1)
+        train(Subset(frames, []), tmp_path, 1)
     with pytest.raises(InputError, match="no unlabelled frames"):
-        train(frames, tmp_path, 1, unlabelled=torch.utils.data.Subset(frames, []))
+        train(frames, tmp_path, 1, unlabelled=Subset(frames, []))
 
 
 def test_unreadable_frame_is_named_and_nothing_is_lost(tmp_path):

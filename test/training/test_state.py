@@ -8,6 +8,7 @@ from support.frames import write_frames
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
+from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
 from km3d_ros.training.start import new_spec
@@ -67,16 +68,22 @@ def test_identity_is_about_data_method_and_model(tmp_path):
     spec = new_spec("lite", (64, 128))
     few, many = (KittiDataset(write_frames(tmp_path / str(n), n)) for n in (3, 4))
 
-    def differs(*changed):
-        same = identity_of(spec, Plan(), Method(), many, None)
-        other = identity_of(*changed)
+    torch.manual_seed(0)
+    model, other_model = KM3DNet(spec), KM3DNet(spec)
+
+    def differs(**changes):
+        usual = {"model": model, "spec": spec, "plan": Plan(), "method": Method()}
+        usual |= {"labelled": many, "unlabelled": None, "validation": None}
+        same, other = identity_of(**usual), identity_of(**usual | changes)
         return {name for name in same if same[name] != other[name]}
 
-    assert differs(spec, Plan(steps=7, workers=3), Method(), many, None) == set()
-    assert differs(spec, Plan(seed=3), Method(flip=False), many, None) == {"seed", "flip"}
-    assert differs(spec, Plan(), Method(), few, None) == {"labelled data"}
-    assert differs(spec, Plan(), Method(), many, few) >= {"unlabelled data"}
-    assert differs(new_spec("lite", (64, 160)), Plan(), Method(), many, None) == {"input_size"}
+    assert differs(plan=Plan(steps=7, workers=3)) == set()
+    assert differs(plan=Plan(seed=3), method=Method(flip=False)) == {"seed", "flip"}
+    assert differs(labelled=few) == {"labelled data"}
+    assert differs(unlabelled=few) == {"unlabelled data", "unlabelled_batch_size"}
+    assert differs(validation=few) == {"validation data"}
+    assert differs(spec=new_spec("lite", (64, 160))) == {"input_size"}
+    assert differs(model=other_model) == {"start"}
 
 
 def test_log_grows_by_lines_and_can_be_set_back(tmp_path):
