@@ -1,0 +1,72 @@
+"""Several cameras on one model: `python benchmarks/cameras.py --seconds 60`.
+
+Three cameras publish 1280x384 frames at 10 Hz, then one of them falls silent. The bars on two CPU
+cores with the embedded weights: the rates of the three differ by 10 % at most; without the silent
+one the others are answered as often as before, or more often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import rclpy
+from overload import ENVIRONMENT, REPORTED, Camera, Detector, percentile
+
+NAMES = ("front", "left", "right")
+SILENT = "right"
+RATE = 10.0
+
+
+def measure(detector: Detector, cameras: dict[str, Camera], seconds: float) -> list[list[str]]:
+    """Rows of the table: camera, frames per second, age p50 and p99 in milliseconds."""
+    detector.forget()
+    for camera in cameras.values():
+        camera.send(RATE, seconds)
+    detector.spin(seconds + REPORTED)
+    for camera in cameras.values():
+        camera.sent()
+    rows = []
+    for name, timings in detector.timings.items():
+        rate = len(timings) / seconds
+        ages = [timing.total for timing in timings]
+        shown = [f"{percentile(ages, percent)}" for percent in (50, 99)] if ages else ["", ""]
+        rows.append([name, f"{rate:.2f}", *shown])
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="each (default: 20)")
+    options = parser.parse_args()
+    os.environ |= ENVIRONMENT
+    rclpy.init()
+    cameras = {name: Camera(name) for name in NAMES}
+    try:
+        with Detector(NAMES) as detector:
+            for camera in cameras.values():
+                camera.send(RATE, 1.0)
+            detector.spin(until=lambda: all(detector.timings.values()))
+            for camera in cameras.values():
+                camera.sent()
+            detector.spin(REPORTED)
+            print("| cameras | camera | answers/s | age p50, ms | age p99 |\n" + "|---" * 5 + "|")
+            three = measure(detector, cameras, options.seconds)
+            others = {name: camera for name, camera in cameras.items() if name != SILENT}
+            two = measure(detector, others, options.seconds)
+            for title, rows in (("all", three), (f"{SILENT} silent", two)):
+                for row in rows:
+                    print("| " + " | ".join([title, *row]) + " |")
+            rates = [float(rate) for _, rate, *_ in three]
+            print(f"most answered / least answered of three: {max(rates) / min(rates):.3f}")
+    finally:
+        for camera in cameras.values():
+            camera.close()
+    rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    main()
