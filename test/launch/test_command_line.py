@@ -6,7 +6,8 @@ import pytest
 import yaml
 from support.launching import PATIENCE, launched
 
-pytest.importorskip("ros2launch")
+for package in ("ros2launch", "ros2lifecycle", "ros2param", "ros2topic"):
+    pytest.importorskip(package)
 
 
 def ros2(*arguments: str) -> str:

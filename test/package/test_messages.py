@@ -1,9 +1,11 @@
 """The generated message types, as installed by the build."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ament_index_python.packages import get_package_share_path
 from km3d_ros.msg import KeypointDetection, KeypointDetectionArray
 from rclpy.serialization import deserialize_message, serialize_message
@@ -18,6 +20,7 @@ def installed_hash(package: str, name: str) -> str:
     return hashes[f"{package}/msg/{name}"]
 
 
+@pytest.mark.skipif(os.environ.get("ROS_DISTRO") == "humble", reason="Humble hashes no types")
 def test_vision_msgs_has_the_type_hashes_of_the_published_package():
     installed = {name: installed_hash("vision_msgs", name) for name in PUBLISHED_HASHES}
     assert installed == PUBLISHED_HASHES
