@@ -36,17 +36,17 @@ def fit(
 ) -> KM3DNet:
     """Train a model, going on from `run/state.pt` where there is one.
 
-    With unlabelled frames, their consensus is part of every step. Under torchrun (see
-    `processes.joined`) every process calls this, and the first one writes:
+    With unlabelled frames, their consensus is part of every step. Under torchrun every process
+    calls this, and the first one writes:
 
     run/state.pt: everything needed to go on, every `plan.save_every` steps.
     run/log.csv: step, learning rate and mean losses, every `plan.log_every` steps.
     run/validation.csv, run/best.safetensors: what `judge` says of the averaged weights, and the
-        best of them, every `plan.validate_every` steps and at the end; with a judge only.
+        best of them, every `plan.validate_every` steps and at the end.
 
     Returns:
-        The moving average of the weights, in evaluation mode: of the last step, or, where a
-        judge was asked and in the first process, of the best one.
+        The moving average of the weights, in evaluation mode: of the last step or, where a judge
+        was asked and in the first process, of the best one.
 
     Raises:
         InputError: no frames, an unreadable one (the state is saved before), a state of another
@@ -61,7 +61,13 @@ def fit(
     trainer = Trainer(model, spec, method, plan, run, device, identity, judge)
     trainer.resume()
     order.start = trainer.step
-    views = TrainingViews(labelled, unlabelled, spec, method, plan.seed)
+    _train(trainer, order, TrainingViews(labelled, unlabelled, spec, method, plan.seed))
+    return trainer.finish()
+
+
+def _train(trainer: Trainer, order: StepOrder, views: TrainingViews) -> None:
+    """The steps that are left."""
+    plan, device = trainer.plan, trainer.device
     with (
         interruption.noted() as interrupted,
         _progress(trainer.step, plan.steps) as progress,
@@ -75,12 +81,11 @@ def fit(
             try:
                 losses = trainer.train_step(batch.to(device))
             except FloatingPointError as error:
-                names = ", ".join(_names(labelled, unlabelled, order, trainer.step))
+                names = ", ".join(_names(views, order, trainer.step))
                 raise FloatingPointError(f"{error}; frames: {names}") from error
             if losses is not None:
-                progress.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
+                progress.set_postfix(loss=f"{sum(losses.values()):.3g}")
             progress.update()
-    return trainer.finish()
 
 
 def _order_of(labelled: Frames, unlabelled: Frames | None, plan: Plan) -> StepOrder:
@@ -126,11 +131,9 @@ def _progress(step: int, steps: int) -> tqdm:
     return tqdm(initial=step, total=steps, unit="step", smoothing=0.05, disable=disable)
 
 
-def _names(
-    labelled: Frames, unlabelled: Frames | None, order: StepOrder, step: int
-) -> Iterator[str]:
+def _names(views: TrainingViews, order: StepOrder, step: int) -> Iterator[str]:
     for key in order.keys(step):
-        yield (labelled if key.labelled else unlabelled)[key.index].name
+        yield (views.labelled if key.labelled else views.unlabelled)[key.index].name
 
 
 def _stopped(step: int, interrupted: bool) -> BaseException:

@@ -1,7 +1,9 @@
 import csv
 import errno
+import io
 import os
 import signal
+import sys
 from itertools import count
 
 import cv2
@@ -54,6 +56,22 @@ def test_log_has_a_line_per_step_with_every_loss(frames, tmp_path):
 def test_unlabelled_frames_add_their_losses(frames, tmp_path):
     train(frames, tmp_path, 2, unlabelled=frames)
     assert set(log_of(tmp_path)[1]) == {"step", "rate"} | LOSSES | CONSENSUS
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_fits_into_a_line_of_80_columns(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    train(frames, tmp_path, 2, unlabelled=frames)
+    shown = sys.stderr.getvalue().replace("\n", "\r").split("\r")
+    last = log_of(tmp_path)[-1]
+    total = sum(last[name] for name in LOSSES | CONSENSUS)
+    assert f", loss={total:.3g}]" in shown[-2]
+    # As long as five digits of steps, and hours, make them.
+    assert max(map(len, shown)) <= 80 - 2 * len("2000") - 2 * len("00:")
 
 
 def test_log_gives_means_over_its_steps(frames, tmp_path):
