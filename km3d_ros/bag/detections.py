@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,13 +65,13 @@ class CameraSummary:
     frames: int = 0
     answered: int = 0
     inexact: int = 0
-    unusable: Counter[str] = field(default_factory=Counter)
+    unusable: dict[str, int] = field(default_factory=dict)
 
     def count(self, result: Result) -> None:
         """Take in the result of a frame."""
         self.frames += 1
         if result.detections is None:
-            self.unusable[result.cause] += 1
+            self.unusable[result.cause] = self.unusable.get(result.cause, 0) + 1
         else:
             self.answered += 1
             self.inexact += not result.exact
@@ -82,6 +81,7 @@ class CameraSummary:
 class Summary:
     """What was done. messages: of the source; damaged: spots of it that cannot be read."""
 
+    source: str
     out: str
     messages: int
     damaged: int
@@ -125,7 +125,8 @@ def detect_in_bag(request: Request, detector: Detector, weights: str) -> Summary
     finally:
         _forget_unpacked(request)
     shutil.rmtree(request.partial)
-    return Summary(str(request.out), survey.messages, damage.count, summaries)
+    places = str(request.source), str(request.out)
+    return Summary(*places, survey.messages, damage.count, summaries)
 
 
 class _Work:

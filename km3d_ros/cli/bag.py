@@ -87,9 +87,9 @@ def _as_json(summary: Summary) -> str:
 
 
 def _as_text(summary: Summary) -> str:
-    lines = [f"{summary.out}: {summary.messages} messages of IN"]
+    lines = [f"{summary.out}: {summary.messages} messages of {summary.source}"]
     if summary.damaged:
-        lines[0] += f", which is damaged in {summary.damaged} spots"
+        lines[0] += f"; damaged spots: {summary.damaged}"
     for camera in summary.cameras:
         line = (
             f"{camera.images} -> {camera.detections}: {camera.answered} of {camera.frames} frames"

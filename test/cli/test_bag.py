@@ -1,0 +1,295 @@
+import json
+import signal
+
+import cv2
+import pytest
+import torch
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+from support.drives import (
+    PERIOD,
+    START,
+    camera_info,
+    die_at,
+    drive,
+    image,
+    pixels,
+    record,
+    run_in_a_process,
+)
+
+from km3d_ros.bag import read_bag
+from km3d_ros.cli import main
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detector import Detector
+
+FOUND = 4
+"""Detections that are wanted of every frame."""
+STORAGES = [("in.mcap", "mcap", "out.mcap"), ("in", "mcap", "out"), ("in", "sqlite3", "out")]
+
+
+@pytest.fixture
+def options(weights):
+    limits = ["--score-threshold", "0", "--max-detections", str(FOUND)]
+    return ["--weights", str(weights), "--device", "cpu", *limits]
+
+
+def run(*arguments):
+    return main(["bag", *map(str, arguments)])
+
+
+def raw(path):
+    """Topic, type, recorded time and bytes of every message, by an independent reader."""
+    with AnyReader([path]) as reader:
+        return [(c.topic, c.msgtype, time, bytes(data)) for c, time, data in reader.messages()]
+
+
+def results(path):
+    """The bytes of the results."""
+    return [entry for entry in raw(path) if entry[0].startswith("/km3d")]
+
+
+@pytest.mark.parametrize(("source", "storage", "out"), STORAGES)
+def test_detections_are_those_of_the_detector_beside_the_original_messages(
+    tmp_path, options, weights, source, storage, out, capsys
+):
+    bag = drive(tmp_path / source, 3, storage=storage)
+    assert run(bag, tmp_path / out, *options) == 0
+    assert "/front/image_raw -> /km3d/detections: 3 of 3 frames" in capsys.readouterr().out
+    assert [entry for entry in raw(tmp_path / out) if "/km3d" not in entry[0]] == raw(bag)
+
+    detector = Detector.from_checkpoint(weights, "cpu", 0, FOUND)
+    camera = CameraModel.from_camera_info(camera_info(0), rectified=False)
+    messages = list(read_bag(tmp_path / out, ["/km3d/detections", "/km3d/objects"]))
+    assert len(messages) == 6
+    for i in range(3):
+        (_, found, time), (_, objects, _) = messages[2 * i : 2 * i + 2]
+        expected = detector(pixels(i), camera)
+        assert time == START + i * PERIOD + 1
+        assert found.header == objects.header == image(i).header
+        centers = [
+            [getattr(d.bbox.center.position, axis) for axis in "xyz"] for d in found.detections
+        ]
+        torch.testing.assert_close(torch.tensor(centers), expected.center)
+        scores = torch.tensor([item.score for item in objects.objects])
+        torch.testing.assert_close(scores, expected.score)
+
+
+def test_several_cameras_have_results_of_their_own(tmp_path, options, capsys):
+    bag = drive(tmp_path / "in.mcap", 2, ("front", "rig/rear"))
+    assert run(bag, tmp_path / "out.mcap", *options, "--json") == 0
+    cameras = json.loads(capsys.readouterr().out)["cameras"]
+    assert [camera["detections"] for camera in cameras] == [
+        "/km3d/front/detections",
+        "/km3d/rear/detections",
+    ]
+    for i, camera in enumerate(("front", "rear")):
+        alone = tmp_path / f"{camera}.mcap"
+        topic = cameras[i]["images"]
+        assert run(bag, alone, *options, "--image", topic, "--prefix", "/km3d/" + camera) == 0
+        own = [entry for entry in results(tmp_path / "out.mcap") if camera in entry[0]]
+        assert len(own) == 4
+        assert results(alone) == own
+
+
+def test_images_of_one_camera_are_answered_once_and_rectified_ones_first(
+    tmp_path, options, capsys
+):
+    entries = []
+    for name in ("image_raw", "image_raw/compressed", "image_rect", "image_rect/compressed"):
+        message = image(0)
+        if "compressed" in name:
+            data = cv2.imencode(".png", pixels(0))[1].tobytes()
+            message = CompressedImage(header=message.header, format="png", data=data)
+        entries.append((f"/front/{name}", message, 1))
+    entries.append(("/front/camera_info", camera_info(0, k=[0.0] * 9), 2))
+    bag = record(tmp_path / "in.mcap", entries)
+    assert run(bag, tmp_path / "out.mcap", *options) == 0
+    assert "/front/image_rect -> /km3d/detections: 1 of 1" in capsys.readouterr().out
+    chosen = ("--image", "/front/image_raw/compressed", "--rectified")
+    assert run(bag, tmp_path / "chosen.mcap", *options, *chosen) == 0
+    assert results(tmp_path / "chosen.mcap") == results(tmp_path / "out.mcap")
+
+
+def test_frames_that_cannot_be_used_are_counted_and_named_and_the_others_answered(
+    tmp_path, options, capsys
+):
+    bad = {
+        "bad_image": [image(1, encoding="nothing"), image(2, width=0)],
+        "bad_camera_info": [image(3)],
+        "size_mismatch": [image(4)],
+        "no_camera_info": [image(5, frame_id="other")],
+    }
+    entries = [("/front/image_raw", image(0), 0), ("/front/camera_info", camera_info(0), 0)]
+    for i, message in enumerate(m for messages in bad.values() for m in messages):
+        entries.append(("/front/image_raw", message, (1 + i) * PERIOD))
+    entries.append(("/front/camera_info", camera_info(3, k=[0.0] * 9), 3 * PERIOD))
+    entries.append(("/front/camera_info", camera_info(4, width=640), 4 * PERIOD))
+    bag = record(tmp_path / "in.mcap", entries)
+    assert run(bag, tmp_path / "out.mcap", *options, "--json") == 0
+    shown = capsys.readouterr()
+    (camera,) = json.loads(shown.out)["cameras"]
+    assert (camera["frames"], camera["answered"]) == (6, 1)
+    assert camera["unusable"] == {cause: len(messages) for cause, messages in bad.items()}
+    assert f"/front/image_raw at {START + PERIOD} ns: bad_image: " in shown.err
+    assert "'nothing'" in shown.err
+    assert len(results(tmp_path / "out.mcap")) == 2
+    assert not (tmp_path / "out.mcap.partial").exists()
+
+
+def test_images_without_the_stamp_of_a_camera_info_use_the_newest_one(tmp_path, options, capsys):
+    entries = [("/front/camera_info", camera_info(0), 0)]
+    entries += [("/front/image_raw", image(i), i * PERIOD) for i in (1, 3)]
+    entries.append(("/front/camera_info", camera_info(2, focal=120.0), 2 * PERIOD))
+    bag = record(tmp_path / "in.mcap", sorted(entries, key=lambda entry: entry[2]))
+    assert run(bag, tmp_path / "out.mcap", *options, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["cameras"][0]["inexact"] == 2
+    messages = list(read_bag(tmp_path / "out.mcap", ["/km3d/objects"]))
+    assert [entry.message.k[0] for entry in messages] == [90.0, 120.0]
+
+
+@pytest.mark.parametrize(("source", "storage", "out"), STORAGES)
+def test_same_recording_gives_the_same_bytes_twice(tmp_path, options, source, storage, out):
+    bag = drive(tmp_path / source, 6, ("front", "rear"), storage)
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        assert run(bag, folder / out, *options) == 0
+        files = (path for path in folder.rglob("*") if path.is_file())
+        written.append({path.name: path.read_bytes() for path in files})
+    assert len(written[0]) == (1 if source == "in.mcap" else 2)
+    assert written[0] == written[1]
+
+
+@pytest.fixture
+def whole(tmp_path, options):
+    """A recording, and what an uninterrupted run makes of it."""
+    bag = drive(tmp_path / "in.mcap", 8)
+    (tmp_path / "whole").mkdir()
+    assert run(bag, tmp_path / "whole" / "out.mcap", *options) == 0
+    return bag, (tmp_path / "whole" / "out.mcap").read_bytes()
+
+
+def test_killed_run_goes_on_where_it_stopped(tmp_path, options, whole, monkeypatch):
+    bag, expected = whole
+    arguments = [bag, tmp_path / "out.mcap", *options]
+    assert run_in_a_process(arguments, tmp_path / "log", kill_at=5) == -signal.SIGKILL
+    assert not (tmp_path / "out.mcap").exists()
+    answered = []
+    batch = Detector.__call__
+    monkeypatch.setattr(Detector, "__call__", lambda *given: answered.append(1) or batch(*given))
+    assert run(*arguments) == 0
+    assert (tmp_path / "out.mcap").read_bytes() == expected
+    assert len(answered) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.mcap",
+        "log",
+        "out.mcap",
+        "whole",
+    ]
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path, options, whole, monkeypatch, capsys):
+    bag, expected = whole
+    arguments = [bag, tmp_path / "out.mcap", *options]
+    with monkeypatch.context() as patches:
+        die_at(3, signal.SIGINT, patches.setattr)
+        assert run(*arguments) == 130
+    partial = tmp_path / "out.mcap.partial"
+    assert f"the same command goes on from {partial}" in capsys.readouterr().err
+    assert run(*arguments) == 0
+    assert (tmp_path / "out.mcap").read_bytes() == expected
+
+
+def test_unfinished_run_is_not_continued_with_other_options_or_another_recording(
+    tmp_path, options, whole, monkeypatch, capsys
+):
+    bag, _ = whole
+    with monkeypatch.context() as patches:
+        die_at(3, signal.SIGINT, patches.setattr)
+        run(bag, tmp_path / "out.mcap", *options)
+    capsys.readouterr()
+    other = drive(tmp_path / "other.mcap", 2)
+    for source, option, message in (
+        (bag, ["--grm", "published"], "grm was 'consistent', now 'published'"),
+        (bag, ["--rectified"], "cameras was"),
+        (other, [], "source was"),
+    ):
+        assert run(source, tmp_path / "out.mcap", *options, *option) == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith(f"km3d bag: {tmp_path}/out.mcap.partial is of another run")
+        assert message in shown
+        assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("limit", [20_000, 100_000])
+def test_full_disk_is_named_and_what_was_done_is_kept(tmp_path, options, whole, limit):
+    bag, expected = whole
+    arguments = [bag, tmp_path / "out.mcap", *options]
+    log = tmp_path / "log"
+    assert run_in_a_process(arguments, log, file_limit=limit) == 1
+    (line,) = log.read_text().splitlines()
+    assert line.startswith(f"km3d bag: {tmp_path}/out.mcap.partial/")
+    assert "out_0.mcap: File too large" in line or "journal.db3: disk I/O error" in line
+    assert not (tmp_path / "out.mcap").exists()
+    assert run(*arguments) == 0
+    assert (tmp_path / "out.mcap").read_bytes() == expected
+
+
+@pytest.mark.parametrize(("source", "storage", "out"), STORAGES[1:])
+def test_cut_recording_keeps_what_is_left_and_names_the_spot(
+    tmp_path, options, source, storage, out, capsys
+):
+    bag = drive(tmp_path / source, 10, storage=storage)
+    before = raw(bag)
+    (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
+    file.write_bytes(file.read_bytes()[: int(0.6 * file.stat().st_size)])
+    assert run(bag, tmp_path / out, *options, "--json") == 0
+    shown = capsys.readouterr()
+    summary = json.loads(shown.out)
+    originals = [entry for entry in raw(tmp_path / out) if "/km3d" not in entry[0]]
+    assert originals == before[: len(originals)]
+    assert 12 < len(originals) == summary["messages"] < 24
+    assert summary["damaged"] == 1
+    assert summary["cameras"][0]["answered"] == summary["cameras"][0]["frames"] > 3
+    assert f"{file}: cut" in shown.err
+
+
+def test_cut_recording_without_a_camera_left_is_kept(tmp_path, options, capsys):
+    entries = [("/chatter", Header(frame_id="a"), 0), ("/front/image_raw", image(0), 1)]
+    bag = record(tmp_path / "in.mcap", [*entries, ("/front/camera_info", camera_info(0), 2)])
+    before = raw(bag)
+    bag.write_bytes(bag.read_bytes()[: bag.read_bytes().index(pixels(0).tobytes()) + 1000])
+    assert run(bag, tmp_path / "out.mcap", *options) == 0
+    assert raw(tmp_path / "out.mcap") == before[:1]
+    assert "no images with a CameraInfo beside them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing", "out"), "missing: no such file or folder"),
+        (("in.mcap", "in.mcap"), "in.mcap exists already"),
+        (("in.mcap", "out.db3"), "expected a folder or an .mcap file"),
+        (("in.mcap", "out", "--image", "/rear"), "no images on /rear; image topics in this bag: "),
+        (("in.mcap", "out", "--rectified", "--prefix", "/front"), None),
+        (("results.mcap", "out"), "has /km3d/detections already: give another --prefix"),
+        (("chatter.mcap", "out"), "no images with a CameraInfo beside them"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path, options, arguments, message, capsys):
+    drive(tmp_path / "in.mcap", 1)
+    record(tmp_path / "chatter.mcap", [("/chatter", Header(), 0)])
+    entries = [("/front/image_raw", image(0), 0), ("/front/camera_info", camera_info(0), 0)]
+    record(tmp_path / "results.mcap", [*entries, ("/km3d/detections", Header(), 0)])
+    source, out, *others = arguments
+    code = run(tmp_path / source, tmp_path / out, *options, *others)
+    shown = capsys.readouterr().err
+    if message is None:
+        assert (code, shown) == (0, "")
+        return
+    assert code == 1
+    assert message in shown
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "out.partial").exists()
