@@ -36,17 +36,17 @@ def fit(
 ) -> KM3DNet:
     """Train a model, going on from `run/state.pt` where there is one.
 
-    With unlabelled frames, their consensus is part of every step. Under torchrun every process
-    calls this, and the first one writes:
+    With unlabelled frames, their consensus is part of every step. Under torchrun (see
+    `processes.joined`) every process calls this, and the first one writes:
 
     run/state.pt: everything needed to go on, every `plan.save_every` steps.
     run/log.csv: step, learning rate and mean losses, every `plan.log_every` steps.
     run/validation.csv, run/best.safetensors: what `judge` says of the averaged weights, and the
-        best of them, every `plan.validate_every` steps and at the end.
+        best of them, every `plan.validate_every` steps and at the end; with a judge only.
 
     Returns:
-        The moving average of the weights, in evaluation mode: of the last step or, where a judge
-        was asked and in the first process, of the best one.
+        The moving average of the weights, in evaluation mode: of the last step, or, where a
+        judge was asked and in the first process, of the best one.
 
     Raises:
         InputError: no frames, an unreadable one (the state is saved before), a state of another

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from km3d_ros.errors import InputError
+from km3d_ros.network import torch_file
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.dataset import Frames
@@ -46,10 +47,10 @@ def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        former = state["identity"]
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        raise InputError(f"{path}: not a state of a training ({error})") from error
+        state = torch_file.read(path)
+        former = dict(state["identity"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a state of a training") from error
     changes = [
         f"{name} is {value} instead of {former.get(name)}"
         for name, value in identity.items()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from km3d_ros.errors import InputError
 from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
@@ -121,15 +122,19 @@ class Trainer:
         if state is None:
             self.run.mkdir(parents=True, exist_ok=True)
             return
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.logged_step = state["step"], state["logged_step"]
-        self.best = state["best"]
-        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.logged_step = int(state["step"]), int(state["logged_step"])
+            self.best = float(state["best"])
+            self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+            former_logs = [(log, str(state["logs"][name])) for name, log in self.logs.items()]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not the state of this training") from error
         if processes.rank() == 0:
-            for name, log in self.logs.items():
-                log.set_back(state["logs"][name])
+            for log, text in former_logs:
+                log.set_back(text)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.plan.steps

@@ -119,7 +119,9 @@ def test_damaged_state_is_named(data, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state.pt").write_bytes(b"cut short")
     assert main(arguments(tmp_path)) == 1
-    assert f"{tmp_path / 'run' / 'state.pt'}: not a state of a training" in capsys.readouterr().err
+    assert (
+        f"{tmp_path / 'run' / 'state.pt'}: not a state of a training\n" in capsys.readouterr().err
+    )
 
 
 def test_unknown_architecture_is_refused(data, tmp_path, capsys):

@@ -47,11 +47,22 @@ def test_log_that_cannot_be_written_is_named():
         Log(Path("/dev/full")).append({"step": 1})
 
 
-@pytest.mark.parametrize("content", [b"", b"cut short"])
-def test_damaged_state_is_named(tmp_path, content):
-    (tmp_path / "state.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"state\.pt: not a state of a training"):
-        read_state(tmp_path / "state.pt", {})
+class Code:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+@pytest.mark.parametrize("content", [b"", b"cut short", Code(), [1], {"identity": 5}, {}])
+def test_damaged_state_is_named(tmp_path, capsys, content):
+    path = tmp_path / "state.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(InputError) as caught:
+        read_state(path, {})
+    assert str(caught.value) == f"{path}: not a state of a training"
+    assert capsys.readouterr().out == ""
 
 
 def test_state_of_another_training_is_refused_with_what_differs(tmp_path):
