@@ -14,6 +14,7 @@ from importlib import import_module
 
 from km3d_ros import __version__
 from km3d_ros.cli._config import with_config
+from km3d_ros.cli._types import UsageError
 from km3d_ros.errors import InputError
 
 _INTERRUPTED = 130
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(with_config(argv, subparsers.choices))
         return verbs[args.verb].run(args) or 0
+    except UsageError as error:
+        return subparsers.choices[args.verb].error(str(error))
     except (InputError, OSError, FloatingPointError) as error:
         print(f"km3d {argv[0]}: {_cause(error)}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from km3d_ros.cli._config import add_config
-from km3d_ros.cli._types import natural, number, output_file
+from km3d_ros.cli._types import UsageError, natural, number, output_file, said_by_options
 from km3d_ros.errors import InputError
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -76,10 +76,11 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     from km3d_ros.training import processes
     from km3d_ros.training.fit import fit
 
-    plan, method = (
-        kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
-        for kind in (Plan, Method)
-    )
+    with said_by_options():
+        plan, method = (
+            kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
+            for kind in (Plan, Method)
+        )
     _require_partners(args)
     labelled = KittiDataset(args.data, args.split)
     validation = KittiDataset(args.validation, args.validation_split) if args.validation else None
@@ -119,7 +120,7 @@ def _require_partners(args: argparse.Namespace) -> None:
     }
     for name, partner in partners.items():
         if getattr(args, name) and not getattr(args, partner):
-            raise InputError(f"--{name.replace('_', '-')} needs --{partner}")
+            raise UsageError(f"--{name.replace('_', '-')} needs --{partner}")
 
 
 def _write(

@@ -1,10 +1,27 @@
-"""Types of command line arguments; what does not fit is wrong usage."""
+"""Types of command line arguments, and what is wrong usage."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from km3d_ros.errors import InputError
+
+
+class UsageError(Exception):
+    """Options that cannot be, or not together; `main` says so as for one that does not parse."""
+
+
+@contextmanager
+def said_by_options() -> Iterator[None]:
+    """What is wrong here is wrong usage: it depends on nothing but the options."""
+    try:
+        yield
+    except InputError as error:
+        raise UsageError(str(error)) from error
 
 
 def count(text: str) -> int:
@@ -12,6 +29,17 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
+
+
+def count_up_to(most: int) -> Callable[[str], int]:
+    """A whole number from 1 to `most`."""
+
+    def limited(text: str) -> int:
+        if not text.isdigit() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+        return int(text)
+
+    return limited
 
 
 def natural(text: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from km3d_ros.cli._types import output_file
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Declare the verb."""
@@ -14,7 +16,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Turn a published KM3D checkpoint into a file that km3d and the node run.",
     )
     parser.add_argument("input", type=Path, metavar="IN.pth", help="published checkpoint")
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors", help="file to write")
+    parser.add_argument(
+        "output", type=output_file, metavar="OUT.safetensors", help="file to write"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli._types import count, probability
+from km3d_ros.cli._types import count_up_to, probability
 from km3d_ros.errors import InputError
 from km3d_ros.network.spec import SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from km3d_ros.geometry.camera import CameraModel
+
+MOST_DETECTIONS = 1000
+"""As in the node."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -62,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add(
         "--max-detections",
-        type=count,
+        type=count_up_to(MOST_DETECTIONS),
         default=100,
         metavar="N",
         help="most objects per image (default: %(default)s)",

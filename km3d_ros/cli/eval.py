@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from km3d_ros.cli._types import to_float
+from km3d_ros.cli._types import UsageError, to_float
 from km3d_ros.errors import InputError
 from km3d_ros.network.spec import INFERENCE_HEADS
 
@@ -117,10 +117,10 @@ def _check_sources(args: argparse.Namespace) -> None:
     files, network = ("labels", "results"), ("data", "split", "weights", "device", "oracle")
     given = [name for name in files + network if getattr(args, name) is not None]
     if args.data is None and not (args.labels and args.results):
-        raise InputError("expected --labels and --results, or --data")
+        raise UsageError("expected --labels and --results, or --data")
     for name in given:
         if name in (files if args.data else network):
-            raise InputError(f"--{name} does not go with {'--data' if args.data else '--labels'}")
+            raise UsageError(f"--{name} does not go with {'--data' if args.data else '--labels'}")
 
 
 def _require_matplotlib() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _training
 from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._types import UsageError, said_by_options
+from km3d_ros.network.spec import MAX_INPUT_PIXELS
 
 if TYPE_CHECKING:
     from km3d_ros.network.km3dnet import KM3DNet
@@ -53,21 +55,27 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
     import torch
 
-    from km3d_ros.errors import InputError
     from km3d_ros.training.start import from_weights, new_model, new_spec
 
     torch.manual_seed(args.seed)
     if args.weights is None:
-        spec = new_spec(args.architecture or ARCHITECTURE, args.input_size or INPUT_SIZE)
+        with said_by_options():
+            spec = new_spec(args.architecture or ARCHITECTURE, args.input_size or INPUT_SIZE)
         return new_model(spec), spec
     if args.architecture:
-        raise InputError("--architecture: the architecture is that of --weights")
+        raise UsageError("--architecture: the architecture is that of --weights")
     return from_weights(args.weights, args.input_size)
 
 
 def _size(text: str) -> tuple[int, int]:
     sides = [int(side) if side.isdigit() else 0 for side in text.split("x")]
-    if len(sides) != 2 or any(side < 32 or side % 32 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in multiples of 32")
+    if (
+        len(sides) != 2
+        or any(side < 32 or side % 32 for side in sides)
+        or sides[0] * sides[1] > MAX_INPUT_PIXELS
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not WIDTHxHEIGHT in multiples of 32, at most {MAX_INPUT_PIXELS} pixels"
+        )
     width, height = sides
     return height, width

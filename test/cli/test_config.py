@@ -79,7 +79,10 @@ def test_file_that_is_not_given_is_wrong_usage(capsys):
         ("steps: few", "steps: 'few' is not a number from 0 up"),
         ("steps: true", "steps is True, expected one number or text"),
         ("learning_rate: fast", "learning_rate: 'fast' is not a number from 0 up"),
-        ("input_size: big", "input_size: 'big' is not WIDTHxHEIGHT in multiples of 32"),
+        (
+            "input_size: big",
+            "input_size: 'big' is not WIDTHxHEIGHT in multiples of 32, at most 8388608 pixels",
+        ),
         ("flip: 'no'", "flip is 'no', expected true or false"),
     ],
 )

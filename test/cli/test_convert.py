@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from km3d_ros.cli import main
@@ -26,6 +27,13 @@ def test_convert_makes_a_published_file_loadable(tmp_path, capsys):
     assert spec.architecture == "res_18"
     for value, original in zip(model.parameters(), published.parameters(), strict=True):
         assert torch.equal(value, original)
+
+
+def test_folder_as_output_is_refused_before_the_work(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", "model.pth", str(tmp_path)])
+    assert stop.value.code == 2
+    assert f"{tmp_path} is a folder, expected a file to write" in capsys.readouterr().err
 
 
 def test_convert_names_a_file_that_it_cannot_use(tmp_path, capsys):

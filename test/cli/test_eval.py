@@ -125,13 +125,19 @@ def test_plots_are_written(folders, tmp_path, capsys):
         (["--labels", "l", "--results", "r", "--oracle", "dim"], "--oracle does not go with"),
         (["--labels", "l", "--results", "r", "--split", "val"], "--split does not go with"),
         (["--data", "d", "--results", "r"], "--results does not go with --data"),
-        (["--data", "d"], "d: no KITTI folder"),
     ],
 )
-def test_sources_that_do_not_go_together_are_refused(options, message, capsys):
-    assert main(["eval", *options]) == 1
+def test_sources_that_do_not_go_together_are_wrong_usage(options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["eval", *options])
+    assert stop.value.code == 2
+    assert f"km3d eval: error: {message}" in capsys.readouterr().err
+
+
+def test_folder_that_is_none_of_kitti_is_one_line(capsys):
+    assert main(["eval", "--data", "d"]) == 1
     error = capsys.readouterr().err
-    assert message in error
+    assert error.startswith("km3d eval: d: no KITTI folder")
     assert error.count("\n") == 1
 
 
