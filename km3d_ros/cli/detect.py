@@ -36,8 +36,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="KITTI calibration (P2): one file, or a folder with one per image, named like it",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
     add("--draw", action="store_true", help="write annotated pictures to DIR/annotated")
+    _add_detector(parser)
+
+
+def _add_detector(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
     add(
         "--grm",
         choices=("consistent", "published"),
