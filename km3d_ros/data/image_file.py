@@ -54,8 +54,10 @@ def read_image_size(path: Path) -> tuple[int, int]:
             return _measure(data)[:2]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # an InputError, or mmap's word on an empty file
+    except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except ValueError as error:  # of mmap
+        raise InputError(f"{path}: an empty file") from error
 
 
 def decode_image(data: bytes | bytearray | memoryview | array) -> np.ndarray:

@@ -127,9 +127,11 @@ def test_size_is_read_from_the_header(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     cv2.imwrite(str(path), picture())
     assert read_image_size(path) == (WIDTH, HEIGHT)
-    for content in (b"", b"no image", path.read_bytes()[:15]):
+    causes = {b"no image": "not a readable PNG or JPEG image", b"": "an empty file"}
+    causes[path.read_bytes()[:15]] = "not a readable PNG or JPEG image"
+    for content, cause in causes.items():
         path.write_bytes(content)
-        with pytest.raises(InputError, match=rf"a{suffix}: "):
+        with pytest.raises(InputError, match=rf"a{suffix}: {cause}"):
             read_image_size(path)
     with pytest.raises(InputError, match=r"none\.png: No such file"):
         read_image_size(tmp_path / "none.png")

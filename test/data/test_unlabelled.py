@@ -69,6 +69,19 @@ def test_ros_calibration_without_distortion_serves_the_images_as_they_are(tmp_pa
     np.testing.assert_allclose(frames[2].projection, RAW, atol=1e-12)
 
 
+@pytest.mark.parametrize("model", [None, "", "plumb_bob"])
+def test_image_of_another_size_than_the_camera_is_named(tmp_path, images, model):
+    if model is None:
+        camera = tmp_path / "camera.txt"
+        write_calibration(camera, P)
+    else:
+        camera = ros_calibration(tmp_path / "camera.yaml", model, LENSES.get(model, ()))
+    cv2.imwrite(str(images / "001.png"), picture()[:, :100])
+    message = rf"001\.png: {100}x{HEIGHT} pixels, expected {WIDTH}x{HEIGHT} as of 000\.png$"
+    with pytest.raises(InputError, match=message):
+        image_frames(images, camera, tmp_path / "cache")
+
+
 @pytest.mark.parametrize("model", LENSES)
 def test_raw_images_become_the_pinhole_images_that_opencv_makes(tmp_path, images, model):
     lens = np.array(LENSES[model])
@@ -182,7 +195,8 @@ def test_file_that_is_no_ros_calibration_is_named(tmp_path, text):
 
 def test_broken_image_is_named_and_nothing_is_kept(tmp_path, images):
     camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
-    (images / "001.png").write_bytes(b"")
+    broken = images / "001.png"
+    broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"001\.png: not a readable PNG or JPEG image"):
         image_frames(images, camera, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
