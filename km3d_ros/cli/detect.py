@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     import cv2
     from tqdm import tqdm
 
-    from km3d_ros.data.image_file import read_image
+    from km3d_ros.data.image_file import check_one_size, read_image
     from km3d_ros.data.kitti import write_objects
     from km3d_ros.inference.detector import Detector
     from km3d_ros.inference.results import to_kitti, to_records
@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     images = _list_images(args.images)
     if not args.calib.exists():
         raise InputError(f"{args.calib}: no such file or folder")
+    if args.calib.is_file():
+        check_one_size(images)
     detector = Detector.from_checkpoint(
         args.weights,
         args.device,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -41,6 +42,22 @@ def read_image(path: str | Path) -> np.ndarray:
         return decode_image(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def check_one_size(paths: Sequence[Path]) -> None:
+    """Refuse image files that one camera cannot have taken.
+
+    Raises:
+        InputError: one of them is of another size than the first, or not readable.
+    """
+    width, height = read_image_size(paths[0])
+    for path in paths[1:]:
+        size = read_image_size(path)
+        if size != (width, height):
+            raise InputError(
+                f"{path}: {size[0]}x{size[1]} pixels, expected {width}x{height} as of "
+                f"{paths[0].name}"
+            )
 
 
 def read_image_size(path: Path) -> tuple[int, int]:

@@ -10,9 +10,8 @@ import numpy as np
 
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, rectified
-from km3d_ros.data.image_file import read_image, read_image_size
+from km3d_ros.data.image_file import check_one_size, read_image
 from km3d_ros.data.kitti import find_images, list_images, read_projection
-from km3d_ros.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,13 @@ def image_frames(folder: Path, calibration: Path, cache: Path) -> UnlabelledFram
         InputError: no images, or an image or the calibration is not readable or does not fit.
     """
     images = list_images(folder)
-    _check_sizes(images)
+    check_one_size(images)
     first = next(_read(images[:1], calibration))
     if first.camera.is_rectified:
         _, projection = rectified(first)
         return UnlabelledFrames(tuple(images), np.repeat(projection[None], len(images), axis=0))
     key = fingerprint(folder.resolve().name, (*images, calibration))
     return kitti_frames(extract_once(cache, key, lambda: _read(images, calibration)))
-
-
-def _check_sizes(images: list[Path]) -> None:
-    """Refuse images that one camera cannot have taken."""
-    width, height = read_image_size(images[0])
-    for path in images[1:]:
-        size = read_image_size(path)
-        if size != (width, height):
-            raise InputError(
-                f"{path}: {size[0]}x{size[1]} pixels, expected {width}x{height} as of "
-                f"{images[0].name}"
-            )
 
 
 def _read(images: list[Path], calibration: Path) -> Iterator[CameraImage]:

@@ -74,6 +74,14 @@ def test_one_calibration_file_serves_every_image(frames, weights):
     assert read_lines(frames) == separate
 
 
+def test_one_calibration_file_serves_images_of_one_size_only(frames, weights, capsys):
+    cv2.imwrite(str(frames / "images" / "b.png"), np.zeros((60, 140, 3), np.uint8))
+    assert detect(frames, weights, calib="calib/a.txt") == 1
+    message = f"{frames}/images/b.png: 140x60 pixels, expected 150x60 as of a.png\n"
+    assert capsys.readouterr().err == f"km3d detect: {message}"
+    assert detect(frames, weights) == 0
+
+
 def test_draw_writes_annotated_pictures(frames, weights):
     assert detect(frames, weights, "--draw", "--score-threshold", "0") == 0
     picture = cv2.imread(str(frames / "out" / "annotated" / "a.png"))
