@@ -93,7 +93,7 @@ def drive(options: argparse.Namespace) -> dict[str, object]:
     if options.weights:
         values.append(f"weights:={options.weights}")
     arguments = [text for value in values for text in ("-p", value)]
-    command = [sys.executable, "-m", "km3d_ros.node.detector_node", "--ros-args", *arguments]
+    command = [sys.executable, "-m", "km3d_ros.node", "--ros-args", *arguments]
     node = subprocess.Popen(command, cwd=ROOT)
     rclpy.init()
     camera = Camera(options.rate, options.watched)

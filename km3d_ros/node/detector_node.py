@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -247,21 +246,27 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run() -> int:
+    executor = SingleThreadedExecutor()
     try:
         node = DetectorNode()
     except (InvalidParameterValueException, InvalidParameterTypeException) as error:
         rclpy.logging.get_logger("km3d").fatal(str(error))
         return 1
-    executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         if not node.autostart() and rclpy.ok():
             return 1
-        executor.spin()
+        _spin(executor)
     finally:
         node.destroy_node()
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _spin(executor: SingleThreadedExecutor) -> None:
+    """Serve until told to stop."""
+    while rclpy.ok():
+        try:
+            executor.spin()
+        # What rclpy makes of a request with a parameter of an unknown type.
+        except ValueError as error:
+            rclpy.logging.get_logger("km3d").error(f"a request makes no sense: {error}")

@@ -17,7 +17,7 @@ from km3d_ros.node.statistics import DropCause
 BATCH = 20
 PATIENCE = 10.0
 one_after_another = settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     database=None,
@@ -66,7 +66,7 @@ def check(bench, good):
 
 @pytest.mark.parametrize("rectified", [True, False])
 def test_malformed_frames_are_dropped_by_cause_and_the_next_good_one_is_answered(bench, rectified):
-    bench.start(rectified=rectified)
+    bench.start(rectified=rectified, max_detections=5)
     pairs = st.tuples(malformed.images(), malformed.infos())
 
     @one_after_another
@@ -82,7 +82,7 @@ def test_malformed_frames_are_dropped_by_cause_and_the_next_good_one_is_answered
 
 def test_malformed_compressed_images_are_dropped_by_cause(bench):
     bench.images = bench.peer.create_publisher(CompressedImage, "image/compressed", 10)
-    bench.start(image_transport="compressed")
+    bench.start(image_transport="compressed", max_detections=5)
 
     @one_after_another
     @given(batches(malformed.compressed_images()))
