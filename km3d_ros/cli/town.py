@@ -8,6 +8,12 @@ from pathlib import Path
 
 from km3d_ros.cli._help import HelpFormatter
 from km3d_ros.cli._types import count, natural
+from km3d_ros.errors import InputError
+
+RECORD = "town.txt"
+"""Beside the frames, with the options that decided what they show."""
+
+_LONGEST_RECORD = 1000
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -17,7 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="render a data set or a drive of street scenes",
         description="Render street scenes with exact labels: OUT/training/{image_2,label_2,calib}"
         " and OUT/ImageSets/train.txt. Pictures are JPEG files of quality 95. Frames that OUT "
-        "already has are kept, so that an interrupted run goes on where it stopped.",
+        "already has are kept, so that an interrupted run goes on where it stopped. OUT/town.txt "
+        "has the options; other ones need another OUT.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -43,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     from km3d_ros.data.town.dataset import prepare, write_drive, write_stills
 
+    _claim(args.out, _scenes(args))
     prepare(args.out)
     common = (args.out, args.frames, args.seed, args.size, args.focal)
     names = write_drive(*common) if args.drive else write_stills(*common, args.workers)
@@ -50,6 +58,30 @@ def run(args: argparse.Namespace) -> int:
         pass
     print(f"{args.out}: {args.frames} frames")
     return 0
+
+
+def _scenes(args: argparse.Namespace) -> str:
+    """The options that decide what the frames show."""
+    focal = "" if args.focal is None else f" --focal {args.focal}"
+    return "--seed {} --size {}x{}".format(args.seed, *args.size) + focal + " --drive" * args.drive
+
+
+def _claim(folder: Path, scenes: str) -> None:
+    """Write into a new folder which scenes it is for; refuse one that is for others."""
+    from km3d_ros.data.files import read_text
+
+    record = folder / RECORD
+    if record.exists():
+        former = read_text(record, _LONGEST_RECORD).strip()
+        if former != scenes:
+            raise InputError(
+                f"{folder}: has frames of {former!r}, expected {scenes!r} or another folder"
+            )
+        return
+    if any((folder / part).exists() for part in ("training", "ImageSets")):
+        raise InputError(f"{folder}: has frames that are not of km3d town, expected a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(f"{scenes}\n")
 
 
 def _focal(text: str) -> float:

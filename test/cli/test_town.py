@@ -7,6 +7,7 @@ from km3d_ros.cli import main
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.town import render, sample_scene
+from km3d_ros.data.town.dataset import prepare
 
 
 def town(out, *options: str) -> int:
@@ -14,7 +15,8 @@ def town(out, *options: str) -> int:
 
 
 def test_frames_are_a_kitti_data_set_with_exact_labels(tmp_path):
-    assert town(tmp_path, "--frames", "3", "--seed", "5", "--focal", "0.6") == 0
+    assert town(tmp_path, "--frames", "3", "--seed", "5", "--focal", "0.60") == 0
+    assert (tmp_path / "town.txt").read_text() == "--seed 5 --size 320x96 --focal 0.6\n"
     frames = KittiDataset(tmp_path, "train")
     assert [frames[k].name for k in range(len(frames))] == ["000000", "000001", "000002"]
     truth = render(sample_scene(5, 2), 320, 96, focal=0.6)
@@ -36,6 +38,29 @@ def test_frames_already_rendered_are_kept(tmp_path):
     assert town(tmp_path, "--frames", "2") == 0
     assert picture.stat().st_mtime_ns == before
     assert len(KittiDataset(tmp_path, "train")) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [("--seed", "1"), ("--size", "352x96"), ("--focal", "0.7"), ("--drive",)]
+)
+def test_frames_of_other_scenes_are_not_mixed(tmp_path, capsys, options):
+    prepare(tmp_path)
+    (tmp_path / "town.txt").write_text("--seed 0 --size 320x96\n")
+    assert town(tmp_path, "--frames", "1", *options) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"km3d town: {tmp_path}: has frames of '--seed 0 --size 320x96', exp")
+    assert f"{' '.join(options)}" in error
+    assert error.endswith(" or another folder\n")
+    assert not list(tmp_path.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("part", ["training", "ImageSets"])
+def test_other_data_sets_are_not_touched(tmp_path, capsys, part):
+    (tmp_path / part).mkdir()
+    assert town(tmp_path, "--frames", "1") == 1
+    message = f"{tmp_path}: has frames that are not of km3d town, expected a new folder\n"
+    assert capsys.readouterr().err == f"km3d town: {message}"
+    assert [path.name for path in tmp_path.iterdir()] == [part]
 
 
 def test_no_bar_where_there_is_no_terminal(tmp_path, capsys):
