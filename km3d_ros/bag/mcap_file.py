@@ -69,7 +69,7 @@ class McapReader:
                         yield from self._unpack(record, position)
                     else:
                         yield from self._take(record)
-                if records.error is None:
+                if records.complete:
                     return
                 yield from self._salvage(file, size, records)
                 start = next((chunk for chunk in chunks if chunk > records.position), None)
@@ -92,8 +92,7 @@ class McapReader:
         if position == size:
             self._report(f"{self._path}: ends at byte {size}, without the end of a recording")
             return
-        cause = str(records.error) or "the file ends"
-        self._report(f"{self._path}: cut or damaged at byte {position} of {size}: {cause}")
+        self._report(f"{self._path}: cut or damaged at byte {position} of {size}")
         file.seek(position)
         if file.read(_RECORD_HEADER)[:1] == bytes([Opcode.CHUNK]):
             try:
@@ -186,15 +185,15 @@ class McapWriter:
 class _Records:
     """The records of a stream with their positions; an iterable, which ends where they do.
 
-    error: why it ended; None at the regular end of a file.
-    position: of the record that could not be read.
+    complete: that was at the regular end of a file.
+    position: else, of the record that could not be read.
     """
 
     def __init__(self, stream: BinaryIO, size: int, skip_magic: bool = False) -> None:
         self._stream = stream
         self._reader = StreamReader(stream, skip_magic, emit_chunks=True, record_size_limit=size)
         self.position = stream.tell()
-        self.error: Exception | None = None
+        self.complete = False
 
     def __iter__(self) -> Iterator[tuple[int, McapRecord]]:
         records = self._reader.records
@@ -202,9 +201,9 @@ class _Records:
             try:
                 record = next(records)
             except StopIteration:
+                self.complete = True
                 return
-            except Exception as error:  # damaged bytes lead to errors of every kind
-                self.error = error
+            except Exception:  # damaged bytes lead to errors of every kind
                 return
             yield self.position, record
             self.position = self._stream.tell()
