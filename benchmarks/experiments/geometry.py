@@ -77,7 +77,7 @@ def with_true_shape(
 def solved(detections: Detections, camera: CameraModel, method: str) -> Detections:
     """The same objects in the frame of the camera, their positions solved by a method."""
     offsets = keypoint_offsets(detections.size, detections.yaw)
-    center = grm.solve(camera.rays(detections.keypoints), offsets, method=method).center
+    center = grm.solve(camera.rays(detections.keypoints), offsets, method=method)
     detections = replace(detections, center=center - camera.translation.float())
     return detections[center.isfinite().all(-1)]
 

@@ -66,7 +66,7 @@ def with_few_keypoints(
     random = torch.rand(len(detections), 9, generator=torch.Generator().manual_seed(seed))
     weights = (random.argsort(dim=1) < count).float()
     offsets = keypoint_offsets(detections.size, detections.yaw)
-    center = grm.solve(camera.rays(detections.keypoints), offsets, weights).center
+    center = grm.solve(camera.rays(detections.keypoints), offsets, weights)
     detections = replace(detections, center=center - camera.translation.float())
     return detections[center.isfinite().all(-1)]
 

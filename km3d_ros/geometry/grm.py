@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,25 +14,12 @@ _NEAREST = 0.1
 """Metres; nearer keypoints have no usable projection, so their objects are not refined."""
 
 
-@dataclass(frozen=True)
-class GrmSolution:
-    """Positions of objects, and how well the keypoints agree with them.
-
-    center: (..., 3) metres, in the frame of the rays; non-finite where degenerate.
-    residual: (...) weighted root mean square distance of given and reprojected keypoints, in ray
-        units.
-    """
-
-    center: Tensor
-    residual: Tensor
-
-
 def solve(
     rays: Tensor,
     offsets: Tensor,
     weights: Tensor | None = None,
     method: str = "consistent",
-) -> GrmSolution:
+) -> Tensor:
     """Position of each object from the rays of its keypoints.
 
     A keypoint at `center + offset` on the ray (u, v) satisfies X = u Z + a and Y = v Z + b with
@@ -52,9 +38,12 @@ def solve(
             where None.
         method: "consistent", or "published": least squares over the first eight keypoints.
 
+    Returns:
+        (..., 3) metres, the centres in the frame of the rays.
+
     >>> offsets = torch.tensor([[2.0, 0.5, 1.0], [-2.0, -0.5, -1.0]])
     >>> points = torch.tensor([3.0, 1.0, 20.0]) + offsets
-    >>> solve(points[:, :2] / points[:, 2:], offsets).center.round(decimals=4).tolist()
+    >>> solve(points[:, :2] / points[:, 2:], offsets).round(decimals=4).tolist()
     [3.0, 1.0, 20.0]
     """
     if method not in ("consistent", "published"):
@@ -67,12 +56,7 @@ def solve(
     rays = torch.where(seen[..., None], rays, 0)
 
     center, determined = _locate(rays, offsets, weights, REFINEMENTS * (method == "consistent"))
-    squared_error = (rays - _reproject(center, offsets)[0]).square()
-    residual = _mean(squared_error, _shares(weights)).sum(-1).sqrt()
-    return GrmSolution(
-        center=torch.where(determined[..., None], center, math.nan),
-        residual=torch.where(determined, residual, math.nan),
-    )
+    return torch.where(determined[..., None], center, math.nan)
 
 
 def box_covariance(

@@ -150,11 +150,11 @@ def locate(
     rays = camera.rays(keypoints)
     yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
     offsets = keypoint_offsets(objects.size, yaw)
-    solution = grm.solve(rays, offsets, method=method)
-    center = solution.center - camera.translation.to(solution.center)
+    in_frame_of_k = grm.solve(rays, offsets, method=method)
+    center = in_frame_of_k - camera.translation.to(in_frame_of_k)
     error = camera.project(center[..., None, :] + offsets) - keypoints
     if method == "published":
-        center = solution.center
+        center = in_frame_of_k
     else:
         center = torch.where(center[..., 2:] > 0, center, math.nan)
     score = objects.peak_score * objects.confidence
@@ -169,7 +169,7 @@ def locate(
         center=center,
         yaw=yaw,
         alpha=objects.alpha,
-        covariance=covariance(solution.center, objects.size, score, noise),
+        covariance=covariance(in_frame_of_k, objects.size, score, noise),
         reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
     )
 

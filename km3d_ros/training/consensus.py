@@ -134,7 +134,7 @@ def _boxes(
     rays = unproject(pixels, pairs.intrinsics[:, None, None])
     yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
     offsets = keypoint_offsets(objects.size, yaw)
-    center = grm.solve(rays, offsets, pairs.kept.to(rays.dtype)).center
+    center = grm.solve(rays, offsets, pairs.kept.to(rays.dtype))
     mirrored = pairs.mirrored[:, None]
     x, y, z = center.unbind(-1)
     center = torch.stack((torch.where(mirrored, -x, x), y, z), dim=-1)

@@ -79,9 +79,9 @@ def object_losses(
     rays = _rays(offsets, targets)
     yaw = yaw_from_observation(_alpha(heads["rot"], targets), rays[:, 8, 0])
     corners = keypoint_offsets(size, yaw)
-    center = grm.solve(rays, corners, targets.kept.to(rays.dtype)).center
+    center = grm.solve(rays, corners, targets.kept.to(rays.dtype))
     with torch.no_grad():
-        every = grm.solve(rays, corners, targets.keypoint_mask.to(rays.dtype)).center
+        every = grm.solve(rays, corners, targets.keypoint_mask.to(rays.dtype))
     losses = {
         "hps": _keypoint_loss(offsets, targets, depth_guided),
         "dim": _dimension_loss(size, targets, spec),

@@ -87,7 +87,7 @@ def test_targets_lead_the_grm_back_to_the_labelled_position():
     cells = torch.stack((objects.x, objects.y), -1)[:, None] + objects.keypoints
     pixels = cells @ objects.to_image[:, :, :2].mT + objects.to_image[:, None, :, 2]
     rays = unproject(pixels, objects.intrinsics[:, None])
-    center = grm.solve(rays, keypoint_offsets(objects.size, objects.yaw)).center
+    center = grm.solve(rays, keypoint_offsets(objects.size, objects.yaw))
     expected = torch.tensor([-2.0, 0.8, 20.0]) + CAMERA.translation.float()
     torch.testing.assert_close(center[0], expected, atol=2e-3, rtol=0)
 
