@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from km3d_ros.data.town.render import TownFrame
 from km3d_ros.geometry.camera import CameraModel
@@ -22,12 +25,18 @@ def photograph(frame: TownFrame, camera: CameraModel) -> np.ndarray:
 
     Returns (height, width, 3) uint8 BGR.
     """
+    height, width = frame.image.shape[:2]
+    pinhole = CameraModel.from_projection(frame.projection, width, height)
+    pixels = pinhole.project(_points_seen(camera)).nan_to_num(nan=_OUTSIDE)
+    x, y = pixels.float().unbind(-1)
+    return cv2.remap(frame.image, x.contiguous().numpy(), y.contiguous().numpy(), cv2.INTER_LINEAR)
+
+
+@lru_cache(maxsize=8)
+def _points_seen(camera: CameraModel) -> Tensor:
+    """(height, width, 3) float64: a point on the ray of every pixel, NaN where there is none."""
     rows, columns = torch.meshgrid(
         torch.arange(camera.height), torch.arange(camera.width), indexing="ij"
     )
     rays = camera.rays(torch.stack((columns, rows), dim=-1).double())
-    height, width = frame.image.shape[:2]
-    pinhole = CameraModel.from_projection(frame.projection, width, height)
-    pixels = pinhole.project(F.pad(rays, (0, 1), value=1.0)).nan_to_num(nan=_OUTSIDE)
-    x, y = pixels.float().unbind(-1)
-    return cv2.remap(frame.image, x.contiguous().numpy(), y.contiguous().numpy(), cv2.INTER_LINEAR)
+    return F.pad(rays, (0, 1), value=1.0)
