@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from km3d_ros.data.files import read_yaml
 from km3d_ros.errors import InputError
 
 
@@ -48,9 +50,13 @@ def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser])
 
 def _arguments(file: Path, known: Mapping[str, argparse.Action]) -> list[str]:
     arguments = []
-    for key, value in _read(file).items():
+    options = read_yaml(file) or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{file}: expected lines of the form key: value")
+    for key, value in options.items():
         if key not in known:
-            raise InputError(f"{file}: {key!r} is not one of {', '.join(sorted(known))}")
+            shown = reprlib.repr(key)
+            raise InputError(f"{file}: {shown} is not one of {', '.join(sorted(known))}")
         if value is not None:
             arguments.append(_argument(f"{file}: {key}", known[key], value))
     return arguments
@@ -60,26 +66,12 @@ def _argument(where: str, action: argparse.Action, value: Any) -> str:
     option = action.dest.replace("_", "-")
     if isinstance(action, argparse.BooleanOptionalAction):
         if not isinstance(value, bool):
-            raise InputError(f"{where} is {value!r}, expected true or false")
+            raise InputError(f"{where} is {reprlib.repr(value)}, expected true or false")
         return f"--{option}" if value else f"--no-{option}"
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InputError(f"{where} is {value!r}, expected one number or text")
+        raise InputError(f"{where} is {reprlib.repr(value)}, expected one number or text")
     try:
         (action.type or str)(str(value))
     except argparse.ArgumentTypeError as error:
         raise InputError(f"{where}: {error}") from error
     return f"--{option}={value}"
-
-
-def _read(file: Path) -> dict:
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: not a YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(content or {}, dict):
-        raise InputError(f"{file}: expected lines of the form key: value")
-    return content or {}

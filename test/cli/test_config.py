@@ -1,4 +1,5 @@
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,18 @@ def parse():
 
 @pytest.mark.parametrize("verb", ["train", "adapt"])
 def test_shipped_file_lists_every_option_with_its_default(parse, verb):
-    file = SHIPPED / f"{verb}.yaml"
+    file = SHIPPED / "train.yaml"
     defaults = parse(verb, *REQUIRED) | {"config": file}
     assert parse(verb, "--config", file, *REQUIRED) == defaults
     named = {line.lstrip("# ").partition(":")[0] for line in file.read_text().splitlines()}
     assert defaults.keys() - {"verb", "config"} <= named
+
+
+def test_shipped_file_tells_where_the_verbs_differ(parse):
+    text = (SHIPPED / "train.yaml").read_text()
+    defaults = parse("train", *REQUIRED)
+    for name, value in adapt.DEFAULTS.items():
+        assert re.search(rf"^# {name}: {defaults[name]} .*; adapt: {value}$", text, re.MULTILINE)
 
 
 def test_command_line_wins_wherever_the_file_is_named(parse, tmp_path):
@@ -50,6 +58,12 @@ def test_command_line_wins_wherever_the_file_is_named(parse, tmp_path):
         ("data: [a, b]", "data is ['a', 'b'], expected one number or text"),
         ("just words", "expected lines of the form key: value"),
         ("a: b: c", "not a YAML file (mapping values are not allowed here"),
+        ("x" * 70_000, "70000 bytes, expected a file of at most 65536"),
+        (
+            f"steps: [{'x' * 60_000}]",
+            "steps is ['xxxxxxxxxxxx...xxxxxxxxxxxxx'], expected one numb",
+        ),
+        (f"{'x' * 900}: 1", "'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not one of"),
     ],
 )
 def test_bad_file_is_one_line(tmp_path, capsys, content, message):
