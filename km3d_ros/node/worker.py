@@ -43,6 +43,7 @@ class NewestWorker(Generic[Source, Item]):
             waiting, self._newest = self._newest, {}
             self._changed.notify()
         self._thread.join()
+        del self._handle  # its owner owns this worker: without the circle, memory is free at once
         return waiting
 
     def _run(self) -> None:
