@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detections import Detections
@@ -15,8 +17,16 @@ from km3d_ros.inference.detections import Detections
 UNKNOWN = -1
 """Truncation and occlusion in result files."""
 
-_NEEDED = {"class_name", "score", "box2d", "size", "center", "yaw", "alpha", "covariance"}
-"""What is read of a record."""
+_SHAPES = {
+    "score": (),
+    "box2d": (4,),
+    "size": (3,),
+    "center": (3,),
+    "yaw": (),
+    "alpha": (),
+    "covariance": (4, 4),
+}
+"""What is read of a record, beside the class name."""
 
 
 def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -59,13 +69,24 @@ def read_records(path: Path) -> dict[str, list[dict[str, Any]]]:
         InputError: a line that is no such record; file and line are named.
     """
     records = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            for record in entry["detections"]:
-                if not record.keys() >= _NEEDED:
-                    raise KeyError(_NEEDED - record.keys())
-            records[Path(entry["image"]).stem] = entry["detections"]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}:{number}: not a line of detections.jsonl") from error
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                entry = json.loads(line)
+                _check(entry["detections"])
+                records[Path(entry["image"]).stem] = entry["detections"]
+            except (KeyError, RecursionError, TypeError, ValueError) as error:
+                raise InputError(f"{path}:{number}: not a line of detections.jsonl") from error
     return records
+
+
+def _check(records: list[dict[str, Any]]) -> None:
+    """Raise KeyError, TypeError or ValueError where a record is none of `to_records`."""
+    if not all(isinstance(record["class_name"], str) for record in records):
+        raise TypeError("a class name that is no text")
+    for name, shape in _SHAPES.items() if records else ():
+        values = np.array([record[name] for record in records])
+        if values.shape[1:] != shape or values.dtype.kind not in "fi":
+            raise TypeError(f"{name} is not made of numbers")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")

@@ -55,9 +55,30 @@ def test_result_files_read_back_as_the_detections(tmp_path):
     assert item.yaw == pytest.approx(math.pi / 4, abs=1e-4)
 
 
+GOOD = {"image": "a.png", "detections": to_records(DETECTIONS, CLASSES)}
+
+
+def changed(**values):
+    """A line of which one detection has other values."""
+    return json.dumps(GOOD | {"detections": [GOOD["detections"][0] | values]})
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        changed(class_name=5),
+        changed(score="high"),
+        changed(score=math.nan),
+        changed(score=True),
+        changed(box2d=[1, 2, 3]),
+        changed(center=[1, 2, None]),
+        changed(size=[[1, 2, 3]]),
+        changed(yaw=[0]),
+        changed(alpha=10**400),
+        changed(covariance=[[1] * 4] * 3),
+        changed(covariance=[[math.inf] * 4] * 4),
+        "[" * 100_000,
+        "9" * 10_000,
         "no JSON",
         "3",
         '{"detections": []}',
@@ -68,7 +89,7 @@ def test_result_files_read_back_as_the_detections(tmp_path):
 )
 def test_bad_line_of_records_is_named(tmp_path, line):
     path = tmp_path / "detections.jsonl"
-    good = json.dumps({"image": "a.png", "detections": to_records(DETECTIONS, CLASSES)})
+    good = json.dumps(GOOD)
     path.write_text(f"{good}\n")
     assert read_records(path)["a"][0]["alpha"] == 0.25
     path.write_bytes(f"{good}\n{line}\n".encode("latin-1"))
