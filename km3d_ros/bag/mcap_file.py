@@ -93,13 +93,14 @@ class McapReader:
             self._report(f"{self._path}: ends at byte {size}, without the end of a recording")
             return
         self._report(f"{self._path}: cut or damaged at byte {position} of {size}")
-        file.seek(position)
-        if file.read(_RECORD_HEADER)[:1] == bytes([Opcode.CHUNK]):
-            try:
-                chunk = Chunk.read(ReadDataStream(file))
-            except Exception:  # not even the head of the chunk is left
+        try:
+            file.seek(position)
+            if file.read(_RECORD_HEADER)[0] != Opcode.CHUNK:
                 return
-            yield from self._inside(_decompress(chunk))
+            chunk = Chunk.read(ReadDataStream(file))
+        except Exception:  # not even the head of the chunk is left
+            return
+        yield from self._inside(_decompress(chunk))
 
     def _unpack(self, chunk: Chunk, position: int) -> Iterator[Message]:
         data = _decompress(chunk)

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 import zstandard
 
 from km3d_ros.bag.mcap_file import McapReader, compression_of
 from km3d_ros.bag.records import Message, Report
 from km3d_ros.bag.sqlite_file import SqliteReader
+from km3d_ros.bag.writing import naming
+from km3d_ros.data.files import read_yaml
 from km3d_ros.errors import InputError
 
 _READERS = {".mcap": McapReader, ".db3": SqliteReader}
@@ -68,7 +69,7 @@ class Recording:
         target = self._scratch / file.stem
         if not target.exists():
             self._scratch.mkdir(parents=True, exist_ok=True)
-            with file.open("rb") as source, target.open("wb") as sink:
+            with file.open("rb") as source, naming(target), target.open("wb") as sink:
                 try:
                     zstandard.ZstdDecompressor().copy_stream(source, sink)
                 except zstandard.ZstdError as error:
@@ -93,14 +94,14 @@ def _suffix(file: Path) -> str:
 
 def _by_number(file: Path) -> list[tuple[int, str]]:
     """Sorts drive_10 after drive_9."""
-    parts = re.split(r"(\d+)", file.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    parts = re.split(r"([0-9]+)", file.name)
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def _missing(path: Path) -> list[str]:
     """Names of the files that a readable metadata.yaml lists, but that are not there."""
     try:
-        content = yaml.safe_load((path / "metadata.yaml").read_text())
+        content = read_yaml(path / "metadata.yaml")
         listed = content["rosbag2_bagfile_information"]["relative_file_paths"]
         names = [Path(name).name for name in listed]
     except Exception:  # missing, cut, not YAML, or of some other structure

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -40,7 +39,7 @@ class SqliteReader:
 
     def __iter__(self) -> Iterator[Message]:
         size, declared = self._path.stat().st_size, declared_size(self._path)
-        with closing(_open(self._path)) as database:
+        with closing(_open(self._path, self._report)) as database:
             try:
                 self._topics.update(_topics(database))
             except sqlite3.Error as error:
@@ -76,11 +75,12 @@ class SqliteReader:
                 yield from self._message(row.number, row.topic_id, row.time, row.data)
 
     def _message(self, number: int, topic_id: int, time: int, data: bytes) -> Iterator[Message]:
-        if topic_id in self._topics:
-            yield Message(self._topics[topic_id], time, data, time)
+        topic = self._topics.get(topic_id)
+        if topic and isinstance(time, int) and time >= 0 and isinstance(data, bytes):
+            yield Message(topic, time, data, time)
         else:
-            name = f"message {number}"
-            self._report(f"{self._path}: {name} belongs to no known topic and is left out")
+            what = f"message {number} is of no known topic, or damaged,"
+            self._report(f"{self._path}: {what} and is left out")
 
 
 class SqliteWriter:
@@ -126,9 +126,19 @@ class SqliteWriter:
         ).lastrowid
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """The database, to be read only, with what its log has where a recorder left one."""
-    options = "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"
+def _open(path: Path, report: Report) -> sqlite3.Connection:
+    """The database, to be read only, with what is in its log where a recorder left one."""
+    if Path(f"{path}-wal").exists():
+        try:
+            database = _connect(path, "mode=ro")
+            database.execute("SELECT count(*) FROM sqlite_schema")
+            return database
+        except sqlite3.Error as error:
+            report(f"{path}-wal: cannot be read, and thus not the newest messages: {error}")
+    return _connect(path, "mode=ro&immutable=1")
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)
     database.text_factory = lambda text: text.decode(errors="replace")
     return database
@@ -141,25 +151,19 @@ def _topics(database: sqlite3.Connection) -> Iterator[tuple[int, Topic]]:
     definitions = {}
     with suppress(sqlite3.Error):
         query = "SELECT topic_type, encoded_message_definition, encoding FROM message_definitions"
-        rows = filter(_is_whole, database.execute(query))
+        rows = filter(_are_texts, database.execute(query))
         definitions = {name: definition for name, *definition in rows}
-    cursor = database.execute("SELECT * FROM topics")
-    columns = [column[0] for column in cursor.description]
-    for values in filter(_is_whole, cursor):
-        row = dict(zip(columns, values, strict=True))
-        yield (
-            row["id"],
-            Topic(
-                row["name"],
-                row["type"],
-                row["serialization_format"],
-                row.get("offered_qos_profiles", ""),
-                row.get("type_description_hash", ""),
-                *definitions.get(row["type"], ("", "")),
-            ),
-        )
+    columns = {column[1] for column in database.execute("PRAGMA table_info(topics)")}
+    qos, type_hash = (
+        name if name in columns else "''"
+        for name in ("offered_qos_profiles", "type_description_hash")
+    )
+    query = f"SELECT id, name, type, serialization_format, {qos}, {type_hash} FROM topics"
+    for number, *texts in database.execute(query):
+        if _are_texts(texts):
+            yield number, Topic(*texts, *definitions.get(texts[1], ("", "")))
 
 
-def _is_whole(row: tuple) -> bool:
-    """Whether no value of a row lies where the file is cut, and was taken for zeros."""
-    return all(value is not None and "\0" not in str(value) for value in row)
+def _are_texts(values: Sequence[object]) -> bool:
+    """Whether all values are texts, none of which was cut and taken for zeros."""
+    return all(isinstance(value, str) and "\0" not in value for value in values)

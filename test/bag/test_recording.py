@@ -220,6 +220,14 @@ def test_recorder_that_died_leaves_no_metadata_but_a_log(tmp_path):
     assert spots == []
 
 
+def test_log_that_cannot_be_read_is_named(tmp_path):
+    file = write(tmp_path / "bag", random_messages(5), "sqlite3")
+    file.with_name(f"{file.name}-wal").mkdir()
+    found, (spot,) = read(file)
+    assert contents(found) == contents(random_messages(5))
+    assert spot.startswith(f"{file}-wal: cannot be read")
+
+
 def test_files_are_read_in_the_order_of_their_numbers_and_missing_ones_are_named(tmp_path):
     messages = random_messages(12)
     bag = tmp_path / "bag"
@@ -266,6 +274,17 @@ def test_file_that_is_no_recording_has_no_messages_and_is_named(tmp_path, name, 
     assert found == []
     assert spots
     assert all(str(tmp_path / name) in spot for spot in spots)
+
+
+def test_database_of_something_else_is_named(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db3") as database:
+        database.execute("CREATE TABLE topics(title)")
+        database.execute("CREATE TABLE messages(id, topic_id, timestamp, data)")
+        database.execute("INSERT INTO messages VALUES (1, 1, 'noon', 'text')")
+    found, spots = read(tmp_path / "a.db3")
+    assert found == []
+    assert "not all of its topics can be read: no such column: id" in spots[0]
+    assert "message 1 is of no known topic, or damaged" in spots[1]
 
 
 def test_what_is_no_recording_is_refused(tmp_path):
