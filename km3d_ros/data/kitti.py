@@ -21,6 +21,7 @@ _RESULT_COLUMNS = 16
 _UNKNOWN_SIDE = -1
 _LONGEST_SIDE = 100.0
 _FARTHEST = 1000.0
+_LARGEST_YAW = 10.0
 _MAX_SPLIT = 2**26
 """Bytes of a list of frames; millions of names."""
 
@@ -246,8 +247,14 @@ def _check_label(item: KittiObject, where: str) -> None:
             f"{where}: length, width, height {item.size} m, expected 0 to {_LONGEST_SIDE:g}, "
             f"or {_UNKNOWN_SIDE} where unknown"
         )
-    if item.has_box3d and max(map(abs, item.center)) > _FARTHEST:
+    if not item.has_box3d:
+        return
+    if max(map(abs, item.center)) > _FARTHEST:
         raise InputError(f"{where}: an object at {item.center} m, beyond {_FARTHEST:g} m")
+    if abs(item.yaw) > _LARGEST_YAW:
+        raise InputError(
+            f"{where}: rotation_y {item.yaw}, expected radians up to ±{_LARGEST_YAW:g}"
+        )
 
 
 def _parse_projection(columns: list[str], name: str, where: str) -> np.ndarray:

@@ -182,6 +182,10 @@ def test_missing_calibration_folder_is_named(tmp_path):
             LABEL.replace("3.69", "369"),
             r"000000\.txt:2: length, .* \(369\.0, .* expected 0 to 100",
         ),
+        (
+            LABEL.replace("58.49 1.57", "58.49 157"),
+            r"000000\.txt:2: rotation_y 157\.0, expected radians up to ±10",
+        ),
         (LABEL.replace("3.69", "-3.69"), r"000000\.txt:2: length, .* \(-3\.69, .* -1 where unk"),
         (LABEL.replace("423.81", "42.381"), r"000000\.txt:2: 2D box .*, expected left, top"),
     ],
