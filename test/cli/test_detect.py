@@ -98,6 +98,15 @@ def test_an_unreadable_image_is_named_and_finished_work_is_kept(frames, weights,
     assert [line["image"] for line in read_lines(frames)] == ["a.png"]
 
 
+def test_a_picture_that_says_it_is_huge_is_named(frames, weights, capsys):
+    path = frames / "images" / "b.png"
+    data = path.read_bytes()
+    path.write_bytes(data[:16] + b"\x00\x00\xff\xff" * 2 + data[24:])
+    assert detect(frames, weights) == 1
+    cause = "a picture of 65535x65535 pixels, expected at most 33.6 million"
+    assert capsys.readouterr().err == f"km3d detect: {path}: {cause}\n"
+
+
 def test_a_calibration_without_p2_is_named(frames, weights, capsys):
     (frames / "calib" / "b.txt").write_text("P0: 1 0 0 0 0 1 0 0 0 0 1 0\n")
     assert detect(frames, weights) == 1
