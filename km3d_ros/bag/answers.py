@@ -54,14 +54,15 @@ class Answers:
         except DroppedFrame as dropped:
             return Result(None, None, False, dropped.cause.value, str(dropped))
         except Exception as error:  # as in the node: one frame does not end the others
-            reason = f"{type(error).__name__}: {error}"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             return Result(None, None, False, DropCause.FAILED.value, reason)
 
     def _frame(self, message: Message) -> Frame:
         try:
             image = deserialize_message(message.data, IMAGE_TYPES[message.topic.type])
-        except Exception as error:  # rclpy has no public class for what cannot be deserialised
-            raise DroppedFrame(DropCause.BAD_IMAGE, str(error)) from None
+        except Exception:  # rclpy has no public class for what cannot be deserialised
+            reason = f"cannot be read as {message.topic.type}"
+            raise DroppedFrame(DropCause.BAD_IMAGE, reason) from None
         info, exact = self._infos[message.topic.name].find(image, message.time)
         if info is None:
             raise DroppedFrame(

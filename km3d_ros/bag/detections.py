@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -88,7 +88,7 @@ class Summary:
     cameras: list[CameraSummary]
 
 
-def detect_in_bag(request: Request, detector: Detector, weights: str) -> Summary:
+def detect_in_bag(request: Request, detector: Detector, settings: Mapping[str, Any]) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
 
     What is done stays in `request.partial` until `request.out` is complete: the same call goes on
@@ -96,8 +96,8 @@ def detect_in_bag(request: Request, detector: Detector, weights: str) -> Summary
 
     Args:
         request: what is to be done.
-        detector: its settings are part of what must not change until it is complete.
-        weights: a name of the detector's weights that changes with them.
+        detector: its device is part of what must not change until the recording is complete.
+        settings: of the detector, which must not change either, as JSON has them.
 
     Raises:
         InputError: no recording, nothing in it to work on, nothing that can be answered, or
@@ -114,7 +114,15 @@ def detect_in_bag(request: Request, detector: Detector, weights: str) -> Summary
             raise InputError(f"{request.source}: there is no message that can be read")
         cameras = _choose_cameras(request, survey, damage)
         request.partial.mkdir(parents=True, exist_ok=True)
-        run = _describe(request, recording, cameras, detector, weights)
+        run = {
+            "source": str(request.source.resolve()),
+            "files": _states(recording),
+            "cameras": [list(vars(camera).values()) for camera in cameras],
+            **settings,
+            "device": str(detector.device),
+            "threads": torch.get_num_threads(),
+            "versions": [__version__, torch.__version__],
+        }
         with Journal(request.partial / "journal.db3", run) as journal:
             answers = Answers(detector, cameras, survey.infos)
             work = _Work(request, recording, survey, cameras, journal, answers)
@@ -257,28 +265,6 @@ def _choose_cameras(request: Request, survey: Survey, damage: Notes) -> list[Cam
                     f"{request.source} has {camera.results}/{name} already: give another --prefix"
                 )
     return cameras
-
-
-def _describe(
-    request: Request,
-    recording: Recording,
-    cameras: Sequence[Camera],
-    detector: Detector,
-    weights: str,
-) -> dict[str, Any]:
-    """Everything that the results depend on."""
-    return {
-        "source": str(request.source.resolve()),
-        "files": _states(recording),
-        "cameras": [list(vars(camera).values()) for camera in cameras],
-        "weights": weights,
-        "score_threshold": detector.score_threshold,
-        "max_detections": detector.max_detections,
-        "grm": detector.grm,
-        "device": str(detector.device),
-        "threads": torch.get_num_threads(),
-        "versions": [__version__, torch.__version__],
-    }
 
 
 def _states(recording: Recording) -> list[list[Any]]:

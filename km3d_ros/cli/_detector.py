@@ -1,4 +1,4 @@
-"""The detector that verbs run: its options, and the way from those to a `Detector`."""
+"""The detector that a verb runs: its options, and the way from those to a `Detector`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli._types import count, probability
+from km3d_ros.cli._types import count_up_to, probability
 from km3d_ros.network.spec import SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from km3d_ros.inference.detector import Detector
+
+MOST_DETECTIONS = 1000
+"""As in the node."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
     )
     add(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="number format of the network (default: %(default)s)",
+    )
+    add(
         "--score-threshold",
         type=probability,
         default=SCORE_THRESHOLD,
@@ -38,14 +47,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--max-detections",
-        type=count,
+        type=count_up_to(MOST_DETECTIONS),
         default=100,
         metavar="N",
         help="most objects per image (default: %(default)s)",
     )
 
 
-def load_detector(args: argparse.Namespace, precision: str = "float32") -> Detector:
+def load(args: argparse.Namespace) -> Detector:
     """The detector that the options describe.
 
     Raises:
@@ -59,5 +68,5 @@ def load_detector(args: argparse.Namespace, precision: str = "float32") -> Detec
         args.score_threshold,
         args.max_detections,
         args.grm,
-        precision,
+        args.precision,
     )

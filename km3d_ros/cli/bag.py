@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from km3d_ros.cli._detector import add_options, load_detector
+from km3d_ros.cli import _detector
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="results go to TOPIC/detections and TOPIC/objects, those of several cameras to "
         "TOPIC/NAME/detections (default: %(default)s)",
     )
-    add_options(parser)
+    _detector.add_options(parser)
     add("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -60,12 +60,11 @@ def run(args: argparse.Namespace) -> int:
         from km3d_ros.bag.detections import Request, detect_in_bag
     except ImportError as error:
         raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
-    from km3d_ros.inference.detector import DEFAULT_WEIGHTS
 
-    detector = load_detector(args)
+    detector = _detector.load(args)
     request = Request(args.source, args.out, args.image, args.rectified, args.prefix.rstrip("/"))
     try:
-        summary = detect_in_bag(request, detector, _digest(args.weights or DEFAULT_WEIGHTS))
+        summary = detect_in_bag(request, detector, _settings(args))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; the same command goes on from {request.partial}"
@@ -74,10 +73,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _digest(file: Path) -> str:
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the results of the detector depend on; of the weights, their content."""
     import hashlib
 
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    from km3d_ros.inference.detector import DEFAULT_WEIGHTS
+
+    names = ("score_threshold", "max_detections", "grm", "precision")
+    weights = (args.weights or DEFAULT_WEIGHTS).read_bytes()
+    return {
+        "weights": hashlib.sha256(weights).hexdigest(),
+        **{name: getattr(args, name) for name in names},
+    }
 
 
 def _as_json(summary: Summary) -> str:

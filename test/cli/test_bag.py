@@ -116,7 +116,7 @@ def test_frames_that_cannot_be_used_are_counted_and_named_and_the_others_answere
     tmp_path, options, capsys
 ):
     bad = {
-        "bad_image": [image(1, encoding="nothing"), image(2, width=0)],
+        "bad_image": [image(1, encoding="nothing"), image(2, width=0), b"\0\1\0\0"],
         "bad_camera_info": [image(3)],
         "size_mismatch": [image(4)],
         "no_camera_info": [image(5, frame_id="other")],
@@ -130,7 +130,7 @@ def test_frames_that_cannot_be_used_are_counted_and_named_and_the_others_answere
     assert run(bag, tmp_path / "out.mcap", *options, "--json") == 0
     shown = capsys.readouterr()
     (camera,) = json.loads(shown.out)["cameras"]
-    assert (camera["frames"], camera["answered"]) == (6, 1)
+    assert (camera["frames"], camera["answered"]) == (7, 1)
     assert camera["unusable"] == {cause: len(messages) for cause, messages in bad.items()}
     assert f"/front/image_raw at {START + PERIOD} ns: bad_image: " in shown.err
     assert "'nothing'" in shown.err

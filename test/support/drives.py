@@ -51,10 +51,13 @@ def camera_info(i, frame_id="camera", focal=90.0, **changes):
 
 
 def record(path, entries, storage="mcap"):
-    """A recording of (topic, message, nanoseconds since START)."""
+    """A recording of (topic, message, nanoseconds since START); bytes are those of an image."""
     with BagWriter(path, storage) as writer:
         for topic, message, time in entries:
-            writer.write(topic, message, START + time)
+            if isinstance(message, bytes):
+                writer.write_serialized(topic, Image, message, START + time)
+            else:
+                writer.write(topic, message, START + time)
     return path
 
 
