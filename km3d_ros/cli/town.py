@@ -78,9 +78,9 @@ def _claim(folder: Path, scenes: str) -> None:
                 f"{folder}: has frames of {former!r}, expected {scenes!r} or another folder"
             )
         return
-    if any((folder / part).exists() for part in ("training", "ImageSets")):
-        raise InputError(f"{folder}: has frames that are not of km3d town, expected a new folder")
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise InputError(f"{folder}: has files that are not of km3d town, expected a new folder")
     record.write_text(f"{scenes}\n")
 
 

@@ -54,11 +54,11 @@ def test_frames_of_other_scenes_are_not_mixed(tmp_path, capsys, options):
     assert not list(tmp_path.rglob("*.jpg"))
 
 
-@pytest.mark.parametrize("part", ["training", "ImageSets"])
+@pytest.mark.parametrize("part", ["training", "image_2", "ImageSets"])
 def test_other_data_sets_are_not_touched(tmp_path, capsys, part):
     (tmp_path / part).mkdir()
     assert town(tmp_path, "--frames", "1") == 1
-    message = f"{tmp_path}: has frames that are not of km3d town, expected a new folder\n"
+    message = f"{tmp_path}: has files that are not of km3d town, expected a new folder\n"
     assert capsys.readouterr().err == f"km3d town: {message}"
     assert [path.name for path in tmp_path.iterdir()] == [part]
 
