@@ -1,5 +1,6 @@
 import json
 import signal
+import sqlite3
 
 import cv2
 import pytest
@@ -160,6 +161,26 @@ def test_same_recording_gives_the_same_bytes_twice(tmp_path, options, source, st
         written.append({path.name: path.read_bytes() for path in files})
     assert len(written[0]) == (1 if source == "in.mcap" else 2)
     assert written[0] == written[1]
+
+
+def test_types_that_a_recording_does_not_define_are_defined_in_the_new_one(tmp_path, options):
+    bag = drive(tmp_path / "in", 1, storage="sqlite3")
+    with sqlite3.connect(next(bag.glob("*.db3"))) as database:
+        database.execute("DELETE FROM message_definitions")
+        values = "(NULL, '/own', 'own_msgs/msg/Thing', 'cdr', '', '')"
+        own = database.execute(f"INSERT INTO topics VALUES {values}").lastrowid
+        row = (own, START + PERIOD, b"its content")
+        database.execute("INSERT INTO messages VALUES (NULL, ?, ?, ?)", row)
+    for out in ("out", "out.mcap"):
+        assert run(bag, tmp_path / out, *options) == 0
+        with AnyReader([tmp_path / out]) as reader:
+            messages = {c.topic: (c.msgtype, data) for c, _, data in reader.messages()}
+            assert messages["/own"] == ("own_msgs/msg/Thing", b"its content")
+            for topic, width in (("/front/image_raw", 96), ("/front/camera_info", 96)):
+                kind, data = messages[topic]
+                assert reader.deserialize(data, kind).width == width
+            kind, data = messages["/km3d/detections"]
+            assert len(reader.deserialize(data, kind).detections) == FOUND
 
 
 @pytest.fixture
