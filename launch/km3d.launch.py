@@ -26,13 +26,17 @@ def camera_names(context: LaunchContext) -> list[str]:
     return cameras.strip("[]").replace(",", " ").split() or [""]
 
 
-def topic(context: LaunchContext, name: str, camera: str) -> tuple[str, str]:
-    """The node's name of a camera's topic, and the name that the user gives it."""
-    own = f"{camera}/{name}" if camera else name
-    pattern = LaunchConfiguration(name).perform(context)
-    if pattern and camera and "{camera}" not in pattern:
-        raise ValueError(f"{name} is {pattern!r}: with cameras:= it needs {{camera}} in it")
-    return own, pattern.replace("{camera}", camera) or own
+def remappings(context: LaunchContext, cameras: list[str]) -> list[tuple[str, str]]:
+    """From the node's names of the cameras' topics to those that the user gives."""
+    rules = []
+    for name in ("image", "camera_info"):
+        pattern = LaunchConfiguration(name).perform(context)
+        if pattern and len(cameras) > 1 and "{camera}" not in pattern:
+            raise ValueError(f"{name} is {pattern!r}: several cameras need {{camera}} in it")
+        for camera in cameras if pattern else ():
+            own = f"{camera}/{name}" if camera else name
+            rules.append((own, pattern.replace("{camera}", camera)))
+    return rules
 
 
 def detector(context: LaunchContext) -> list[Node]:
@@ -52,11 +56,7 @@ def detector(context: LaunchContext) -> list[Node]:
                 parameters,
                 {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],
-            remappings=[
-                topic(context, name, camera)
-                for camera in cameras
-                for name in ("image", "camera_info")
-            ],
+            remappings=remappings(context, cameras),
             output="screen",
         )
     ]

@@ -61,7 +61,7 @@ def test_cameras_have_their_names_in_the_given_topics(peer, weights):
 def test_one_topic_for_several_cameras_is_refused(capfd):
     with launched("km3d.launch.py", "cameras:=front,rear", "image:=/image") as process:
         assert process.wait(timeout=60) == 1
-    assert "with cameras:= it needs {camera} in it" in capfd.readouterr().out
+    assert "image is '/image': several cameras need {camera} in it" in capfd.readouterr().out
 
 
 def test_rviz_starts_beside_the_node_with_its_setup_and_frame(peer, weights, stand_ins):
