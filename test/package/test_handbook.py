@@ -1,0 +1,34 @@
+"""What the handbook promises."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import km3d_ros
+from km3d_ros.node.diagnostics import stream_values
+from km3d_ros.node.statistics import FrameStatistics
+
+DOCS = Path(km3d_ros.__file__).parents[1] / "docs"
+
+
+@pytest.mark.parametrize("page", ["vehicle.md", "troubleshooting.md"])
+def test_links_lead_to_files_and_headings(page):
+    for link in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text()):
+        file, _, heading = link.partition("#")
+        target = DOCS / (file or page)
+        assert target.exists(), link
+        titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert not heading or heading in anchors, link
+
+
+def test_every_value_of_the_diagnostics_is_explained():
+    table = (DOCS / "vehicle.md").read_text().partition("| key | |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    names = [name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)]
+    explained = {f"latency_ms{name}" if name[0] == "." else name for name in names}
+    statistics = FrameStatistics()
+    statistics.answered(0.1, exact=True)
+    counts = stream_values(statistics.totals(), statistics.latencies())
+    assert explained == {"device", "model", "weights", "input_hz", "output_hz", *counts}
