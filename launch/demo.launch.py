@@ -12,6 +12,7 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
 )
+from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
@@ -22,9 +23,9 @@ SHARE = FindPackageShare("km3d_ros")
 
 
 def detector(context: LaunchContext) -> list[IncludeLaunchDescription]:
-    rviz = LaunchConfiguration("rviz").perform(context)
+    rviz = LaunchConfiguration("rviz")
     # Only RViz asks where the camera is.
-    frame = FRAME_ID if rviz.lower() in ("true", "1") else ""
+    frame = FRAME_ID if IfCondition(rviz).evaluate(context) else ""
     return [
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(
