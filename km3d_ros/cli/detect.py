@@ -7,15 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli._types import count_up_to, probability
+from km3d_ros.cli import _detector
 from km3d_ros.errors import InputError
-from km3d_ros.network.spec import SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from km3d_ros.geometry.camera import CameraModel
-
-MOST_DETECTIONS = 1000
-"""As in the node."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -37,44 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--draw", action="store_true", help="write annotated pictures to DIR/annotated")
-    _add_detector(parser)
-
-
-def _add_detector(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
-    add(
-        "--grm",
-        choices=("consistent", "published"),
-        default="consistent",
-        help="how positions are solved; published: as the released code, in the frame of K "
-        "(default: %(default)s)",
-    )
-    add(
-        "--device",
-        default="auto",
-        help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
-    )
-    add(
-        "--precision",
-        choices=("float32", "float16"),
-        default="float32",
-        help="number format of the network (default: %(default)s)",
-    )
-    add(
-        "--score-threshold",
-        type=probability,
-        default=SCORE_THRESHOLD,
-        metavar="P",
-        help="least score to report, 0 to 1 (default: %(default)s)",
-    )
-    add(
-        "--max-detections",
-        type=count_up_to(MOST_DETECTIONS),
-        default=100,
-        metavar="N",
-        help="most objects per image (default: %(default)s)",
-    )
+    _detector.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
 
     from km3d_ros.data.image_file import check_one_size, read_image
     from km3d_ros.data.kitti import write_objects
-    from km3d_ros.inference.detector import Detector
     from km3d_ros.inference.results import to_kitti, to_records
     from km3d_ros.node.drawing import draw_detections
 
@@ -93,14 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.calib}: no such file or folder")
     if args.calib.is_file():
         check_one_size(images)
-    detector = Detector.from_checkpoint(
-        args.weights,
-        args.device,
-        args.score_threshold,
-        args.max_detections,
-        args.grm,
-        args.precision,
-    )
+    detector = _detector.load(args)
     classes = detector.spec.classes
     pictures = args.out / "annotated"
     (pictures if args.draw else args.out).mkdir(parents=True, exist_ok=True)
