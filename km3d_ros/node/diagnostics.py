@@ -95,7 +95,9 @@ class HealthMonitor:
         """What is missing, if a topic is silent."""
         watched = now - self._start
         if totals.received == self._start_totals.received:
-            hint = f", but it has a publisher; {SHARED_MEMORY_HINT}" if announced else ""
+            lost = totals.lost - self._start_totals.lost
+            cause = ", but it has a publisher" if announced else f", {lost} lost on the way"
+            hint = f"{cause}; {SHARED_MEMORY_HINT}" if lost or announced else ""
             return _never("image", self._image_topic, watched, hint)
         silent = now - totals.last_image
         if silent >= GRACE:

@@ -89,6 +89,13 @@ def test_images_that_are_lost_on_the_way_are_a_warning_with_the_cure(statistics,
     assert "fastdds_shm.xml" in health.message
 
 
+def test_topic_on_which_all_was_lost_keeps_the_hint_without_its_publisher(statistics, monitor):
+    statistics.lost(58)
+    assert monitor.check(3.0, statistics.totals())[0].message.startswith(
+        "image never arriving: none on /image for 3 s, 58 lost on the way; large images may not"
+    )
+
+
 def test_missed_frames_are_received_and_dropped_without_a_fault(statistics, monitor):
     statistics.image_received(0.5, missed=3)
     statistics.info_received()
