@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     verb.add_argument("bag", help="rosbag2 folder or .mcap file")
-    verb.add_argument("--rate", type=float, default=1.0, help="speed, as a multiple of recorded")
+    verb.add_argument("--rate", type=_speed, default=1.0, help="speed, as a multiple of recorded")
     verb.add_argument(
         "--subscribers", type=int, default=0, help="start once every topic has so many"
     )
@@ -40,6 +40,13 @@ def main(argv: Sequence[str]) -> int:
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no speed, expected a number above 0")
+    return speed
 
 
 if __name__ == "__main__":

@@ -254,7 +254,7 @@ def _choose_cameras(request: Request, survey: Survey, damage: Notes) -> list[Cam
             request.source, survey.types, request.images, request.rectified, request.prefix
         )
     except InputError as error:
-        if not damage.count:
+        if not damage.count or request.images:
             raise
         print(error, file=sys.stderr)
         return []

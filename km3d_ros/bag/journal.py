@@ -73,7 +73,8 @@ class Journal:
     def has_detections(self) -> bool:
         """Whether any frame could be used."""
         query = "SELECT number FROM results WHERE detections IS NOT NULL LIMIT 1"
-        return self._database.execute(query).fetchone() is not None
+        with naming(self._path):
+            return self._database.execute(query).fetchone() is not None
 
     def add(self, result: Result) -> None:
         """Append the result of the next frame.

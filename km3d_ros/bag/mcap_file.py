@@ -20,6 +20,7 @@ from mcap.writer import CompressionType, Writer
 
 from km3d_ros import __version__
 from km3d_ros.bag.records import Message, Report, Topic
+from km3d_ros.bag.unpacking import unpack
 
 _COMPRESSIONS = {
     "": CompressionType.NONE,
@@ -27,8 +28,6 @@ _COMPRESSIONS = {
     "zstd": CompressionType.ZSTD,
 }
 _RECORD_HEADER = 9
-_PIECE = 1 << 16
-"""Bytes of a chunk that are unpacked at once: damage costs the rest of its piece."""
 
 
 def compression_of(path: Path) -> str:
@@ -217,13 +216,5 @@ def _decompress(chunk: Chunk) -> bytes:
     if chunk.compression not in _COMPRESSIONS:
         return b""
     if chunk.compression == "lz4":
-        unpacker = lz4.frame.LZ4FrameDecompressor()
-    else:
-        unpacker = zstandard.ZstdDecompressor().decompressobj()
-    parts = []
-    try:
-        for start in range(0, len(chunk.data), _PIECE):
-            parts.append(unpacker.decompress(chunk.data[start : start + _PIECE]))
-    except (zstandard.ZstdError, RuntimeError, EOFError):
-        pass
-    return b"".join(parts)
+        return unpack(lz4.frame.LZ4FrameDecompressor(), chunk.data)
+    return unpack(zstandard.ZstdDecompressor().decompressobj(), chunk.data)

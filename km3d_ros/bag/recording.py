@@ -11,6 +11,7 @@ import zstandard
 from km3d_ros.bag.mcap_file import McapReader, compression_of
 from km3d_ros.bag.records import Message, Report
 from km3d_ros.bag.sqlite_file import SqliteReader
+from km3d_ros.bag.unpacking import unpack
 from km3d_ros.bag.writing import naming
 from km3d_ros.data.files import read_yaml
 from km3d_ros.errors import InputError
@@ -114,9 +115,10 @@ def _decompressed(message: Message, file: Path, report: Report) -> Iterator[Mess
     if not message.data.startswith(_ZSTD_MAGIC):
         yield message
         return
-    try:
-        data = zstandard.ZstdDecompressor().decompressobj().decompress(message.data)
-    except zstandard.ZstdError as error:
-        report(f"{file}: the message of {message.time} ns is damaged and left out: {error}")
-    else:
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    data = unpack(unpacker, message.data)
+    if unpacker.eof:
         yield message._replace(data=data)
+    else:
+        unpacked = f"{len(data)} bytes of it can be unpacked"
+        report(f"{file}: the message of {message.time} ns is damaged and left out: {unpacked}")

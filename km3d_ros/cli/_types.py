@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,13 @@ def count_up_to(most: int) -> Callable[[str], int]:
         return int(text)
 
     return limited
+
+
+def topic_prefix(text: str) -> str:
+    """An absolute topic name, without a slash at its end."""
+    if not re.fullmatch(r"(/[A-Za-z_]\w*)+/?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected an absolute topic such as /km3d")
+    return text.rstrip("/")
 
 
 def natural(text: str) -> int:

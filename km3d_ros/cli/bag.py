@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from km3d_ros.cli import _detector
+from km3d_ros.cli._types import topic_prefix
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add(
         "--prefix",
+        type=topic_prefix,
         default="/km3d",
         metavar="TOPIC",
         help="results go to TOPIC/detections and TOPIC/objects, those of several cameras to "
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
 
     detector = _detector.load(args)
-    request = Request(args.source, args.out, args.image, args.rectified, args.prefix.rstrip("/"))
+    request = Request(args.source, args.out, args.image, args.rectified, args.prefix)
     try:
         summary = detect_in_bag(request, detector, _settings(args))
     except KeyboardInterrupt:

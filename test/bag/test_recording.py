@@ -3,12 +3,8 @@ import sqlite3
 
 import numpy as np
 import pytest
-import zstandard
 from mcap.writer import Writer
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
-from rosbags.rosbag2 import Writer as RosbagsWriter
 from support.recordings import (
-    START,
     TOPICS,
     ends_in_mcap,
     ends_in_sqlite,
@@ -239,31 +235,6 @@ def test_files_are_read_in_the_order_of_their_numbers_and_missing_ones_are_named
         f"rosbag2_bagfile_information: {{relative_file_paths: [{listed}]}}"
     )
     assert read(bag) == (messages, [f"{bag / 'bag_12.mcap'}: the file is missing"])
-
-
-@pytest.mark.parametrize("storage", list(StoragePlugin))
-@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE])
-def test_compressed_files_and_messages_are_unpacked(tmp_path, storage, mode):
-    writer = RosbagsWriter(tmp_path / "bag", version=8, storage_plugin=storage)
-    writer.set_compression(mode, CompressionFormat.ZSTD)
-    with writer:
-        connection = writer.add_connection("/a", "pkg/msg/A", msgdef="string s", rihs01="RIHS01_a")
-        for i in range(20):
-            writer.write(connection, START + i, bytes([i]) * 1000)
-    found, spots = read(tmp_path / "bag")
-    assert contents(found) == [("/a", START + i, bytes([i]) * 1000) for i in range(20)]
-    assert spots == []
-
-
-def test_compressed_file_that_is_cut_is_unpacked_as_far_as_it_goes(tmp_path):
-    messages = random_messages(300, (20000,))
-    file = write(tmp_path / "a.mcap", messages)
-    packed = tmp_path / "b.mcap.zstd"
-    packed.write_bytes(zstandard.compress(file.read_bytes())[:3_000_000])
-    found, spots = read(packed)
-    assert 100 < len(found) < 160
-    assert found == messages[: len(found)]
-    assert "b.mcap: cut or damaged" in spots[0]
 
 
 @pytest.mark.parametrize("name", ["a.mcap", "a.db3"])
