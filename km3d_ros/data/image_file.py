@@ -23,8 +23,12 @@ MAX_PIXELS = 2**25
 _MAX_BYTES = 4 * MAX_PIXELS
 _MAX_SCANS = 100
 """Passes over a progressive JPEG, each of which takes time; usual are ten."""
+_MAX_SEGMENTS = 1000
+"""Segments of a JPEG before the one with its size; a colour profile alone may take 255."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNKS = 100_000
+"""Chunks of a PNG; usual are 8 kB each."""
 _PNG_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _JPEG = b"\xff\xd8"
 _JPEG_SCAN = b"\xff\xda"
@@ -104,7 +108,9 @@ def _measure(data: bytes | mmap) -> tuple[int, int, int]:
     if data[:8] == _PNG and data[12:16] == b"IHDR" and len(data) > 24:
         return *struct.unpack_from(">II", data, 16), len(_PNG)
     position = len(_JPEG) if data[:2] == _JPEG else len(data)
-    while position + 9 <= len(data) and data[position] == 0xFF:
+    for _ in range(_MAX_SEGMENTS):
+        if position + 9 > len(data) or data[position] != 0xFF:
+            break
         marker, length, _, height, width = struct.unpack_from(">BHBHH", data, position + 1)
         if marker in _JPEG_FRAMES:
             return width, height, position
@@ -123,7 +129,9 @@ def _has_whole_chunks(data: bytes) -> bool:
     Animated ones are refused, whose broken frames OpenCV does not survive.
     """
     position = len(_PNG)
-    while position + 12 <= len(data):
+    for _ in range(_MAX_CHUNKS):
+        if position + 12 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, position)
         position += 12 + length
         if kind in _PNG_ANIMATION:

@@ -41,6 +41,7 @@ def with_thumbnail(data, thumbnail):
 
 
 PNG = png(16, 16, bytes(16 * 49))
+JPEG = jpeg(np.zeros((16, 16, 3), np.uint8))
 HOSTILE = {
     "png_65535.png": png(65535, 65535, bytes(1000)),
     "png_zeros.png": png(10_000, 10_000, bytes(10_000 * 30_001)),
@@ -53,6 +54,8 @@ HOSTILE = {
     "webp.jpg": cv2.imencode(".webp", picture())[1].tobytes(),
     "signature.png": b"\x89PNG\r\n\x1a\n",
     "signature.jpg": b"\xff\xd8",
+    "segments.jpg": JPEG[:2] + 2000 * b"\xff\xfe\0\2" + JPEG[2:],
+    "chunks.png": PNG[:33] + 200_000 * png_chunk(b"tEXt", b"") + PNG[33:],
 }
 
 
