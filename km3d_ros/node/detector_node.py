@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
@@ -55,12 +57,15 @@ class DetectorNode(Node):
         self._outputs: dict[str, Outputs] = {}
         self._streams: Streams | None = None
         self._enabled = True
-        self._trouble = ""
+        self._resting, self._trouble = "unconfigured", ""
         super().__init__(name, **kwargs)
         self.add_on_set_parameters_callback(self._check_classes)
         parameters.declare(self)
         self._fixed = parameters.read(self, FixedSettings)
         self.statistics = {camera: FrameStatistics() for camera in self._fixed.cameras}
+        # One each, made once: throttled messages of a logger hold back those of other cameras.
+        logger = self.get_logger()
+        self._loggers = {c: logger.get_child(c) if c else logger for c in self._fixed.cameras}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(SetBool, "~/enable", self._on_enable)
         # A steady clock: while simulated time stands still, the node still says how it is.
@@ -92,7 +97,7 @@ class DetectorNode(Node):
         except Exception as error:
             self._release()
             return self._refuse(f"cannot configure: {error}")
-        self._trouble = ""
+        self._rest("inactive")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
@@ -104,7 +109,7 @@ class DetectorNode(Node):
             self._streams.enable(self._enabled)
         except Exception as error:
             return self._refuse(f"cannot activate: {error}")
-        self._trouble = ""
+        self._rest("inactive")
         return super().on_activate(state)
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
@@ -115,17 +120,20 @@ class DetectorNode(Node):
     def on_cleanup(self, state: State) -> TransitionCallbackReturn:
         """Give back the weights and the publishers."""
         self._release()
+        self._rest("unconfigured")
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: State) -> TransitionCallbackReturn:
         """Stop, from any state."""
         self._halt()
         self._release()
+        self._rest("finalized")
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: State) -> TransitionCallbackReturn:
         """Clean up after a transition that raised; "unconfigured" is a fresh start."""
-        return self.on_shutdown(state)
+        self._halt()
+        return self.on_cleanup(state)
 
     def destroy_node(self) -> None:
         """Stop the worker before the publishers go."""
@@ -142,14 +150,18 @@ class DetectorNode(Node):
             name = f"{hardware[1:]}: {camera or 'detector'}"
             health, values = self._health(camera)
             message.status.append(diagnostics.status(name, hardware, health, values))
-            self._log(health, f"{camera}: " if camera else "")
+            self._log(health, self._loggers[camera])
         self._diagnostics.publish(message)
 
-    def _log(self, health: Health, prefix: str) -> None:
+    def _log(self, health: Health, logger: RcutilsLogger) -> None:
         if health.level == diagnostics.ERROR:
-            self.get_logger().error(prefix + health.message, throttle_duration_sec=LOG_PERIOD)
+            logger.error(health.message, throttle_duration_sec=LOG_PERIOD)
         elif health.level != diagnostics.OK and self._streams is not None:
-            self.get_logger().warning(prefix + health.message, throttle_duration_sec=LOG_PERIOD)
+            logger.warning(health.message, throttle_duration_sec=LOG_PERIOD)
+
+    def _rest(self, state: str) -> None:
+        """What the diagnostics tell while the node is not active, from now on."""
+        self._resting, self._trouble = state, ""
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
         self._trouble = why
@@ -158,14 +170,14 @@ class DetectorNode(Node):
 
     def _health(self, camera: str) -> tuple[Health, dict[str, object]]:
         if self._processor is None:
-            return self._idle("unconfigured"), {}
+            return self._idle(), {}
         detector = self._processor.detector
         values = {
             "device": detector.device,
             "model": detector.spec.architecture,
             "weights": self._weights_name,
         }
-        health = self._idle("inactive")
+        health = self._idle()
         if self._streams is not None:
             health, rates = self._streams.check(camera)
             values |= rates
@@ -175,11 +187,11 @@ class DetectorNode(Node):
         counts = diagnostics.stream_values(statistics.totals(), statistics.latencies())
         return health, values | counts
 
-    def _idle(self, state: str) -> Health:
+    def _idle(self) -> Health:
         """Why there is no output: as told, or because a transition was refused."""
         if self._trouble:
             return Health(diagnostics.ERROR, self._trouble)
-        return Health(diagnostics.STALE, state)
+        return Health(diagnostics.STALE, self._resting)
 
     @property
     def _weights_name(self) -> str:
@@ -199,6 +211,7 @@ class DetectorNode(Node):
         for outputs in self._outputs.values():
             outputs.destroy()
         self._outputs, self._processor = {}, None
+        torch.cuda.empty_cache()  # PyTorch would keep the memory; without a GPU this does nothing
 
     def _halt(self) -> None:
         streams, self._streams = self._streams, None
@@ -207,7 +220,7 @@ class DetectorNode(Node):
 
     def _on_time_jump(self, jump: TimeJump) -> None:
         if self._streams is not None:
-            self.get_logger().warning("time jumped back: waiting frames start anew")
+            self.get_logger().warning("time jumped back, or its source changed: nothing waits")
             self._streams.reset()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

@@ -53,8 +53,11 @@ class HealthMonitor:
         """
         seconds = max(now - self._last, 1e-3)
         before = self._last_totals
-        health = Health(WARN, conflicts) if conflicts else None
-        health = health or self._silence(now, totals, announced) or self._judge(totals, before)
+        health = self._silence(now, totals, announced) or self._judge(totals, before)
+        if conflicts:
+            good = health.level == OK
+            message = conflicts if good else f"{conflicts}; {health.message}"
+            health = Health(WARN if good else health.level, message)
         rates = {
             "input_hz": round((totals.received - before.received) / seconds, 1),
             "output_hz": round((totals.answered - before.answered) / seconds, 1),

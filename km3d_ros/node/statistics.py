@@ -41,8 +41,8 @@ class DroppedFrame(Exception):  # noqa: N818 - an outcome of a frame, not an err
 class Totals:
     """Counts since the node started; `last_image` is in seconds on a steady clock.
 
-    Images that the middleware gave up for a newer one count as received, and dropped as missed;
-    `lost` is how many messages it reports as lost on the way.
+    Images that the middleware gave up for a newer one, or lost before one that arrived, count as
+    received, and dropped as missed; `lost` is how many it reports as lost on the way, those too.
 
     received = answered + sum(dropped) + the frames on their way, of which there are at most
     three: one waits for its CameraInfo, one for the worker, and one is in work. `undrawn` of the

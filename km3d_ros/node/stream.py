@@ -36,7 +36,7 @@ class Stream:
     Every received frame is handed on, or counted as dropped by cause; whoever takes it answers it
     or counts it.
 
-    enabled: False drops every image on arrival.
+    enabled: False drops every image on arrival; one that waits already is still answered.
     """
 
     def __init__(

@@ -156,8 +156,9 @@ def weights(tmp_path_factory) -> str:
     return str(path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def ros() -> Iterator[None]:
+    """A participant of its own: an old one tells every new process of all that it ever had."""
     rclpy.init()
     yield
     rclpy.try_shutdown()

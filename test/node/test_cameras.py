@@ -130,6 +130,19 @@ def test_diagnostics_tell_of_each_camera_by_name(bench, cameras):
     assert {pair.key: pair.value for pair in front.values}["answered"] == "1"
 
 
+def test_log_tells_what_is_wrong_with_each_camera(bench, cameras, capfd):
+    for name in NAMES:
+        bad = bench.image(1.0, frame_id=name)
+        bad.encoding = "16FC7"
+        send(bench, cameras, name, 1.0, image=bad)
+    bench.spin_until(lambda: all(dropped(bench).values()))
+    bench.clock.now += 1.0
+    bench.node.report()
+    logged = capfd.readouterr().err
+    for name in NAMES:
+        assert f"[km3d.{name}]: 1 frames dropped, the last one: " in logged
+
+
 def test_diagnostics_of_vehicles_have_different_names(bench):
     bench.create(["--ros-args", "-r", "__ns:=/alpha"])
     reports = bench.listen(DiagnosticArray, "/diagnostics")

@@ -466,6 +466,7 @@ def test_node_goes_through_its_life_cycle_on_request(bench):
         assert bench.report()[:2] == (DiagnosticStatus.STALE, "unconfigured")
     assert transition(bench, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     assert state(bench) == "finalized"
+    assert bench.report()[:2] == (DiagnosticStatus.STALE, "finalized")
 
 
 def test_deactivating_counts_the_frames_that_wait(bench, monkeypatch):
@@ -616,6 +617,9 @@ def test_wrong_quality_of_service_is_refused_and_reported(bench, entity, words):
     bench.spin_until(lambda: bench.images.get_subscription_count() == 0)
     published = bench.peer.count_publishers("/km3d/detections")
     assert published == (state(bench) == "inactive")
+    if published:
+        assert transition(bench, Transition.TRANSITION_CLEANUP)
+        assert bench.report()[:2] == (DiagnosticStatus.STALE, "unconfigured")
 
 
 def test_start_value_out_of_range_is_refused(bench):

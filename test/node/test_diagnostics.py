@@ -96,6 +96,23 @@ def test_topic_on_which_all_was_lost_keeps_the_hint_without_its_publisher(statis
     )
 
 
+def test_peers_of_another_quality_of_service_and_what_is_worse_are_both_told(statistics, monitor):
+    conflict = "QoS: a peer on /image is not connected"
+
+    def check(now):
+        health, _ = monitor.check(now, statistics.totals(), conflicts=conflict)
+        return health.level, health.message
+
+    arrive(statistics, 0.1)
+    statistics.answered(0.05, exact=True)
+    assert check(1.0) == (WARN, conflict)
+    arrive(statistics, 1.1)
+    statistics.dropped(DropCause.BAD_IMAGE, "image has no pixels")
+    fault = "1 frames dropped, the last one: image has no pixels"
+    assert check(2.0) == (ERROR, f"{conflict}; {fault}")
+    assert check(5.0) == (STALE, f"{conflict}; images stopped: none on /image for 4 s")
+
+
 def test_missed_frames_are_received_and_dropped_without_a_fault(statistics, monitor):
     statistics.image_received(0.5, missed=3)
     statistics.info_received()

@@ -32,7 +32,7 @@ def run(tmp_path):
 
     yield run
     for process in processes:
-        process.kill()
+        process.close()
 
 
 @pytest.fixture
@@ -137,8 +137,9 @@ def test_signal_stops_the_node_cleanly_in_every_state(bench, run, stop):
 
 @STOP
 def test_signal_stops_the_node_cleanly_while_it_loads_the_embedded_weights(bench, run, stop):
-    node = run("loading")
-    bench.spin_until(lambda: "loading" in bench.peer.get_node_names())
+    name = f"loading_{stop.name.lower()}"
+    node = run(name)
+    bench.spin_until(lambda: name in bench.peer.get_node_names())
     node.send(stop)
     code, words = node.end()
     assert stopped_cleanly(code, words), words

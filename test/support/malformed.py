@@ -51,7 +51,7 @@ def good_info(frame_id: str = "camera") -> CameraInfo:
 @st.composite
 def images(draw) -> Image:
     """An Image with up to three fields spoiled."""
-    return _spoil(draw, good_image(), IMAGE_FIELDS)
+    return _spoil(draw, good_image(), IMAGE_FIELDS, at_least=0)
 
 
 @st.composite
@@ -62,13 +62,13 @@ def compressed_images(draw) -> CompressedImage:
     for place, value in draw(st.dictionaries(st.integers(0, 400), BYTE, max_size=4)).items():
         data[place] = value
     image.data = array("B", data[: draw(st.none() | st.integers(0, len(data)))])
-    return _spoil(draw, image, {"format": TEXT, "header": st.just(None)})
+    return _spoil(draw, image, {"format": TEXT, "header": st.just(None)}, at_least=0)
 
 
 @st.composite
 def infos(draw) -> CameraInfo:
-    """A CameraInfo with up to three fields spoiled."""
-    return _spoil(draw, good_info(), INFO_FIELDS)
+    """A CameraInfo with one to three fields spoiled."""
+    return _spoil(draw, good_info(), INFO_FIELDS, at_least=1)
 
 
 @st.composite
@@ -96,10 +96,11 @@ def parameters(draw) -> Parameter:
     return Parameter(name=name, value=value)
 
 
-def _spoil(draw, message, fields):
+def _spoil(draw, message, fields, at_least):
     """The message with a stamp, and with other values in some fields."""
     message.header.stamp.sec = draw(STAMP)
-    for field in draw(st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True)):
+    names = st.lists(st.sampled_from(sorted(fields)), min_size=at_least, max_size=3, unique=True)
+    for field in draw(names):
         value = draw(fields[field])
         if field == "header":
             message.header.stamp.sec = draw(st.integers(-(2**31), 2**31 - 1))
