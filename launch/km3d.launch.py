@@ -18,6 +18,61 @@ from launch_ros.substitutions import FindPackageShare
 SHARE = FindPackageShare("km3d_ros")
 # Spelled as in the parameter file, which those that are left empty do not override.
 OVERRIDES = ("weights", "device", "rectified", "image_transport")
+ARGUMENTS = [
+    DeclareLaunchArgument("namespace", default_value="", description="of the node"),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="names of several cameras on this node, as front,left,right; "
+        "those that only params_file names are not seen here",
+    ),
+    DeclareLaunchArgument(
+        "image",
+        default_value="",
+        description="image topic, with {camera} for the name of each of several cameras; "
+        "empty: image or {camera}/image",
+    ),
+    DeclareLaunchArgument(
+        "camera_info", default_value="", description="CameraInfo topic, likewise"
+    ),
+    DeclareLaunchArgument(
+        "rectified",
+        default_value="",
+        description="whether images are rectified; empty: as in params_file",
+    ),
+    DeclareLaunchArgument(
+        "image_transport",
+        default_value="",
+        description="raw or compressed; empty: as in params_file",
+    ),
+    DeclareLaunchArgument(
+        "weights", default_value="", description="weights file; empty: as in params_file"
+    ),
+    DeclareLaunchArgument(
+        "device", default_value="", description="auto, cpu, cuda; empty: as in params_file"
+    ),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=PathJoinSubstitution([SHARE, "config", "km3d.yaml"]),
+        description="parameters of the node",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="false", description="time from /clock, for bags"
+    ),
+    DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
+    DeclareLaunchArgument(
+        "base_frame", default_value="base_link", description="frame of the vehicle, for RViz"
+    ),
+    DeclareLaunchArgument(
+        "camera_frame",
+        default_value="",
+        description="frame_id of the images; when given, base_frame -> camera_frame is "
+        "published for a camera that looks straight ahead, for bags without TF",
+    ),
+    DeclareLaunchArgument(
+        "camera_height", default_value="1.65", description="metres above base_frame"
+    ),
+]
 
 
 def camera_names(context: LaunchContext) -> list[str]:
@@ -121,65 +176,9 @@ def display_of_camera(display: dict, camera: str) -> dict:
 
 
 def generate_launch_description() -> LaunchDescription:
-    # Arguments
-    arguments = [
-        DeclareLaunchArgument("namespace", default_value="", description="of the node"),
-        DeclareLaunchArgument(
-            "cameras",
-            default_value="",
-            description="names of several cameras on this node, as front,left,right",
-        ),
-        DeclareLaunchArgument(
-            "image",
-            default_value="",
-            description="image topic, with {camera} for the name of each of several cameras; "
-            "empty: image or {camera}/image",
-        ),
-        DeclareLaunchArgument(
-            "camera_info", default_value="", description="CameraInfo topic, likewise"
-        ),
-        DeclareLaunchArgument(
-            "rectified",
-            default_value="",
-            description="whether images are rectified; empty: as in params_file",
-        ),
-        DeclareLaunchArgument(
-            "image_transport",
-            default_value="",
-            description="raw or compressed; empty: as in params_file",
-        ),
-        DeclareLaunchArgument(
-            "weights", default_value="", description="weights file; empty: as in params_file"
-        ),
-        DeclareLaunchArgument(
-            "device", default_value="", description="auto, cpu, cuda; empty: as in params_file"
-        ),
-        DeclareLaunchArgument(
-            "params_file",
-            default_value=PathJoinSubstitution([SHARE, "config", "km3d.yaml"]),
-            description="parameters of the node",
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time", default_value="false", description="time from /clock, for bags"
-        ),
-        DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
-        DeclareLaunchArgument(
-            "base_frame", default_value="base_link", description="frame of the vehicle, for RViz"
-        ),
-        DeclareLaunchArgument(
-            "camera_frame",
-            default_value="",
-            description="frame_id of the images; when given, base_frame -> camera_frame is "
-            "published for a camera that looks straight ahead, for bags without TF",
-        ),
-        DeclareLaunchArgument(
-            "camera_height", default_value="1.65", description="metres above base_frame"
-        ),
-    ]
-
     return LaunchDescription(
         [
-            *arguments,
+            *ARGUMENTS,
             OpaqueFunction(function=detector),
             OpaqueFunction(function=camera_pose),
             OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz"))),

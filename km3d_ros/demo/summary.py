@@ -46,24 +46,12 @@ def summarize(
     pairs = [(objects, found.get(stamp, [])) for stamp, objects in truth.items()]
     labels, results = zip(*pairs, strict=True)
     depth_errors = median_relative_depth_error(labels, results)
-    timings = [entry.message for entry in read_bag(recorded, [TIMING])]
-    latencies = [
-        (arrival - clocking.published[answer.stamp]) / 1e6
-        for arrival, answer in zip(clocking.answered, answers, strict=True)
-    ]
     return {
         "frames_published": len(clocking.published),
         "frames_answered": len(answers),
         "frames_dropped": len(clocking.published) - len(answers),
-        "latency_ms": {
-            f"p{p}": _rounded(np.percentile(latencies, p)) if latencies else None
-            for p in PERCENTILES
-        },
-        "stage_ms": {
-            stage: _rounded(1e3 * np.median([getattr(timing, stage) for timing in timings]))
-            for stage in STAGES
-            if timings
-        },
+        "latency_ms": _latency(clocking, answers),
+        "stage_ms": _stages(recorded),
         "ap3d_r40": _car_ap(labels, results, iou=0.7),
         "ap3d_r40_iou50": _car_ap(labels, results, iou=0.5),
         "median_relative_depth_error": {
@@ -71,6 +59,27 @@ def summarize(
             for band, error in depth_errors.items()
         },
         **_self_description(recorded),
+    }
+
+
+def _latency(clocking: Clocking, answers: Sequence[Answer]) -> dict[str, float | None]:
+    """Percentiles in milliseconds."""
+    latencies = [
+        (arrival - clocking.published[answer.stamp]) / 1e6
+        for arrival, answer in zip(clocking.answered, answers, strict=True)
+    ]
+    return {
+        f"p{p}": _rounded(np.percentile(latencies, p)) if latencies else None for p in PERCENTILES
+    }
+
+
+def _stages(recorded: Path) -> dict[str, float]:
+    """Medians in milliseconds."""
+    timings = [entry.message for entry in read_bag(recorded, [TIMING])]
+    return {
+        stage: _rounded(1e3 * np.median([getattr(timing, stage) for timing in timings]))
+        for stage in STAGES
+        if timings
     }
 
 
