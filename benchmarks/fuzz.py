@@ -251,11 +251,7 @@ def main() -> None:
         for mode in MODES:
             figures = fuzz(mode, batches, weights, Path(folder) / f"{mode}.log")
             records.append(figures)
-            outcomes = ", ".join(f"{name} {count}" for name, count in figures["outcomes"].items())
-            memory = " to ".join(map(str, figures["memory_mb"]))
-            print(
-                f"| {mode} | {figures['messages']} | {figures['images']} | {outcomes} | {memory} |"
-            )
+            print(row(figures))
     rclpy.shutdown()
     print(json.dumps({"seconds": round(time.monotonic() - begin), "runs": records}))
 

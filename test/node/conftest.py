@@ -156,7 +156,7 @@ def weights(tmp_path_factory) -> str:
     return str(path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ros() -> Iterator[None]:
     """A participant of its own: an old one tells every new process of all that it ever had."""
     rclpy.init()
