@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import rclpy
 import torch
@@ -90,7 +91,10 @@ class DetectorNode(Node):
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         """Load the weights and create the publishers; if that fails, stay unconfigured."""
         try:
-            self._processor = self._load()
+            # OpenMP keeps the helpers of every thread that computed. With those of this thread on
+            # top, it sees more helpers than cores, and lets the worker's sleep between layers.
+            with ThreadPoolExecutor(1) as passing:
+                self._processor = passing.submit(self._load).result()
             for camera in self._fixed.cameras:
                 self._outputs[camera] = Outputs(self, camera)
         # Anything at all: rclpy would swallow it, and nobody would learn why.

@@ -1,6 +1,6 @@
 import math
 import os
-from threading import Event
+from threading import Event, current_thread
 
 import cv2
 import numpy as np
@@ -529,6 +529,19 @@ def test_unusable_weights_leave_the_node_unconfigured_and_say_why(bench, tmp_pat
     assert message.startswith("cannot configure: ")
     assert words in message
     assert "\n" not in message
+
+
+def test_network_is_loaded_in_a_thread_that_leaves_no_helpers(bench, monkeypatch):
+    """Helpers of a thread that goes on would slow down those of the worker."""
+    threads = []
+    warm_up = Processor.warm_up
+    monkeypatch.setattr(
+        Processor, "warm_up", lambda *given: threads.append(current_thread()) or warm_up(*given)
+    )
+    bench.start()
+    (thread,) = threads
+    assert not thread.is_alive()
+    answer(bench)
 
 
 def test_weights_that_return_can_be_configured_again(bench, tmp_path):
