@@ -17,8 +17,8 @@ from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import decode, find_peaks, locate
 from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.detector import to_host
 from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.inference.table import pack
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
 SPEC = ModelSpec("res_18")
@@ -53,7 +53,8 @@ def detect(maps: dict[str, Tensor], method: str) -> Detections:
         for name in ("hps", "dim", "rot", "prob")
     }
     objects = decode(peaks, heads, SPEC)[0]
-    return to_host(locate(objects, AFFINE, CAMERA, SPEC.noise, method))[0]
+    found = locate(objects, AFFINE, CAMERA, SPEC.noise, method)
+    return found[pack(found).isfinite().all(1)]
 
 
 def main() -> None:

@@ -16,6 +16,14 @@ os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def graph_cache(tmp_path_factory):
+    """Exported graphs of these tests, and of the processes that they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder / "km3d_ros"
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A checkpoint of a small network that nobody trained."""

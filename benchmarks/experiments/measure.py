@@ -34,7 +34,7 @@ def figures(model: KM3DNet, spec: ModelSpec, frames: KittiDataset) -> dict[str, 
 
     Errors are medians of |z - true z| / true z of the cars that were found.
     """
-    detector = Detector(model, spec, "cpu", LEAST_SCORE)
+    detector = Detector.of_model(model, spec, torch.device("cpu"), LEAST_SCORE)
     seen = [(frame, *detect(detector, frame)) for frame in frames]
     truth = [frame.objects for frame, _, _ in seen]
     found = [to_kitti(detections, spec.classes) for _, _, detections in seen]

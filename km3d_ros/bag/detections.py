@@ -119,7 +119,7 @@ def detect_in_bag(request: Request, detector: Detector, settings: Mapping[str, A
             "files": _states(recording),
             "cameras": [list(vars(camera).values()) for camera in cameras],
             **settings,
-            "device": str(detector.device),
+            "backend": str(detector.choice),
             "threads": torch.get_num_threads(),
             "versions": [__version__, torch.__version__],
         }

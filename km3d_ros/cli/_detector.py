@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli._types import count_up_to, probability
-from km3d_ros.network.spec import SCORE_THRESHOLD
+from km3d_ros.network.spec import BACKENDS, MAX_DETECTIONS, PRECISIONS, SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from km3d_ros.inference.detector import Detector
-
-MOST_DETECTIONS = 1000
-"""As in the node."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +30,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
     )
     add(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what runs the network; auto: the quickest that is installed (default: %(default)s)",
+    )
+    add(
         "--precision",
-        choices=("float32", "float16"),
+        choices=PRECISIONS,
         default="float32",
-        help="number format of the network (default: %(default)s)",
+        help="number format of the network; auto: the quickest that costs next to no accuracy, "
+        "as in the node (default: %(default)s)",
     )
     add(
         "--score-threshold",
@@ -47,8 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--max-detections",
-        type=count_up_to(MOST_DETECTIONS),
-        default=100,
+        type=count_up_to(MAX_DETECTIONS),
+        default=MAX_DETECTIONS,
         metavar="N",
         help="most objects per image (default: %(default)s)",
     )
@@ -69,4 +73,5 @@ def load(args: argparse.Namespace) -> Detector:
         args.max_detections,
         args.grm,
         args.precision,
+        args.backend,
     )

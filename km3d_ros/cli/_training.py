@@ -142,7 +142,7 @@ def _write(
     if validation is None:
         return
     # What is judged are the weights as they were written.
-    detector = Detector.from_checkpoint(path, str(device), score_threshold=LEAST_SCORE)
+    detector = Detector.from_checkpoint(path, str(device), LEAST_SCORE, backend="torch")
     findings = detect_all(detector, validation)
     figures = {"validation": figures_of(findings)}
     noise = spec.noise
@@ -168,7 +168,7 @@ def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.devi
     name = spec.classes[0]
 
     def figures_of(model: KM3DNet) -> dict[str, float | None]:
-        figures = validate(Detector(model, spec, str(device), LEAST_SCORE), some)
+        figures = validate(Detector.of_model(model, spec, device, LEAST_SCORE), some)
         precision, depth = figures["ap_r40"][name], figures["median_relative_depth_error"]
         return {
             f"{name} 3d@0.5 moderate": precision["3d@0.5"][1],

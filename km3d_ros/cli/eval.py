@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from km3d_ros.cli._types import UsageError, to_float
 from km3d_ros.errors import InputError
-from km3d_ros.network.spec import INFERENCE_HEADS
+from km3d_ros.network.spec import BACKENDS, INFERENCE_HEADS, PRECISIONS
 
 if TYPE_CHECKING:
     from km3d_ros.data.kitti import KittiObject
@@ -48,6 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
     add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
     add("--device", help="auto (a GPU if there is one), cpu, cuda, ... (default: auto)")
+    add("--backend", choices=BACKENDS, help="what runs the network (default: auto)")
+    add("--precision", choices=PRECISIONS, help="its number format (default: float32)")
     add(
         "--oracle",
         type=_heads,
@@ -114,7 +116,8 @@ def _heads(text: str) -> tuple[str, ...]:
 
 def _check_sources(args: argparse.Namespace) -> None:
     """Whether it is clear what is to be evaluated."""
-    files, network = ("labels", "results"), ("data", "split", "weights", "device", "oracle")
+    files = ("labels", "results")
+    network = ("data", "split", "weights", "device", "backend", "precision", "oracle")
     given = [name for name in files + network if getattr(args, name) is not None]
     if args.data is None and not (args.labels and args.results):
         raise UsageError("expected --labels and --results, or --data")
@@ -139,7 +142,12 @@ def _detected(args: argparse.Namespace) -> _Found:
 
     frames = KittiDataset(args.data, args.split)
     detector = Detector.from_checkpoint(
-        args.weights, args.device or "auto", score_threshold=LEAST_SCORE
+        args.weights,
+        args.device or "auto",
+        LEAST_SCORE,
+        precision=args.precision or "float32",
+        # The oracle swaps what is in the middle of the graph.
+        backend="torch" if args.oracle else args.backend or "auto",
     )
     findings = detect_all(detector, frames, args.oracle or ())
     results = findings.results

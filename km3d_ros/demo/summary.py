@@ -92,11 +92,11 @@ def _car_ap(
 
 
 def _self_description(recorded: Path) -> dict[str, str | None]:
-    """Weights and device as the node's diagnostics give them."""
+    """Weights and backend as the node's diagnostics give them."""
     values: dict[str, str] = {}
     for _, message, _ in read_bag(recorded, [DIAGNOSTICS]):
         values |= {pair.key: pair.value for status in message.status for pair in status.values}
-    return {key: values.get(key) for key in ("weights", "device")}
+    return {key: values.get(key) for key in ("weights", "backend")}
 
 
 def _rounded(value: float) -> float:
@@ -112,7 +112,7 @@ def table(summary: Mapping[str, Any]) -> str:
         ("Car AP3D (R40, IoU 0.7), %", _line(summary["ap3d_r40"]["Car"])),
         ("Car AP3D (R40, IoU 0.5), %", _line(summary["ap3d_r40_iou50"]["Car"])),
         ("median depth error by metres", _line(summary["median_relative_depth_error"], ".1%")),
-        ("weights", "{weights} on {device}"),
+        ("weights", "{weights}, in {backend}"),
     ]
     return "\n".join(f"  {name:<29} {text.format_map(summary)}" for name, text in rows)
 

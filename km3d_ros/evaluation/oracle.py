@@ -19,7 +19,7 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import Objects, Peaks, locate
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.preprocess import to_input
+from km3d_ros.inference.graph import GraphInputs
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
 MIN_DEPTH = 0.1
@@ -84,26 +84,29 @@ def detect_with_truth(
     the one with the nearest middle. What belongs to none stays as the network says it.
 
     Args:
-        detector, image, camera: as of a call of the detector.
+        detector: one whose backend is torch.
+        image, camera: as of a call of the detector.
         labels: the objects of the image.
         heads: names of those that say the truth. "hm": a peak of score 1 in the middle of each
             labelled box, and no others. "hps", "dim", "rot": projected keypoints (but those
             behind the camera), size and observation angle. "prob": the 3D IoU that the detection
             comes to have with its object, 0 without one.
     """
-    pixels, affine = to_input(image, camera, detector.spec)
-    truth = _truth(labels, camera, affine, detector.spec, detector.device)
-    features, peaks = detector.look(pixels)
+    graph = detector.choice.backend.graph
+    inputs = GraphInputs.of([image], [camera], detector.spec)
+    affine = inputs.affine[0].astype(np.float64)
+    features, peaks = graph.look(torch.from_numpy(inputs.pixels).to(graph.device))
+    truth = _truth(labels, camera, affine, detector.spec, graph.device)
     if "hm" in heads:
         peaks = truth.peaks()
-        owners = torch.arange(len(truth.yaw), device=detector.device)
+        owners = torch.arange(len(truth.yaw), device=graph.device)
     else:
         owners = truth.owners(peaks)
-    objects = _swapped(detector.read(features, peaks)[0], truth, owners, heads)
+    objects = _swapped(graph.read(features, peaks)[0], truth, owners, heads)
     if "prob" in heads:
         found = locate(objects, affine, camera, detector.spec.noise, detector.grm)
         objects = replace(objects, confidence=_true_iou(found, truth, owners))
-    return detector.detections(objects, affine, camera)
+    return detector.located(objects, affine, camera)
 
 
 def _truth(

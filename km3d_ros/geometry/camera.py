@@ -151,6 +151,16 @@ class CameraModel:
             raise InputError(f"CameraInfo ({'P' if rectified else 'K, D, R'}): {error}") from None
 
     @property
+    def size(self) -> Tensor:
+        """Width and height of the image in pixels, (2,)."""
+        return torch.tensor([self.width, self.height])
+
+    @property
+    def projection(self) -> Tensor:
+        """P = K [I | t], (3, 4) float64: all there is to know of a rectified camera."""
+        return torch.cat((self.intrinsics, self.intrinsics @ self.translation[:, None]), dim=1)
+
+    @property
     def fx(self) -> float:
         """Horizontal focal length in pixels."""
         return float(self.intrinsics[0, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets, wrap_angle, yaw_from_observation
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.pinhole import Pinholes
 from km3d_ros.inference.detections import Detections
 from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
 
@@ -115,7 +117,7 @@ def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Object
     return Objects(
         class_index=peaks.class_index,
         peak_score=peaks.score,
-        confidence=heads["prob"].float().sigmoid().squeeze(-1),
+        confidence=heads["prob"].float().sigmoid()[..., 0],
         keypoints=(cells[..., None, :] + offsets) * STRIDE,
         size=decode_size(heads["dim"].float(), peaks.class_index, spec),
         alpha=_alpha(heads["rot"].float()),
@@ -125,28 +127,40 @@ def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Object
 def decode_size(values: Tensor, class_index: Tensor, spec: ModelSpec) -> Tensor:
     """(..., 3) values of the `dim` head (height, width, length) to length, width, height."""
     if spec.dimension_mean:
-        mean = values.new_tensor(spec.dimension_mean)[class_index]
-        spread = values.new_tensor(spec.dimension_spread)[class_index]
+        mean = _constant(spec.dimension_mean, values.device)[class_index]
+        spread = _constant(spec.dimension_spread, values.device)[class_index]
         values = mean * torch.exp(spread * values)
     height, width, length = values.unbind(-1)
     return torch.stack((length, width, height), dim=-1)
 
 
+@cache
+def _constant(values: tuple, device: torch.device) -> Tensor:
+    """Numbers on a device, copied there once: a copy in the middle of the work would wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
+
+
 def locate(
-    objects: Objects, affine: np.ndarray, camera: CameraModel, noise: Noise, method: str
+    objects: Objects,
+    affine: Tensor | np.ndarray,
+    camera: CameraModel | Pinholes,
+    noise: Noise,
+    method: str,
 ) -> Detections:
-    """Objects of one image, (N,), to boxes in the optical frame of its camera.
+    """Objects, (N,) of one image or (B, N), to boxes in the optical frames of their cameras.
 
     Rows whose position is not determined are not finite. `consistent` positions are those in
     front of the camera. `published` positions are what the released code gives: in the frame of
     K (on KITTI, 6 cm beside that of the camera), and whatever their sign.
 
-    affine: (2, 3), from image pixels to network input pixels, one scale for both axes.
+    affine: (2, 3) or (B, 1, 2, 3), from image pixels to network input pixels, one scale for both
+        axes.
+    camera: one, or pinholes (B, 1).
     method: of `grm.solve`.
     """
-    scale = float(affine[0, 0])
-    shift = torch.tensor(affine[:, 2], dtype=torch.float32, device=objects.keypoints.device)
-    keypoints = (objects.keypoints - shift) / scale
+    affine = torch.as_tensor(affine).to(objects.keypoints)
+    keypoints = (objects.keypoints - affine[..., None, :, 2]) / affine[..., None, :1, 0]
     rays = camera.rays(keypoints)
     yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
     offsets = keypoint_offsets(objects.size, yaw)
@@ -217,8 +231,8 @@ def _alpha(values: Tensor) -> Tensor:
     return wrap_angle(torch.where(evidence[..., 0] > evidence[..., 1], first, second))
 
 
-def _extent(corners: Tensor, camera: CameraModel) -> Tensor:
+def _extent(corners: Tensor, camera: CameraModel | Pinholes) -> Tensor:
     """(..., 8, 2) pixels to x0, y0, x1, y1 (..., 4), clipped to the image."""
-    x, y = corners.unbind(-1)
-    x, y = x.clamp(0, camera.width - 1), y.clamp(0, camera.height - 1)
-    return torch.stack((x.amin(-1), y.amin(-1), x.amax(-1), y.amax(-1)), dim=-1)
+    last = camera.size.to(corners)[..., None, :] - 1
+    inside = torch.minimum(corners.clamp(min=0), last)
+    return torch.cat((inside.amin(-2), inside.amax(-2)), dim=-1)

@@ -1,14 +1,11 @@
-"""A camera image as the network wants it (design, section 4, preprocessing)."""
+"""A camera image, scaled to the input of the network (design, section 4, preprocessing)."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.network.spec import ModelSpec
 
 CENTRED_SURPLUS = 0.05
 """Part of the input's height by which an image may exceed it and still be cut about its centre,
@@ -47,30 +44,3 @@ def warp(image: np.ndarray, affine: np.ndarray, input_size: tuple[int, int]) -> 
         # Bilinear sampling reads two pixels per axis: at half size every other one would be lost.
         image = cv2.GaussianBlur(image, (3, 3), 0)
     return cv2.warpAffine(image, affine, input_size[::-1], flags=cv2.INTER_LINEAR)
-
-
-def to_input(image: np.ndarray, camera: CameraModel, spec: ModelSpec) -> tuple[Tensor, np.ndarray]:
-    """Scale, crop or pad, and normalise one image.
-
-    image: (h, w, 3) uint8, BGR, of the size that the camera says.
-    Returns the (1, 3, H, W) float32 network input and the (2, 3) affine from image to input.
-    """
-    height, width = spec.input_size
-    affine = input_affine(camera, spec.input_size)
-    warped = warp(image, affine, spec.input_size)
-    channels = cv2.split(warped)
-    if spec.channel_order == "rgb":
-        channels = channels[::-1]
-    planes = np.empty((3, height, width), np.float32)
-    for plane, channel, mean, std in zip(planes, channels, spec.mean, spec.std, strict=True):
-        cv2.LUT(channel, _normalised_levels(mean, std), dst=plane)
-    return torch.from_numpy(planes)[None], affine
-
-
-def _normalised_levels(mean: float, std: float) -> np.ndarray:
-    """The 256 pixel values after normalisation; (256,) float32.
-
-    Rounded as in the published code: mean and deviation to float32 first, the rest in float64.
-    """
-    levels = np.arange(256) / 255.0
-    return ((levels - np.float32(mean)) / np.float32(std)).astype(np.float32)

@@ -79,17 +79,26 @@ class KM3DNet(nn.Module):
         features: (B, C, h, w); batch, x, y: (M,) int64, the image and the cell of each object.
         Returns (M, channels) by head name, equal to the dense map at those cells.
         """
-        padded = F.pad(features, (1, 1, 1, 1))
-        offsets = torch.arange(3, device=features.device)
-        rows = y[:, None, None] + offsets[:, None]
-        columns = x[:, None, None] + offsets[None, :]
-        patches = padded.permute(0, 2, 3, 1)[batch[:, None, None], rows, columns]
-        patches = patches.permute(0, 3, 1, 2).flatten(1)
+        patches = _patches(features, batch, x, y)
         return {name: _at_cells(self.heads[name], patches) for name in names}
 
 
+def _patches(features: Tensor, batch: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The 3×3 neighbourhoods of M cells, zero outside the map: (M, C·9) as 3×3 weights lie."""
+    height, width = features.shape[-2:]
+    around = torch.arange(-1, 2, device=features.device)
+    rows, columns = y[:, None, None] + around[:, None], x[:, None, None] + around
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    cells = (batch[:, None, None] * height + rows) * width + columns
+    pixels = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+    patches = torch.where(inside[..., None], pixels[cells], 0)
+    return patches.permute(0, 3, 1, 2).flatten(1)
+
+
 def _at_cells(layers: nn.Sequential, patches: Tensor) -> Tensor:
-    """A head on (M, C·9) patches in the order of its 3×3 weights."""
+    """A head on (M, C·9) patches in the order of its 3×3 weights, in the precision of the head."""
     first, _, last = layers
+    patches = patches.to(first.weight.dtype)
     hidden = F.relu(F.linear(patches, first.weight.flatten(1), first.bias))
     return F.linear(hidden, last.weight.flatten(1), last.bias)

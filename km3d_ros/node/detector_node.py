@@ -23,6 +23,7 @@ from km3d_ros.errors import InputError
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node import diagnostics, parameters
 from km3d_ros.node.diagnostics import Health
+from km3d_ros.node.log import library_log
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.processing import Processor
@@ -177,7 +178,7 @@ class DetectorNode(Node):
             return self._idle(), {}
         detector = self._processor.detector
         values = {
-            "device": detector.device,
+            "backend": detector.choice,
             "model": detector.spec.architecture,
             "weights": self._weights_name,
         }
@@ -202,12 +203,19 @@ class DetectorNode(Node):
         return self._fixed.weights or "embedded"
 
     def _load(self) -> Processor:
-        detector = Detector.from_checkpoint(self._fixed.weights or None, self._fixed.device)
+        fixed = self._fixed
+        with library_log(self.get_logger()):
+            detector = Detector.from_checkpoint(
+                fixed.weights or None,
+                fixed.device,
+                precision=fixed.precision,
+                backend=fixed.backend,
+            )
         processor = Processor(detector)
         processor.check_classes(parameters.read(self, LiveSettings).classes)
         processor.warm_up(len(self._fixed.cameras))
         self.get_logger().info(
-            f"{detector.spec.architecture} on {detector.device}, weights: {self._weights_name}"
+            f"{detector.spec.architecture} in {detector.choice}, weights: {self._weights_name}"
         )
         return processor
 

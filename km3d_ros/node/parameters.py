@@ -16,7 +16,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from km3d_ros.network.spec import SCORE_THRESHOLD
+from km3d_ros.network.spec import BACKENDS, MAX_DETECTIONS, PRECISIONS, SCORE_THRESHOLD
 
 Value = bool | int | float | str | list[str]
 
@@ -39,13 +39,27 @@ PARAMETERS = (
     Rule(
         "weights",
         "",
-        "Weights file (safetensors); empty: the weights that come with the package.",
+        "Weights (safetensors), or a graph of km3d export (onnx); empty: those of the package.",
         read_only=True,
     ),
     Rule(
         "device",
         "auto",
         "Where the network runs: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, …",
+        read_only=True,
+    ),
+    Rule(
+        "backend",
+        "auto",
+        "What runs the network; auto: the quickest that is installed, for the device.",
+        choices=BACKENDS,
+        read_only=True,
+    ),
+    Rule(
+        "precision",
+        "auto",
+        "Number format of the network; auto: the quickest that costs next to no accuracy.",
+        choices=PRECISIONS,
         read_only=True,
     ),
     Rule(
@@ -81,7 +95,7 @@ PARAMETERS = (
         low=0.0,
         high=1.0,
     ),
-    Rule("max_detections", 100, "Most objects per image.", low=1, high=1000),
+    Rule("max_detections", MAX_DETECTIONS, "Most objects per image.", low=1, high=MAX_DETECTIONS),
     Rule(
         "grm",
         "consistent",
@@ -107,6 +121,8 @@ class FixedSettings:
 
     weights: str
     device: str
+    backend: str
+    precision: str
     cameras: list[str]
     rectified: bool
     image_transport: str

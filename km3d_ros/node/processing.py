@@ -102,12 +102,9 @@ class Processor:
         ]
 
     def warm_up(self, views: int) -> None:
-        """Run the network on nothing, for each number of views that can wait at once.
-
-        No frame shall pay for the start.
-        """
+        """Run the network on nothing, for each number of views that can wait at once."""
         for count in range(1, views + 1):
-            self.detector.objects(torch.zeros(count, 3, *self.detector.spec.input_size))
+            self.detector.warm_up(count)
 
     def check_classes(self, chosen: Sequence[str]) -> None:
         """Refuse class names that the weights do not know.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from km3d_ros.errors import InputError
-from km3d_ros.inference.detector import select_device
+from km3d_ros.inference.backends.pytorch import select_device
 
 T = TypeVar("T")
 

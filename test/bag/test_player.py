@@ -85,7 +85,8 @@ def live(weights):
     context = rclpy.Context()
     rclpy.init(context=context)
     values = {"weights": str(weights), "score_threshold": 0.0, "max_detections": 4}
-    values |= {"device": "cpu", "rectified": False, "use_sim_time": True}
+    values |= {"device": "cpu", "precision": "float32"}
+    values |= {"rectified": False, "use_sim_time": True}
     overrides = [Parameter(name, value=value) for name, value in values.items()]
     node = DetectorNode(context=context, parameter_overrides=overrides)
     peer = rclpy.create_node("peer", context=context)

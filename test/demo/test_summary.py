@@ -54,7 +54,10 @@ def summary(folder, answered, farther=0.0):
     with BagWriter(folder / "drive.mcap") as writer:
         for stamp in range(answered):
             writer.write(topics.TIMING, FrameTiming(network=0.012, total=0.016), stamp)
-        values = [KeyValue(key="device", value="cpu"), KeyValue(key="weights", value="embedded")]
+        values = [
+            KeyValue(key="backend", value="torch float32 on cpu"),
+            KeyValue(key="weights", value="embedded"),
+        ]
         status = DiagnosticArray(status=[DiagnosticStatus(values=values)])
         writer.write(topics.DIAGNOSTICS, status, 0)
     image = np.zeros((384, 1280, 3), np.uint8)
@@ -73,7 +76,7 @@ def test_perfect_answers_score_a_hundred_percent(tmp_path):
     assert figures["stage_ms"]["total"] == pytest.approx(16)
     assert figures["ap3d_r40"]["Car"] == {"easy": 100, "moderate": 100, "hard": 100}
     assert figures["median_relative_depth_error"] == {"0-15": 0, "15-30": 0, "30-50": 0}
-    assert (figures["weights"], figures["device"]) == ("embedded", "cpu")
+    assert (figures["weights"], figures["backend"]) == ("embedded", "torch float32 on cpu")
 
 
 def test_wrong_distances_cost_precision_and_show_as_depth_error(tmp_path):

@@ -10,7 +10,7 @@ from km3d_ros.network.spec import INFERENCE_HEADS
 
 @pytest.fixture
 def detector(weights):
-    return Detector.from_checkpoint(weights, "cpu", score_threshold=LEAST_SCORE)
+    return Detector.from_checkpoint(weights, "cpu", LEAST_SCORE, backend="torch")
 
 
 def test_findings_have_an_entry_for_every_frame(detector, tmp_path):

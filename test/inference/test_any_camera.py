@@ -59,7 +59,7 @@ def five_cameras(lenses):
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector.from_checkpoint(device="cpu", score_threshold=0)
+    return Detector.from_checkpoint(device="cpu", score_threshold=0, backend="torch")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import math
-from dataclasses import fields
 from time import perf_counter
 
 import numpy as np
@@ -8,8 +7,9 @@ import torch
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference import table
+from km3d_ros.inference.decode import Objects
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.preprocess import to_input
 
 SHAPES = {
     "class_index": (),
@@ -73,18 +73,6 @@ def test_at_most_max_detections_are_the_best_ones(detector, image, camera):
     torch.testing.assert_close(detector(image, camera).peak_score, everything.peak_score[:5])
 
 
-def test_a_batch_sees_in_each_image_what_it_sees_alone(detector, image, camera):
-    pictures = (image, image[::-1].copy())
-    pixels = [to_input(picture, camera, detector.spec)[0] for picture in pictures]
-    together = detector.objects(torch.cat(pixels))
-    for i, alone in enumerate(pixels):
-        single = detector.objects(alone)
-        for column in fields(single):
-            torch.testing.assert_close(
-                getattr(together, column.name)[i], getattr(single, column.name)[0]
-            )
-
-
 def test_the_same_weights_follow_the_live_camera(detector, image, camera):
     detector.grm = "published"
     longer = CameraModel.from_intrinsics([[180, 0, 74], [0, 180, 29], [0, 0, 1]], 150, 60)
@@ -96,16 +84,15 @@ def test_the_same_weights_follow_the_live_camera(detector, image, camera):
 def test_only_an_object_that_is_not_finite_is_left_out(detector, image, camera, monkeypatch):
     detector.grm = "published"
     complete = detector(image, camera)
-    regress = detector._model.regress
+    run, columns = detector.choice.backend.run, table.columns(Objects)
 
-    def poisoned(*args):
-        heads = regress(*args)
-        heads["dim"][3, 1] = math.nan
-        heads["prob"][7] = math.inf  # a probability of one: still a number
-        heads["hps"][9, 4] = math.inf
-        return heads
+    def poisoned(inputs):
+        objects, detections = run(inputs)
+        objects[0, 3, columns["size"].start] = math.nan
+        objects[0, 9, columns["keypoints"].start + 4] = math.inf
+        return objects, detections
 
-    monkeypatch.setattr(detector._model, "regress", poisoned)
+    monkeypatch.setattr(detector.choice.backend, "run", poisoned)
     rest = detector(image, camera)
     kept = [row for row in range(20) if row not in (3, 9)]
     assert torch.equal(rest.peak_score, complete.peak_score[kept])

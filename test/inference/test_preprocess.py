@@ -1,15 +1,9 @@
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.preprocess import input_affine, to_input, warp
-from km3d_ros.network.spec import ModelSpec
-
-SPEC = ModelSpec("res_18")
+from km3d_ros.inference.preprocess import input_affine, warp
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -52,44 +46,29 @@ def test_of_a_taller_image_the_rows_about_the_principal_point_are_seen(size, cy,
 
 
 @pytest.mark.parametrize("size", [(375, 1242), (370, 1224), (376, 1241)])
-def test_the_input_has_the_published_values_to_the_last_bit(size):
+def test_an_image_is_scaled_as_published_to_the_last_bit(size):
     height, width = size
     image = noise(*size)
-    pixels, affine = to_input(image, camera(width, height, 172.85), SPEC)
+    affine = input_affine(camera(width, height, 172.85), (384, 1280))
     scale = 1280 / width
     published = np.array(
         [[scale, 0, 640 - scale * width / 2], [0, scale, 192 - scale * height / 2]]
     )
     np.testing.assert_allclose(affine, published, rtol=0, atol=1e-12)
-    warped = cv2.warpAffine(image, published, (1280, 384), flags=cv2.INTER_LINEAR)
-    mean, std = np.float32(SPEC.mean), np.float32(SPEC.std)
-    expected = ((warped / 255.0 - mean) / std).astype(np.float32)
-    assert pixels.dtype == torch.float32
-    np.testing.assert_array_equal(pixels[0].permute(1, 2, 0).numpy(), expected)
+    expected = cv2.warpAffine(image, published, (1280, 384), flags=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(warp(image, affine, (384, 1280)), expected)
 
 
 def test_rows_are_padded_with_black_or_cut_off():
     image = np.full((20, 160, 3), 255, np.uint8)
-    spec = replace(SPEC, input_size=(64, 160), mean=(0.0,) * 3, std=(1.0,) * 3)
-    padded = to_input(image, camera(160, 20, 10), spec)[0][0, 0]
+    padded = warp(image, input_affine(camera(160, 20, 10), (64, 160)), (64, 160))
     assert padded[:22].max() == padded[42:].max() == 0
-    assert padded[22:42].min() == 1
+    assert padded[22:42].min() == 255
     tall = np.zeros((100, 160, 3), np.uint8)
     tall[8] = 255
-    cut = to_input(tall, camera(160, 100, 40), spec)[0][0, 0]
-    assert cut[0].min() == 1
+    cut = warp(tall, input_affine(camera(160, 100, 40), (64, 160)), (64, 160))
+    assert cut[0].min() == 255
     assert cut[1:].max() == 0
-
-
-def test_rgb_models_get_their_channels_in_that_order():
-    image = np.zeros((64, 160, 3), np.uint8)
-    image[..., 2] = 255  # red
-    spec = replace(
-        SPEC, input_size=(64, 160), channel_order="rgb", mean=(0.5, 0.0, 0.0), std=(0.5, 1.0, 1.0)
-    )
-    red, green, blue = to_input(image, camera(160, 64, 32), spec)[0][0]
-    assert red.unique().tolist() == [1.0]
-    assert green.unique().tolist() == blue.unique().tolist() == [0.0]
 
 
 def test_a_much_larger_image_is_smoothed_before_it_shrinks():

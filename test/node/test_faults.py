@@ -116,21 +116,21 @@ def test_participant_that_leaves_and_joins_again_is_answered_again(bench):
 
 
 def test_cleanup_gives_back_the_network(bench, monkeypatch):
-    networks = []
-    load = detector.checkpoint.load
+    backends = []
+    choose = detector.choose
 
-    def remembered(path):
-        network, spec = load(path)
-        networks.append(weakref.ref(network))
-        return network, spec
+    def remembered(*wanted):
+        choice = choose(*wanted)
+        backends.append(weakref.ref(choice.backend))
+        return choice
 
-    monkeypatch.setattr(detector.checkpoint, "load", remembered)
+    monkeypatch.setattr(detector, "choose", remembered)
     bench.start()
     bench.infos.publish(bench.info())
     bench.images.publish(bench.image())
     bench.spin_until(lambda: totals(bench).answered == 1)
-    (network,) = networks
-    assert network() is not None
+    (backend,) = backends
+    assert backend() is not None
     assert bench.node.trigger_deactivate() == SUCCESS
     assert bench.node.trigger_cleanup() == SUCCESS
-    assert network() is None
+    assert backend() is None

@@ -166,7 +166,7 @@ def test_value_out_of_range_ends_the_process_with_the_rule(run):
     code, words = run(max_detections=0).end()
     assert code == 1
     (line,) = words.strip().splitlines()
-    assert "max_detections out of range. Min: 1, Max: 1000, value: 0" in line
+    assert "max_detections out of range. Min: 1, Max: 100, value: 0" in line
 
 
 # Peers.

@@ -1,0 +1,59 @@
+"""What a detector asks of a backend, and what backends ask of the machine."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from km3d_ros.inference.graph import GraphInputs
+
+_FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+
+
+class UnavailableError(Exception):
+    """A backend cannot be used here; the message says why."""
+
+
+class Backend(Protocol):
+    """A compiled graph.
+
+    name: "torch", "openvino" or "onnxruntime".
+    device: where it runs, for people to read.
+    precision: number format of the network.
+    """
+
+    name: str
+    device: str
+    precision: str
+
+    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+        """Tables of `Objects` and `Detections` as of `DetectorGraph`, on the CPU."""
+        ...
+
+
+@cache
+def fast_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; without, it is many times slower."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return not _FAST_BFLOAT16.isdisjoint(flags.split())
+
+
+def cpu_precision(precision: str, known: tuple[str, ...]) -> str:
+    """The number format for this processor.
+
+    precision: of `spec.PRECISIONS`; known: those that the backend has on a CPU.
+
+    Raises:
+        UnavailableError: the backend does not have it.
+    """
+    if precision == "auto":
+        return "bfloat16" if fast_bfloat16() and "bfloat16" in known else "float32"
+    if precision not in known:
+        raise UnavailableError(f"it has no {precision} on a CPU, only {', '.join(known)}")
+    return precision

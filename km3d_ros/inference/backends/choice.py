@@ -1,0 +1,144 @@
+"""Which backend runs a set of weights on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from km3d_ros.errors import InputError
+from km3d_ros.inference.backends.backend import Backend, UnavailableError, fast_bfloat16
+from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
+from km3d_ros.inference.backends.openvino import OpenVinoBackend
+from km3d_ros.inference.backends.pytorch import TorchBackend, select_device
+from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.graph_cache import cached
+from km3d_ros.network import checkpoint
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+
+GRAPH_SUFFIX = ".onnx"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend that has answered once, what its weights say, and why it is this backend."""
+
+    backend: Backend
+    spec: ModelSpec
+    why: str
+
+    def __str__(self) -> str:
+        backend = self.backend
+        return f"{backend.name} {backend.precision} on {backend.device} ({self.why})"
+
+
+def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
+    """Compile weights for this machine.
+
+    A backend that is missing, cannot do what is asked for or fails is told in a warning of the
+    log, and the next best one takes its place.
+
+    Args:
+        weights: a checkpoint, or a graph of `km3d export` (.onnx).
+        device: "auto" (the first GPU, else the CPU) or a device of PyTorch ("cpu", "cuda:1").
+        name, precision: of `spec.BACKENDS` and `spec.PRECISIONS`.
+
+    Raises:
+        InputError: weights that cannot be used, a device that is not there, or no backend for
+            them on it.
+    """
+    # OpenVINO means the processor, also where there is a GPU.
+    place = select_device("cpu" if (device, name) == ("auto", "openvino") else device)
+    model = _Weights(weights)
+    ranked = _ranking(place, precision)
+    refused = []
+    for candidate in ranked if name == "auto" else [name, *(n for n in ranked if n != name)]:
+        try:
+            backend = _OPENERS[candidate](model, place, precision)
+            backend.run(GraphInputs.zeros(1, model.spec))
+        except InputError:
+            raise
+        # Anything that a runtime may raise.
+        except Exception as error:
+            refused.append(f"{candidate}: {_first_line(error)}")
+            log.warning("backend %s", refused[-1])
+        else:
+            why = "as asked for" if candidate == name else _reason(place)
+            return Choice(backend, model.spec, why)
+    raise InputError(f"{weights}: no backend can run it on {place}: {'; '.join(refused)}")
+
+
+class _Weights:
+    """A weights file in the forms that backends want it in."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._exported = path.suffix == GRAPH_SUFFIX
+        if not self._exported:
+            self.spec = checkpoint.read_spec(path)
+            return
+        try:
+            self._graph = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        self.spec = _export().read_spec(self._graph, str(path))
+
+    def model(self) -> KM3DNet:
+        """The network, on the CPU."""
+        if self._exported:
+            raise UnavailableError("it runs checkpoints, no exported graphs")
+        return checkpoint.load(self.path)[0]
+
+    def graph(self) -> bytes:
+        """The exported graph."""
+        if self._exported:
+            return self._graph
+        to_onnx = _export().to_onnx
+        return cached(self.path, lambda: to_onnx(self.model(), self.spec))
+
+
+def _export() -> ModuleType:
+    """The module `export`, which needs a package that not everybody has."""
+    try:
+        return import_module("km3d_ros.inference.export")
+    except ImportError as error:
+        raise UnavailableError(f"it needs the package onnx ({error})") from error
+
+
+def _ranking(device: torch.device, precision: str) -> tuple[str, ...]:
+    """The backends for a device, the quickest first."""
+    if device.type != "cpu":
+        return ("torch", "onnxruntime")
+    if fast_bfloat16() and precision != "float32":
+        return ("openvino", "torch", "onnxruntime")
+    return ("openvino", "onnxruntime", "torch")
+
+
+def _reason(device: torch.device) -> str:
+    if device.type != "cpu":
+        return f"the quickest that works on {device}"
+    having = "with" if fast_bfloat16() else "without"
+    return f"the quickest that works on a CPU {having} bfloat16 instructions"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+_OPENERS: dict[str, Callable[[_Weights, torch.device, str], Backend]] = {
+    "torch": lambda model, device, precision: TorchBackend(
+        model.model(), model.spec, device, precision
+    ),
+    "openvino": lambda model, device, precision: OpenVinoBackend(model.graph(), device, precision),
+    "onnxruntime": lambda model, device, precision: OnnxRuntimeBackend(
+        model.graph(), device, precision
+    ),
+}

@@ -1,0 +1,50 @@
+"""The graph in OpenVINO, on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from km3d_ros.inference.backends.backend import UnavailableError, cpu_precision
+from km3d_ros.inference.graph import GraphInputs
+
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoBackend:
+    """Runs an exported graph, one image after the other: a batch takes as long on a CPU."""
+
+    name, device = "openvino", "cpu"
+
+    def __init__(self, graph: bytes, device: torch.device, precision: str):
+        """Compile a graph.
+
+        Raises:
+            UnavailableError: another device than a CPU, or OpenVINO is not installed.
+        """
+        if device.type != self.device:
+            raise UnavailableError(f"it runs on a CPU, not on {device}")
+        self.precision = cpu_precision(precision, tuple(PRECISIONS))
+        try:
+            import openvino
+        except ImportError as error:
+            raise UnavailableError(f"it is not installed ({error})") from error
+        core = openvino.Core()
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
+        }
+        model = core.read_model(graph, b"")
+        model.reshape({port: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
+        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+
+    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+        """As of `Backend`."""
+        answers = [self._run(inputs[i : i + 1]) for i in range(len(inputs.pixels))]
+        objects, detections = (np.concatenate(tables) for tables in zip(*answers, strict=True))
+        return torch.from_numpy(objects), torch.from_numpy(detections)
+
+    def _run(self, inputs: GraphInputs) -> list[np.ndarray]:
+        self._request.infer(inputs.by_name(), share_inputs=True)
+        return [self._request.get_output_tensor(i).data.copy() for i in range(2)]

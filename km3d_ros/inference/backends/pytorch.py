@@ -1,0 +1,92 @@
+"""The graph in PyTorch, on a CPU or on a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from km3d_ros.errors import InputError
+from km3d_ros.inference.backends.backend import cpu_precision
+from km3d_ros.inference.graph import DetectorGraph, GraphInputs
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import ModelSpec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TorchBackend:
+    """Runs `DetectorGraph`; on a GPU as a CUDA graph for each number of images.
+
+    graph: for those who want to look into it.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, model: KM3DNet, spec: ModelSpec, device: torch.device, precision: str = "float32"
+    ):
+        if device.type == "cuda":
+            self.precision = "float16" if precision == "auto" else precision
+        else:
+            self.precision = cpu_precision(precision, tuple(DTYPES))
+        self.device = str(device)
+        self.graph = DetectorGraph(model, spec, DTYPES[self.precision]).to(device).eval()
+        self._device = device
+        self._captured: dict[int, _Captured] = {}
+
+    @torch.inference_mode()
+    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+        """As of `Backend`."""
+        tensors = inputs.tensors()
+        if self._device.type != "cuda":
+            return self.graph(*(tensor.to(self._device) for tensor in tensors))
+        count = len(inputs.pixels)
+        if count not in self._captured:
+            self._captured[count] = _Captured(self.graph, tensors, self._device)
+        return self._captured[count](tensors)
+
+
+class _Captured:
+    """Copy to the GPU, graph and copy back for one shape of the inputs, as one launch."""
+
+    def __init__(
+        self, graph: DetectorGraph, tensors: tuple[Tensor, ...], device: torch.device
+    ) -> None:
+        self._inputs = tuple(torch.empty_like(t, pin_memory=True).copy_(t) for t in tensors)
+        self._stream = torch.cuda.Stream(device)
+        with torch.cuda.stream(self._stream):
+            # cuDNN chooses its algorithms, and PyTorch allocates, before the capture.
+            for _ in range(3):
+                tables = graph(*(t.to(device, non_blocking=True) for t in self._inputs))
+            self._outputs = tuple(torch.empty_like(t, device="cpu").pin_memory() for t in tables)
+            self._stream.synchronize()
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream):
+                tables = graph(*(t.to(device, non_blocking=True) for t in self._inputs))
+                for output, table in zip(self._outputs, tables, strict=True):
+                    output.copy_(table, non_blocking=True)
+
+    def __call__(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        for mine, given in zip(self._inputs, tensors, strict=True):
+            mine.copy_(given)
+        with torch.cuda.stream(self._stream):
+            self._graph.replay()
+        self._stream.synchronize()
+        objects, detections = (output.clone() for output in self._outputs)
+        return objects, detections
+
+
+def select_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU, else the CPU.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available here") from error
+    return device
