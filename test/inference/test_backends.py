@@ -1,0 +1,209 @@
+"""Which backend runs a set of weights, and that all of them say the same."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+import torch
+
+from km3d_ros.data.town import render, sample_scene
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.backends import backend, choice
+from km3d_ros.inference.backends.choice import choose
+from km3d_ros.inference.decode import Objects
+from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
+from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.table import unpack
+from km3d_ros.network.spec import BACKENDS, MAX_DETECTIONS
+
+NAMES = [name for name in BACKENDS if name != "auto"]
+FLAGS = "flags\t\t: fpu avx2 avx512f avx512_vnni"
+
+
+@pytest.fixture(scope="module")
+def street():
+    """Three pictures of Town, each with its camera."""
+    frames = [render(sample_scene(7, i), 800, 240) for i in range(3)]
+    cameras = [CameraModel.from_projection(frame.projection, 800, 240) for frame in frames]
+    return [frame.image for frame in frames], cameras
+
+
+@pytest.fixture
+def missing(monkeypatch):
+    """Makes an installed package one that is not."""
+
+    def hide(name):
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, "km3d_ros.inference.export", raising=False)
+
+    return hide
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Says whether the processor has instructions for bfloat16."""
+
+    def pretend(value):
+        monkeypatch.setattr(choice, "fast_bfloat16", lambda: value)
+        monkeypatch.setattr(backend, "fast_bfloat16", lambda: value)
+
+    return pretend
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.fixture(scope="module")
+def expected(street):
+    """What PyTorch says of the street in float32."""
+    return Detector.from_checkpoint(None, "cpu", backend="torch").batch(*street)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backend_sees_the_same_street(name, street, expected):
+    detector = Detector.from_checkpoint(None, "cpu", backend=name)
+    assert detector.choice.backend.name == name
+    for found, truth in zip(detector.batch(*street)[0], expected, strict=True):
+        assert len(truth) >= 2
+        assert torch.equal(found.class_index, truth.class_index)
+        torch.testing.assert_close(found.score, truth.score, rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.keypoints, truth.keypoints, rtol=0, atol=0.05)
+        torch.testing.assert_close(found.center, truth.center, rtol=5e-4, atol=1e-3)
+        torch.testing.assert_close(found.covariance, truth.covariance, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_tables_tell_of_the_same_objects(name, street):
+    found = choose(DEFAULT_WEIGHTS, "cpu", name, "float32")
+    inputs = GraphInputs.of(*street, found.spec)
+    objects, detections = found.backend.run(inputs)
+    assert objects.shape[:2] == detections.shape[:2] == (3, MAX_DETECTIONS)
+    seen, located = unpack(Objects, objects), unpack(Detections, detections)
+    assert torch.equal(seen.class_index, located.class_index)
+    assert torch.equal(seen.peak_score, located.peak_score)
+    scale, shift = torch.from_numpy(inputs.affine[0, 0, 0:1]), inputs.affine[0, :, 2]
+    back = located.keypoints[0] * scale + torch.from_numpy(shift)
+    torch.testing.assert_close(back, seen.keypoints[0], rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_bfloat16_moves_boxes_by_little(name, street, expected):
+    detector = Detector.from_checkpoint(None, "cpu", precision="bfloat16", backend=name)
+    for found, truth in zip(detector.batch(*street)[0], expected, strict=True):
+        distance = torch.cdist(found.keypoints[:, 8], truth.keypoints[:, 8])
+        nearest = distance.min(0)
+        seen = nearest.values < 2
+        assert seen.sum() >= len(truth) - 1
+        change = found.center[nearest.indices, 2] / truth.center[:, 2] - 1
+        assert change[seen].abs().max() < 0.05
+        assert change[seen].abs().max() > 0
+
+
+def test_auto_is_the_quickest_and_says_why(weights, fast):
+    fast(True)
+    found = choose(weights, "cpu", "auto", "auto")
+    assert str(found) == (
+        "openvino bfloat16 on cpu (the quickest that works on a CPU with bfloat16 instructions)"
+    )
+    fast(False)
+    found = choose(weights, "cpu", "auto", "auto")
+    assert str(found) == (
+        "openvino float32 on cpu (the quickest that works on a CPU without bfloat16 instructions)"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_asked_for_is_taken(weights, name, caplog):
+    found = choose(weights, "cpu", name, "float32")
+    assert str(found) == f"{name} float32 on cpu (as asked for)"
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "precision", "next_best"),
+    [
+        (True, "auto", "torch bfloat16"),
+        (True, "float32", "onnxruntime float32"),
+        (False, "auto", "onnxruntime float32"),
+    ],
+)
+@pytest.mark.parametrize("name", ["auto", "openvino"])
+def test_missing_backend_is_told_and_the_next_best_one_taken(
+    weights, missing, fast, caplog, bfloat16, precision, next_best, name
+):
+    missing("openvino")
+    fast(bfloat16)
+    found = choose(weights, "cpu", name, precision)
+    assert f"{found.backend.name} {found.backend.precision}" == next_best
+    (warning,) = warnings(caplog)
+    assert warning.startswith("backend openvino: it is not installed (")
+
+
+def test_without_onnx_there_is_pytorch(weights, missing, caplog):
+    missing("onnx")
+    assert choose(weights, "cpu", "auto", "float32").backend.name == "torch"
+    first, second = warnings(caplog)
+    assert first.startswith("backend openvino: it needs the package onnx")
+    assert second.startswith("backend onnxruntime: it needs the package onnx")
+
+
+def test_backend_that_cannot_compile_is_told(weights, monkeypatch, caplog):
+    def refuse(*_):
+        raise RuntimeError("Check 'supported' failed at core.cpp:117\nmany more lines")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuse)
+    assert choose(weights, "cpu", "openvino", "float32").backend.name == "onnxruntime"
+    assert warnings(caplog) == ["backend openvino: Check 'supported' failed at core.cpp:117"]
+
+
+def test_backend_that_fails_at_its_first_image_is_told(weights, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("illegal instruction")
+
+    monkeypatch.setattr(choice.OpenVinoBackend, "run", fail)
+    assert choose(weights, "cpu", "auto", "float32").backend.name == "onnxruntime"
+    assert warnings(caplog) == ["backend openvino: illegal instruction"]
+
+
+def test_precision_that_a_backend_does_not_have_is_told(weights, caplog):
+    found = choose(weights, "cpu", "onnxruntime", "float16")
+    assert str(found).startswith("torch float16 on cpu (the quickest that works")
+    first, second = warnings(caplog)
+    assert first == "backend onnxruntime: it has no float16, only float32"
+    assert second == "backend openvino: it has no float16 on a CPU, only float32, bfloat16"
+
+
+def test_graph_that_nothing_can_run_is_refused_with_all_reasons(weights, tmp_path, missing):
+    path = tmp_path / "exported.onnx"
+    path.write_bytes(choice._Weights(weights).graph())
+    assert choose(path, "cpu", "auto", "float32").backend.name == "openvino"
+    missing("openvino")
+    missing("onnxruntime")
+    with pytest.raises(InputError) as refused:
+        choose(path, "cpu", "auto", "float32")
+    message = str(refused.value)
+    assert message.startswith(f"{path}: no backend can run it on cpu: openvino: it is not inst")
+    assert "; torch: it runs checkpoints, no exported graphs" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_fast"),
+    [(FLAGS, False), (f"{FLAGS} avx512_bf16", True), (f"{FLAGS} amx_bf16 amx_tile", True)],
+)
+def test_processor_says_whether_bfloat16_is_fast(monkeypatch, flags, is_fast):
+    monkeypatch.setattr(Path, "read_text", lambda path: flags)
+    assert backend.fast_bfloat16.__wrapped__() is is_fast
+
+
+def test_black_images_of_any_number_warm_up(weights):
+    for name in NAMES:
+        detector = Detector.from_checkpoint(weights, "cpu", backend=name)
+        for count in (1, 3):
+            detector.warm_up(count)
+    assert GraphInputs.zeros(2, detector.spec).pixels.shape == (2, 64, 160, 3)
+    assert not np.any(GraphInputs.zeros(2, detector.spec).pixels)
