@@ -109,6 +109,15 @@ def test_peaks_are_local_maxima_over_all_classes_by_score():
     torch.testing.assert_close(peaks.score, torch.tensor([[2.0, 1.0, 0.0]]).sigmoid())
 
 
+def test_equal_neighbours_are_one_peak():
+    logits = torch.full((1, 1, 6, 8), -5.0)
+    logits[0, 0, 2:4, 3:6] = 2.0
+    logits[0, 0, 0, 0] = logits[0, 0, 0, 1] = 1.0
+    peaks = find_peaks(logits, 4)
+    cells = torch.stack((peaks.y, peaks.x), -1)[0][peaks.score[0] > 0.5]
+    assert cells.tolist() == [[2, 3], [0, 0]]
+
+
 def test_cells_that_are_not_finite_are_no_peaks_and_hide_none():
     logits = torch.full((1, 1, 8, 8), -9.0)
     logits[0, 0, 4, 4] = 1.0
