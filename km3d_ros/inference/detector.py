@@ -144,20 +144,22 @@ class Detector:
 
         affine: (2, 3) from image to network input pixels.
         """
-        return self._wanted(locate(objects, affine, camera, self.spec.noise, self.grm))
+        return self._wanted(pack(locate(objects, affine, camera, self.spec.noise, self.grm)))
 
     def _detections(
         self, objects: Tensor, detections: Tensor, affine: np.ndarray, camera: CameraModel
     ) -> Detections:
         """What is wanted of the two tables of one image."""
         if self.grm == "consistent" and camera.is_rectified:
-            return self._wanted(unpack(Detections, detections))
+            return self._wanted(detections)
         return self.located(unpack(Objects, objects), affine, camera)
 
-    def _wanted(self, found: Detections) -> Detections:
-        found = found[: self.max_detections]
+    def _wanted(self, table: Tensor) -> Detections:
+        """Of a table (N, columns) the rows that are objects, seen well enough and located."""
+        table = table[: self.max_detections]
+        found = unpack(Detections, table)
         wanted = (found.peak_score > 0) & (found.score >= self.score_threshold)
-        return found[wanted & pack(found).isfinite().all(1)]
+        return unpack(Detections, table[wanted & table.isfinite().all(1)])
 
 
 def check_image(image: np.ndarray, camera: CameraModel) -> None:

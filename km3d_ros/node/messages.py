@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
     BoundingBox3D,
     Detection3D,
     Detection3DArray,
-    ObjectHypothesis,
     ObjectHypothesisWithPose,
 )
 
@@ -30,35 +29,49 @@ COVARIANCE_ROWS = torch.tensor([0, 1, 2, 4])
 
 
 def detection_array(
-    detections: Detections, class_names: Sequence[str], header: Header
+    detections: Detections,
+    class_names: Sequence[str],
+    header: Header,
+    pool: list[Detection3D] | None = None,
 ) -> Detection3DArray:
     """One Detection3D per object, each with exactly one hypothesis.
 
     The box frame is REP 103 body: x forward (length), y left (width), z up (height).
+
+    pool: messages of a former array, to be filled anew: making them is most of the work. It grows
+        to the number of objects.
     """
+    pool = [] if pool is None else pool
+    pool.extend(_empty_detection() for _ in range(len(detections) - len(pool)))
     rows = zip(
+        pool,
         detections.class_index.tolist(),
         detections.score.tolist(),
-        poses(detections),
+        detections.center.tolist(),
+        quaternion(detections.yaw.double()).tolist(),
         detections.size.tolist(),
         pose_covariances(detections),
-        strict=True,
+        strict=False,
     )
-    message = Detection3DArray(header=header)
-    message.detections = [
-        Detection3D(
-            header=header,
-            results=[
-                ObjectHypothesisWithPose(
-                    hypothesis=ObjectHypothesis(class_id=class_names[index], score=score),
-                    pose=PoseWithCovariance(pose=pose, covariance=covariance),
-                )
-            ],
-            bbox=BoundingBox3D(center=pose, size=Vector3(x=size[0], y=size[1], z=size[2])),
-        )
-        for index, score, pose, size, covariance in rows
-    ]
-    return message
+    for message, index, score, center, turn, size, covariance in rows:
+        message.header = header
+        (result,) = message.results
+        result.hypothesis.class_id = class_names[index]
+        result.hypothesis.score = score
+        result.pose.covariance = covariance
+        pose, extent = message.bbox.center, message.bbox.size
+        pose.position.x, pose.position.y, pose.position.z = center
+        turned = pose.orientation
+        turned.x, turned.y, turned.z, turned.w = turn
+        extent.x, extent.y, extent.z = size
+    return Detection3DArray(header=header, detections=pool[: len(detections)])
+
+
+def _empty_detection() -> Detection3D:
+    """A detection with one hypothesis, whose pose is that of the box."""
+    pose = Pose()
+    result = ObjectHypothesisWithPose(pose=PoseWithCovariance(pose=pose))
+    return Detection3D(results=[result], bbox=BoundingBox3D(center=pose))
 
 
 def poses(detections: Detections) -> list[Pose]:

@@ -8,7 +8,7 @@ from rclpy.lifecycle import Node, Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
-from vision_msgs.msg import Detection3DArray
+from vision_msgs.msg import Detection3D, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
@@ -39,6 +39,7 @@ class Outputs:
         self._node = node
         self._prefix = f"~/{camera}" if camera else "~"
         self._publishers: list[Publisher] = []
+        self._pool: list[Detection3D] = []
         try:
             self._detections = self._publisher(Detection3DArray, "detections")
             self._objects = self._publisher(KeypointDetectionArray, "objects")
@@ -53,7 +54,8 @@ class Outputs:
     def publish(self, answer: Answer, class_names: Sequence[str]) -> None:
         """Publish the detections of a frame."""
         header = answer.view.frame.image.header
-        self._detections.publish(detection_array(answer.detections, class_names, header))
+        found = detection_array(answer.detections, class_names, header, self._pool)
+        self._detections.publish(found)
 
     def publish_details(
         self, answer: Answer, class_names: Sequence[str], marker_lifetime: float

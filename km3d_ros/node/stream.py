@@ -133,8 +133,14 @@ class Stream:
                 drops=self._statistics.take_drops(),
             )
             self._outputs.publish_timing(timing)
-            self._outputs.draw(answer, class_names)
         # The frame is answered; that somebody cannot watch it is told, but it is no drop.
+        except Exception as error:
+            self._statistics.undrawn(self._told(error))
+
+    def draw(self, answer: Answer, class_names: Sequence[str]) -> None:
+        """Publish pictures of an answer for those who watch."""
+        try:
+            self._outputs.draw(answer, class_names)
         except Exception as error:
             self._statistics.undrawn(self._told(error))
 

@@ -11,7 +11,7 @@ from km3d_ros.node import parameters
 from km3d_ros.node.diagnostics import Health
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.pairing import Frame
-from km3d_ros.node.processing import Processor, View
+from km3d_ros.node.processing import Answer, Processor, View
 from km3d_ros.node.statistics import FrameStatistics
 from km3d_ros.node.stream import Stream
 from km3d_ros.node.worker import NewestWorker
@@ -20,7 +20,8 @@ from km3d_ros.node.worker import NewestWorker
 class Streams:
     """Answers the newest frames of all cameras, those that wait together, until it is stopped.
 
-    Callbacks only store what arrives; one worker thread detects and publishes.
+    Callbacks only store what arrives; one worker thread detects and publishes. Another one draws
+    the newest answers, so that no frame waits for the picture of the last one.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Streams:
         self._node = node
         self._processor = processor
         self._now = clock
+        self._painter = NewestWorker(self._draw)
         self._worker = NewestWorker(self._work)
         self._streams: dict[str, Stream] = {}
         settings = parameters.read(node, parameters.FixedSettings)
@@ -72,6 +74,7 @@ class Streams:
             stream.stop()
         for camera in self._worker.stop():
             self._streams[camera].paused()
+        self._painter.stop()
 
     def _work(self, frames: Mapping[str, Frame]) -> None:
         """Answer the frames or count why not; runs in the worker's thread."""
@@ -93,3 +96,9 @@ class Streams:
         for stream, answer in zip(views, answers, strict=True):
             with stream.counting():
                 stream.publish(answer, self._processor.class_names, settings, started)
+                self._painter.offer(stream, answer)
+
+    def _draw(self, answers: Mapping[Stream, Answer]) -> None:
+        """Draw for those who watch; runs in the painter's thread."""
+        for stream, answer in answers.items():
+            stream.draw(answer, self._processor.class_names)

@@ -78,7 +78,7 @@ def hold(monkeypatch):
 
 
 def test_frame_is_answered_on_every_topic_with_the_header_of_the_image(bench):
-    bench.start(max_detections=20)
+    bench.start(max_detections=20, precision="float32")
     detections = bench.listen(Detection3DArray, "/km3d/detections")
     objects = bench.listen(KeypointDetectionArray, "/km3d/objects")
     markers = bench.listen(MarkerArray, "/km3d/markers")
@@ -111,6 +111,28 @@ def test_empty_scene_is_answered_with_an_empty_array(bench):
     answer(bench)
     bench.spin_until(lambda: detections)
     assert detections[0].detections == []
+
+
+def test_frames_are_answered_while_a_picture_is_drawn_and_the_newest_one_is_next(
+    bench, monkeypatch
+):
+    drawing, go_on, drawn = Event(), Event(), []
+
+    def slowly(outputs, answer, class_names):
+        drawing.set()
+        assert go_on.wait(10)
+        drawn.append(answer.view.frame.image.header.stamp.sec)
+
+    monkeypatch.setattr(outputs.Outputs, "draw", slowly)
+    bench.start()
+    answer(bench, stamp=1.0)
+    assert drawing.wait(10)
+    for stamp in (2.0, 3.0):
+        answer(bench, stamp)
+    assert drawn == []
+    go_on.set()
+    bench.spin_until(lambda: len(drawn) == 2)
+    assert drawn == [1, 3]
 
 
 def test_pictures_are_drawn_only_for_subscribers(bench, monkeypatch):
@@ -574,7 +596,7 @@ def test_enable_pauses_without_unloading(bench):
 
 
 def test_live_parameters_act_on_the_next_frame(bench):
-    bench.start(max_detections=20)
+    bench.start(max_detections=20, precision="float32")
     detections = bench.listen(Detection3DArray, "/km3d/detections")
     answer(bench, stamp=1.0)
     assert bench.node.set_parameters([Parameter("max_detections", value=5)])[0].successful

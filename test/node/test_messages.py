@@ -77,6 +77,14 @@ def test_detection_carries_class_score_position_and_size():
         np.testing.assert_array_equal(vector(found.bbox.size), detections.size[i])
 
 
+def test_messages_of_a_pool_say_what_new_ones_would():
+    pool = []
+    for detections in (some(2), some(5)[2:], some(5), some(0), some(1)):
+        message = detection_array(detections, CLASSES, HEADER, pool)
+        assert message == detection_array(detections, CLASSES, HEADER)
+    assert len(pool) == 5
+
+
 def test_box_of_the_message_has_the_corners_of_the_detection():
     detections = some(5)
     signs = np.array([(x, y, z) for z in (-1, 1) for x, y in ((1, 1), (1, -1), (-1, -1), (-1, 1))])
