@@ -53,7 +53,12 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
     compiled = _compiled() if x.is_cuda and not _traced() else None
     if compiled is None:
         return gathered_conv2d(x, offset, mask, weight, bias)
-    return compiled(x, offset, weight, bias, padding=1, mask=mask)
+    # Its kernel computes positions in the type of x, and half precision has no fractions left in
+    # the columns of a wide map.
+    values = compiled(
+        *(tensor.float() for tensor in (x, offset, weight, bias)), padding=1, mask=mask.float()
+    )
+    return values.to(x.dtype)
 
 
 def gathered_conv2d(
