@@ -54,14 +54,20 @@ class _Captured:
     ) -> None:
         self._inputs = tuple(torch.empty_like(t, pin_memory=True).copy_(t) for t in tensors)
         self._stream = torch.cuda.Stream(device)
-        with torch.cuda.stream(self._stream):
-            # cuDNN chooses its algorithms, and PyTorch allocates, before the capture.
+        # What copied and folded a network that was on the GPU may not be done yet.
+        self._stream.wait_stream(torch.cuda.current_stream(device))
+        # Float32 means it: TF32 has the mantissa of float16.
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        with torch.cuda.stream(self._stream), exact:
+            # cuDNN measures its algorithms, and PyTorch allocates, before the capture.
             for _ in range(3):
                 tables = graph(*(t.to(device, non_blocking=True) for t in self._inputs))
             self._outputs = tuple(torch.empty_like(t, device="cpu").pin_memory() for t in tables)
             self._stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):
+            # By default the capture and other threads that allocate would make each other fail.
+            mode = {"stream": self._stream, "capture_error_mode": "thread_local"}
+            with torch.cuda.graph(self._graph, **mode):
                 tables = graph(*(t.to(device, non_blocking=True) for t in self._inputs))
                 for output, table in zip(self._outputs, tables, strict=True):
                     output.copy_(table, non_blocking=True)
