@@ -129,11 +129,15 @@ class Detector:
         prepared = perf_counter()
         tables = self.choice.backend.run(inputs)
         answered = perf_counter()
-        detections = [
-            self._detections(*rows) for rows in zip(*tables, inputs.affine, cameras, strict=True)
-        ]
+        detections = self.read(tables, inputs.affine, cameras)
         stages = StageSeconds(prepared - start, answered - prepared, perf_counter() - answered)
         return detections, stages
+
+    def read(
+        self, tables: tuple[Tensor, Tensor], affines: np.ndarray, cameras: Sequence[CameraModel]
+    ) -> list[Detections]:
+        """What is wanted of the tables of the graph, by image."""
+        return [self._detections(*rows) for rows in zip(*tables, affines, cameras, strict=True)]
 
     def warm_up(self, images: int) -> None:
         """Run once on so many images, so that no frame pays for the start."""

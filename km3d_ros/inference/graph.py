@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.pinhole import Pinholes
 from km3d_ros.inference.decode import Objects, Peaks, decode, find_peaks, locate
+from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.inference.table import pack
 from km3d_ros.network.folding import fold_batch_norms
@@ -110,8 +111,7 @@ class DetectorGraph(nn.Module):
         are not finite.
         """
         objects = self.read(*self.look(pixels))
-        cameras = Pinholes(projection[:, None], image_size[:, None])
-        found = locate(objects, affine[:, None], cameras, self.spec.noise, "consistent")
+        found = self.locate(objects, projection, image_size, affine)
         return pack(objects), pack(found)
 
     def look(self, pixels: Tensor) -> tuple[Tensor, Peaks]:
@@ -129,6 +129,13 @@ class DetectorGraph(nn.Module):
         heads = self._model.regress(features, image, x, y, REGRESSION_HEADS)
         heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
         return decode(peaks, heads, self.spec)
+
+    def locate(
+        self, objects: Objects, projection: Tensor, image_size: Tensor, affine: Tensor
+    ) -> Detections:
+        """The objects (B, K) in space."""
+        cameras = Pinholes(projection[:, None], image_size[:, None])
+        return locate(objects, affine[:, None], cameras, self.spec.noise, "consistent")
 
 
 def _swap_channels(backbone: nn.Module) -> None:

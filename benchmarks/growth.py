@@ -1,0 +1,137 @@
+"""What a frame costs besides the network, and how it grows: `python benchmarks/growth.py`.
+
+CPU time per frame, summed over all threads, of what the package does itself (the bar is 6 ms in
+total), and the latency with more objects, larger images and more cameras, on the embedded weights
+in the default backend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from std_msgs.msg import Header
+
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.backends.pytorch import TorchBackend
+from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
+from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.network import checkpoint
+from km3d_ros.node.messages import detection_array
+
+RESULTS = Path(__file__).parent / "results" / "growth.json"
+SIZES = ((640, 192), (1280, 384), (1920, 576), (1920, 1080))
+OBJECTS = (1, 10, 50, 100)
+CAMERAS = (1, 2, 4, 8)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=100, help="frames (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    detector = Detector.from_checkpoint(score_threshold=0.0, precision="auto")
+    figures = {
+        "backend": str(detector.choice),
+        "cpu_milliseconds": parts(detector, args.repeat),
+        "milliseconds_by_objects": by_objects(detector, args.repeat),
+        "milliseconds_by_image": by_image(detector, args.repeat),
+        "milliseconds_by_cameras": by_cameras(detector, args.repeat // 4),
+    }
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    args.results.write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+
+
+def parts(detector: Detector, repeat: int) -> dict[str, float]:
+    """CPU milliseconds of each part of a frame of 1280×384 pixels with 100 objects."""
+    image, camera = picture(1280, 384)
+    inputs = GraphInputs.of([image], [camera], detector.spec)
+    # The same operations as in the exported graph, where they cannot be timed alone.
+    graph = TorchBackend(*checkpoint.load(DEFAULT_WEIGHTS), torch.device("cpu")).graph
+    projection, image_size, affine = inputs.tensors()[1:]
+    tables = detector.choice.backend.run(inputs)
+    found = detector.batch([image], [camera])[0][0]
+    header, names, pool = Header(frame_id="camera"), detector.spec.classes, []
+    with torch.inference_mode():
+        features, peaks = graph.look(inputs.tensors()[0])
+        table = {
+            "preprocess": lambda: GraphInputs.of([image], [camera], detector.spec),
+            "heads, decode, GRM": lambda: graph.locate(
+                graph.read(features, peaks), projection, image_size, affine
+            ),
+            "reading the tables": lambda: detector.read(tables, inputs.affine, [camera]),
+            "messages": lambda: detection_array(found, names, header, pool),
+        }
+        figures = {name: cpu_milliseconds(part, repeat) for name, part in table.items()}
+    return figures | {"total": round(sum(figures.values()), 2)}
+
+
+def by_objects(detector: Detector, repeat: int) -> dict[int, float]:
+    """From image to message, of the so many best objects."""
+    image, camera = picture(1280, 384)
+    header, pool, figures = Header(frame_id="camera"), [], {}
+
+    def answer() -> None:
+        found = detector(image, camera)
+        detection_array(found, detector.spec.classes, header, pool)
+
+    for count in OBJECTS:
+        detector.max_detections = count
+        figures[count] = milliseconds(answer, repeat)
+    return figures
+
+
+def by_image(detector: Detector, repeat: int) -> dict[str, float]:
+    """From images of several sizes to detections."""
+    pictures = {f"{width}x{height}": picture(width, height) for width, height in SIZES}
+    return {
+        name: milliseconds(lambda seen=seen: detector(*seen), repeat)
+        for name, seen in pictures.items()
+    }
+
+
+def by_cameras(detector: Detector, repeat: int) -> dict[int, float]:
+    """From images of several cameras, at once, to their detections."""
+    image, camera = picture(1280, 384)
+    return {
+        count: milliseconds(lambda n=count: detector.batch([image] * n, [camera] * n), repeat)
+        for count in CAMERAS
+    }
+
+
+def picture(width: int, height: int) -> tuple[np.ndarray, CameraModel]:
+    """Noise, in which there are always 100 peaks, and a camera for it."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    intrinsics = [[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]]
+    return image, CameraModel.from_intrinsics(intrinsics, width, height)
+
+
+def milliseconds(function: Callable[[], object], repeat: int) -> float:
+    """Median of the wall time of many calls."""
+    function()
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return round(1e3 * float(np.median(seconds)), 2)
+
+
+def cpu_milliseconds(function: Callable[[], object], repeat: int) -> float:
+    """Mean CPU time of many calls, of all threads; a call is shorter than the clock's tick."""
+    function()
+    start = time.process_time()
+    for _ in range(repeat):
+        function()
+    return round(1e3 * (time.process_time() - start) / repeat, 2)
+
+
+if __name__ == "__main__":
+    main()
