@@ -1,4 +1,4 @@
-"""How far the answers of two backends are apart."""
+"""How far the answers of two backends to the same images are apart."""
 
 from __future__ import annotations
 
@@ -7,79 +7,121 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from km3d_ros.inference.backends.backend import UnavailableError
+from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
+from km3d_ros.inference.backends.openvino import OpenVinoBackend
+from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.decode import Objects
 from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.graph import GraphInputs
 from km3d_ros.inference.table import unpack
-from km3d_ros.network.spec import STRIDE
+from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.network.spec import STRIDE, ModelSpec
+
+RUNTIMES = {"onnxruntime": OnnxRuntimeBackend, "openvino": OpenVinoBackend}
+"""What runs exported graphs, by name."""
 
 DISTANCE = 20.0
 """Metres at which differences of position are stated: they grow with the distance."""
+FARTHEST = 100.0
+"""Metres up to which positions are compared: farther away rounding moves an object by metres."""
+MOST_SCORE, MOST_POSITION, LEAST_SHARED = 1e-4, 0.01, 0.9
+"""Difference of score, of position in metres, and part of the objects that both answers have: as
+far as rounding in float32 explains them."""
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest differences over the objects that both answers have.
+    """The largest differences over the objects that two answers share; 0 where there are none.
 
-    objects: how many both have; expected: how many the reference has.
-    score: of peak × confidence. position: metres, scaled to objects at `DISTANCE`.
-    Both are 0 where there is no object.
+    shared, expected: how many objects both answers have, and the reference alone.
+    score: of peak score × confidence.
+    position: metres, scaled to `DISTANCE`.
     """
 
-    objects: int
+    shared: int
     expected: int
     score: float
     position: float
 
+    @property
+    def is_rounding(self) -> bool:
+        """Whether two graphs that are this far apart are the same in float32."""
+        return (
+            self.shared >= LEAST_SHARED * self.expected
+            and self.score <= MOST_SCORE
+            and self.position <= MOST_POSITION
+        )
+
     def __str__(self) -> str:
         return (
-            f"{self.objects} of {self.expected} objects, score {self.score:.1e}, "
-            f"position {self.position * 100:.2g} cm at {DISTANCE:.0f} m"
+            f"{self.shared} of {self.expected} objects, differences up to {self.score:.2g} in "
+            f"score and {100 * self.position:.2g} cm at {DISTANCE:.0f} m"
         )
 
 
+def compare_runtimes(
+    graph: bytes, model: KM3DNet, spec: ModelSpec, inputs: GraphInputs, least_score: float = 0.0
+) -> dict[str, Difference | None]:
+    """Compare an exported graph in every runtime with the model in PyTorch, in float32 on the CPU.
+
+    least_score: as of `compare`.
+    Returns by runtime what `compare` gives; None where the runtime is not installed.
+    """
+    reference = TorchBackend(model, spec, _CPU, "float32").run(inputs)
+    differences = dict.fromkeys(RUNTIMES)
+    for name, opener in RUNTIMES.items():
+        try:
+            backend = opener(graph, _CPU, "float32")
+        except UnavailableError:
+            continue
+        differences[name] = compare(backend.run(inputs), reference, least_score)
+    return differences
+
+
 def compare(
-    answer: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor], least_score: float
+    answer: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor], least_score: float = 0.0
 ) -> Difference:
     """Compare two answers of `Backend.run` to the same images.
 
-    Rows are the same object where the class is the same and each is the other's nearest, within
-    a cell of the heatmap.
+    Two rows are the same object where they are of one class, and their centre keypoints are each
+    other's nearest and within one cell of the heatmap.
 
-    least_score: of the objects of the reference that count; those without a position do not.
+    least_score: of the objects of the reference that count. Positions are those of the ones that
+        have one, not farther than `FARTHEST`.
     """
-    pairs = [
-        _matched(*images, least_score) for images in zip(*answer, *reference, strict=True)
-    ]
-    scores = torch.cat([score for _, score, _ in pairs])
-    positions = torch.cat([position for _, _, position in pairs])
+    expected, scores, positions = 0, [torch.zeros(0)], [torch.zeros(0)]
+    for objects, located, true_objects, true_located in zip(*answer, *reference, strict=True):
+        truth = unpack(Detections, true_located)
+        wanted = (truth.peak_score > 0) & (truth.score >= least_score)
+        truth = unpack(Detections, true_located[wanted])
+        same, index = _pairs(unpack(Objects, objects), unpack(Objects, true_objects[wanted]))
+        expected += len(truth)
+        truth, found = truth[same], unpack(Detections, located)[index]
+        distance = truth.center.norm(dim=-1)
+        moved = DISTANCE * (found.center - truth.center).norm(dim=-1) / distance
+        # A position that the answer does not have is as wrong as can be.
+        positions.append(moved[distance <= FARTHEST].nan_to_num(nan=torch.inf))
+        scores.append((found.score - truth.score).abs())
+    score, position = torch.cat(scores), torch.cat(positions)
     return Difference(
-        objects=len(scores),
-        expected=sum(count for count, _, _ in pairs),
-        score=scores.max().item() if len(scores) else 0.0,
-        position=positions.max().item() if len(positions) else 0.0,
+        shared=len(score),
+        expected=expected,
+        score=score.max().item() if len(score) else 0.0,
+        position=position.max().item() if len(position) else 0.0,
     )
 
 
-def _matched(
-    objects: Tensor, located: Tensor, true_objects: Tensor, true_located: Tensor, least: float
-) -> tuple[int, Tensor, Tensor]:
-    """Of one image: objects of the reference, and the differences of those that both have."""
-    there = (true_located.isfinite().all(-1)) & (unpack(Detections, true_located).score >= least)
-    truth, true_place = (
-        unpack(Objects, true_objects[there]),
-        unpack(Detections, true_located[there]),
-    )
-    found, place = unpack(Objects, objects), unpack(Detections, located)
+def _pairs(found: Objects, truth: Objects) -> tuple[Tensor, Tensor]:
+    """Rows (M,) of `truth` and of `found` that are the same objects."""
+    if not len(truth.alpha):
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
     apart = torch.cdist(truth.keypoints[:, 8], found.keypoints[:, 8])
-    other = truth.class_index[:, None] != found.class_index
-    apart = torch.where(other | (found.peak_score <= 0), torch.inf, apart.nan_to_num(torch.inf))
-    nearest = apart.argmin(1)
+    alien = (truth.class_index[:, None] != found.class_index) | (found.peak_score <= 0)
+    apart = apart.nan_to_num(nan=torch.inf).masked_fill(alien, torch.inf)
+    distance, nearest = apart.min(1)
     mutual = apart[:, nearest].argmin(0) == torch.arange(len(nearest))
-    same = mutual & (apart.amin(1) < STRIDE)
-    index = nearest[same]
-    moved = (place.center[index] - true_place.center[same]).norm(dim=-1)
-    return (
-        len(nearest),
-        (place.score[index] - true_place.score[same]).abs(),
-        moved.nan_to_num(torch.inf) * DISTANCE / true_place.center[same].norm(dim=-1),
-    )
+    same = torch.nonzero(mutual & (distance < STRIDE))[:, 0]
+    return same, nearest[same]

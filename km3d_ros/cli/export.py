@@ -1,0 +1,180 @@
+"""`km3d export`: the whole detector as one ONNX file, in float32 or int8."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from km3d_ros.cli._types import UsageError, count, output_file
+from km3d_ros.errors import InputError
+from km3d_ros.network.spec import SCORE_THRESHOLD
+
+if TYPE_CHECKING:
+    from km3d_ros.data.unlabelled import UnlabelledFrames
+    from km3d_ros.inference.comparison import Difference
+    from km3d_ros.inference.graph import GraphInputs
+    from km3d_ros.network.spec import ModelSpec
+
+SUFFIX = ".onnx"
+FRAMES = 100
+"""Calibration images, unless told; more change next to nothing."""
+CHECKED = 2
+"""Images on which a graph is compared with PyTorch."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write the detector as an ONNX graph",
+        description="Write the whole detector, from the pixels to located boxes, as one ONNX "
+        "graph, for any verb here, for the node and for other runtimes. Where ONNX Runtime and "
+        "OpenVINO are installed, it is compared there with the network in PyTorch, and no file "
+        "is written of a float32 graph that says anything else.",
+    )
+    add = parser.add_argument
+    add("output", type=output_file, metavar="OUT.onnx", help="file to write")
+    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    add("--int8", action="store_true", help="quantise the network; needs --calibrate")
+    add(
+        "--calibrate",
+        type=Path,
+        metavar="PATH",
+        help="images of what the network shall see, no labels needed: KITTI-format folder, folder "
+        "of images, or bag",
+    )
+    add(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration of those images where they bring none along: that of KITTI or of ROS",
+    )
+    add("--topic", metavar="NAME", help="image topic of a bag that has several")
+    add(
+        "--frames",
+        type=count,
+        metavar="N",
+        help=f"most images to calibrate with, spread over all of them (default: {FRAMES})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, compare, write."""
+    _check_options(args)
+    export = _import("km3d_ros.inference.export", "onnx")
+    from km3d_ros.inference.comparison import compare_runtimes
+    from km3d_ros.inference.detector import DEFAULT_WEIGHTS
+    from km3d_ros.network import checkpoint
+
+    weights = args.weights or DEFAULT_WEIGHTS
+    if weights.suffix == SUFFIX:
+        raise InputError(f"{weights}: already an exported graph, expected a checkpoint")
+    model, spec = checkpoint.load(weights)
+    if args.int8:
+        quantisation = _import("km3d_ros.inference.quantisation", "onnxruntime")
+        from km3d_ros.sources import open_unlabelled
+
+        with TemporaryDirectory() as folder:
+            frames = open_unlabelled(args.calibrate, args.camera, Path(folder), args.topic)
+            chosen = _spread(len(frames), args.frames or FRAMES)
+            images = (_inputs(frames, [i], spec).pixels for i in chosen)
+            how = {"images": len(chosen), "source": args.calibrate.name}
+            graph = quantisation.quantise(export.to_onnx(model, spec), images, how)
+            inputs = _inputs(frames, chosen[:CHECKED], spec)
+    else:
+        graph = export.to_onnx(model, spec)
+        inputs = _town(spec)
+    least_score = SCORE_THRESHOLD if args.int8 else 0.0
+    for runtime, difference in compare_runtimes(graph, model, spec, inputs, least_score).items():
+        _check(difference, runtime, exact=not args.int8)
+    _write(args.output, graph)
+    kind = "int8" if args.int8 else "float32"
+    print(f"{args.output}: {spec.architecture}, {kind}, {len(graph) / 1e6:.1f} MB")
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Whether the options go together, and the output is what other verbs take for a graph."""
+    if args.int8 and not args.calibrate:
+        raise UsageError("--int8 needs --calibrate")
+    for name in ("calibrate", "camera", "topic", "frames"):
+        if getattr(args, name) is not None and not args.int8:
+            raise UsageError(f"--{name} needs --int8")
+    if args.output.suffix != SUFFIX:
+        raise InputError(f"{args.output}: expected a file name that ends in {SUFFIX}")
+
+
+def _import(module: str, package: str) -> ModuleType:
+    """A module that needs a package which not everybody has."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(f"this needs the package {package}: pip install {package}") from error
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` indices, evenly spread."""
+    most = min(count, most)
+    return [i * count // most for i in range(most)]
+
+
+def _inputs(frames: UnlabelledFrames, indices: list[int], spec: ModelSpec) -> GraphInputs:
+    """Some frames as the graph takes them."""
+    from km3d_ros.data.image_file import read_image
+    from km3d_ros.geometry.camera import CameraModel
+    from km3d_ros.inference.graph import GraphInputs
+
+    chosen = [frames[i] for i in indices]
+    images = [read_image(frame.image_path) for frame in chosen]
+    cameras = [
+        CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
+        for frame, image in zip(chosen, images, strict=True)
+    ]
+    return GraphInputs.of(images, cameras, spec)
+
+
+def _town(spec: ModelSpec) -> GraphInputs:
+    """Rendered streets."""
+    from km3d_ros.data.town import render, sample_scene
+    from km3d_ros.geometry.camera import CameraModel
+    from km3d_ros.inference.graph import GraphInputs
+
+    frames = [render(sample_scene(0, i)) for i in range(CHECKED)]
+    sizes = [frame.image.shape[1::-1] for frame in frames]
+    cameras = [
+        CameraModel.from_projection(frame.projection, *size)
+        for frame, size in zip(frames, sizes, strict=True)
+    ]
+    return GraphInputs.of([frame.image for frame in frames], cameras, spec)
+
+
+def _check(difference: Difference | None, runtime: str, exact: bool) -> None:
+    """Print how far a runtime is from PyTorch; where it shall be exact, that is next to nothing.
+
+    Raises:
+        InputError: it is more.
+    """
+    if difference is None:
+        print(f"{runtime}: not compared, it is not installed")
+        return
+    print(f"{runtime}: {difference}")
+    if exact and not difference.is_rounding:
+        raise InputError(
+            f"the graph in {runtime} is not the network in PyTorch ({difference}); nothing written"
+        )
+
+
+def _write(path: Path, graph: bytes) -> None:
+    """Write a file, which appears at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        unfinished.write_bytes(graph)
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
