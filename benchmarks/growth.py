@@ -1,8 +1,8 @@
 """What a frame costs besides the network, and how it grows: `python benchmarks/growth.py`.
 
-CPU time per frame, summed over all threads, of what the package does itself (the bar is 6 ms in
-total), and the latency with more objects, larger images and more cameras, on the embedded weights
-in the default backend.
+CPU time per frame, summed over all threads, of what the package does besides running the backbone
+(the bar is 6 ms in total); and the latency with more objects, larger images and more cameras, with
+the embedded weights in the default backend. What is compared takes turns.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
 from km3d_ros.inference.graph import GraphInputs
 from km3d_ros.network import checkpoint
+from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array
 
 RESULTS = Path(__file__).parent / "results" / "growth.json"
@@ -31,22 +33,26 @@ CAMERAS = (1, 2, 4, 8)
 
 
 def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeat", type=int, default=100, help="frames (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--save", action="store_true", help="into benchmarks/results/growth.json")
     args = parser.parse_args()
     detector = Detector.from_checkpoint(score_threshold=0.0, precision="auto")
     figures = {
         "backend": str(detector.choice),
         "cpu_milliseconds": parts(detector, args.repeat),
-        "milliseconds_by_objects": by_objects(detector, args.repeat),
-        "milliseconds_by_image": by_image(detector, args.repeat),
-        "milliseconds_by_cameras": by_cameras(detector, args.repeat // 4),
+        "milliseconds_by_objects": medians(by_objects(detector), args.repeat),
+        "milliseconds_of_messages_by_objects": medians(messages(detector), args.repeat),
+        "milliseconds_by_image": medians(by_image(detector), args.repeat),
+        "milliseconds_by_cameras": medians(by_cameras(detector), max(args.repeat // 4, 1)),
     }
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps(figures, indent=1))
+    text = json.dumps(figures, indent=1, ensure_ascii=False)
+    print(text)
+    if args.save:
+        RESULTS.write_text(text + "\n")
 
 
 def parts(detector: Detector, repeat: int) -> dict[str, float]:
@@ -57,7 +63,7 @@ def parts(detector: Detector, repeat: int) -> dict[str, float]:
     graph = TorchBackend(*checkpoint.load(DEFAULT_WEIGHTS), torch.device("cpu")).graph
     projection, image_size, affine = inputs.tensors()[1:]
     tables = detector.choice.backend.run(inputs)
-    found = detector.batch([image], [camera])[0][0]
+    found = detector(image, camera)
     header, names, pool = Header(frame_id="camera"), detector.spec.classes, []
     with torch.inference_mode():
         features, peaks = graph.look(inputs.tensors()[0])
@@ -73,37 +79,47 @@ def parts(detector: Detector, repeat: int) -> dict[str, float]:
     return figures | {"total": round(sum(figures.values()), 2)}
 
 
-def by_objects(detector: Detector, repeat: int) -> dict[int, float]:
+def by_objects(detector: Detector) -> dict[int, Callable[[], object]]:
     """From image to message, of the so many best objects."""
     image, camera = picture(1280, 384)
-    header, pool, figures = Header(frame_id="camera"), [], {}
+    header, pool = Header(frame_id="camera"), []
 
-    def answer() -> None:
-        found = detector(image, camera)
+    def answer(count: int) -> None:
+        found = fewer(detector, count)(image, camera)
         detection_array(found, detector.spec.classes, header, pool)
 
-    for count in OBJECTS:
-        detector.max_detections = count
-        figures[count] = milliseconds(answer, repeat)
-    return figures
+    return {count: partial(answer, count) for count in OBJECTS}
 
 
-def by_image(detector: Detector, repeat: int) -> dict[str, float]:
-    """From images of several sizes to detections."""
-    pictures = {f"{width}x{height}": picture(width, height) for width, height in SIZES}
+def messages(detector: Detector) -> dict[str, Callable[[], object]]:
+    """Building the messages of so many objects; markers only where somebody looks at them."""
+    found, names = detector(*picture(1280, 384)), detector.spec.classes
+    header, pool = Header(frame_id="camera"), []
+    builders = {
+        "detections": lambda objects: detection_array(objects, names, header, pool),
+        "markers": lambda objects: marker_array(objects, names, header, 0.5),
+    }
     return {
-        name: milliseconds(lambda seen=seen: detector(*seen), repeat)
-        for name, seen in pictures.items()
+        f"{count} {name}": partial(build, found[:count])
+        for name, build in builders.items()
+        for count in OBJECTS
     }
 
 
-def by_cameras(detector: Detector, repeat: int) -> dict[int, float]:
+def by_image(detector: Detector) -> dict[str, Callable[[], object]]:
+    """From images of several sizes to detections."""
+    return {f"{w}×{h}": partial(detector, *picture(w, h)) for w, h in SIZES}
+
+
+def by_cameras(detector: Detector) -> dict[int, Callable[[], object]]:
     """From images of several cameras, at once, to their detections."""
     image, camera = picture(1280, 384)
-    return {
-        count: milliseconds(lambda n=count: detector.batch([image] * n, [camera] * n), repeat)
-        for count in CAMERAS
-    }
+    return {n: partial(detector.batch, [image] * n, [camera] * n) for n in CAMERAS}
+
+
+def fewer(detector: Detector, count: int) -> Detector:
+    """The same, of fewer objects."""
+    return Detector(detector.choice, detector.score_threshold, count)
 
 
 def picture(width: int, height: int) -> tuple[np.ndarray, CameraModel]:
@@ -113,15 +129,15 @@ def picture(width: int, height: int) -> tuple[np.ndarray, CameraModel]:
     return image, CameraModel.from_intrinsics(intrinsics, width, height)
 
 
-def milliseconds(function: Callable[[], object], repeat: int) -> float:
-    """Median of the wall time of many calls."""
-    function()
-    seconds = []
+def medians(functions: dict, repeat: int) -> dict:
+    """Of the wall time of many calls in milliseconds, by the same names."""
+    seconds: dict = {name: [] for name in functions}
     for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return round(1e3 * float(np.median(seconds)), 2)
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: round(1e3 * float(np.median(times)), 2) for name, times in seconds.items()}
 
 
 def cpu_milliseconds(function: Callable[[], object], repeat: int) -> float:

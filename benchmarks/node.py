@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -68,6 +69,7 @@ class Camera(Node):
         super().__init__("camera")
         self.sent = 0
         self.timings: list[FrameTiming] = []
+        self.backend = ""
         self._infos = self.create_publisher(CameraInfo, "camera_info", 1)
         self._images = self.create_publisher(Image, "image", 1)
         noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -75,6 +77,7 @@ class Camera(Node):
         self._image.data = array("B", noise.tobytes())
         self._info = CameraInfo(height=HEIGHT, width=WIDTH, p=np.array(PROJECTION, np.float64))
         self.create_subscription(FrameTiming, "/km3d/timing", self.timings.append, 10)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
         topics = [(Detection3DArray, "/km3d/detections")]
         if watched:
             topics += [(KeypointDetectionArray, "/km3d/objects"), (MarkerArray, "/km3d/markers")]
@@ -87,6 +90,10 @@ class Camera(Node):
         """Whether the node listens to both topics."""
         publishers = (self._infos, self._images)
         return all(publisher.get_subscription_count() for publisher in publishers)
+
+    def _report(self, message: DiagnosticArray) -> None:
+        said = {pair.key: pair.value for status in message.status for pair in status.values}
+        self.backend = said.get("backend", self.backend)
 
     def _send(self) -> None:
         if not self.heard:
@@ -120,7 +127,8 @@ def drive(options: argparse.Namespace) -> dict[str, object]:
         rclpy.shutdown()
     if code != 0 or not camera.timings:
         sys.exit(f"the node answered {len(camera.timings)} frames and exited with code {code}")
-    return frames(camera) | stages(camera.timings) | {"memory_mb": growth(resident)}
+    figures = {"backend": camera.backend} | frames(camera) | stages(camera.timings)
+    return figures | {"memory_mb": growth(resident)}
 
 
 def launch(weights: str, *values: str) -> subprocess.Popen:

@@ -1,0 +1,46 @@
+"""The benchmarks of the detector run and print what they promise; nothing is said of speed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def printed(name: str, *options: str) -> str:
+    command = [sys.executable, FOLDER / f"{name}.py", *options]
+    root = FOLDER.parent
+    environment = os.environ | {"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_table_of_speed_has_a_row_for_each_configuration(tmp_path):
+    text = printed("speed", "--quick", "--backends", "torch", "--data", str(tmp_path))
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| lite")]
+    assert [row[1:3] for row in rows][:2] == [["plain", "float32"], ["torch", "float32"]]
+    ratios = [float(row[8]) for row in rows]
+    assert ratios[0] == 1
+    assert all(ratio > 0 for ratio in ratios)
+    assert rows[1][11] == "0.00 % / 0.00 % |"
+
+
+def test_plain_pipeline_has_the_positions_of_the_package():
+    assert printed("plain").startswith("100 objects, largest difference of a position: ")
+
+
+def test_gpu_benchmark_runs_on_a_processor():
+    row = json.loads(printed("gpu", "--device", "cpu", "--quick").splitlines()[1])
+    assert (row["backbone"], row["precision"]) == ("lite", "float32")
+    assert row["paired"] > 0
+    assert row["position_difference_at_20_m"] == pytest.approx(0, abs=1e-6)
+
+
+def test_gpu_benchmark_without_a_gpu_says_so(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert printed("gpu") == "no GPU here: nothing measured\n"
