@@ -87,7 +87,7 @@ def compare(
     """Compare two answers of `Backend.run` to the same images.
 
     Two rows are the same object where they are of one class, and their centre keypoints are each
-    other's nearest and within one cell of the heatmap.
+    other's nearest, less than half a cell of the heatmap apart.
 
     least_score: of the objects of the reference that count. Positions are those of the ones that
         have one, not farther than `FARTHEST`.
@@ -96,7 +96,7 @@ def compare(
     for objects, located, true_objects, true_located in zip(*answer, *reference, strict=True):
         truth = unpack(Detections, true_located)
         wanted = (truth.peak_score > 0) & (truth.score >= least_score)
-        truth = unpack(Detections, true_located[wanted])
+        truth = truth[wanted]
         same, index = _pairs(unpack(Objects, objects), unpack(Objects, true_objects[wanted]))
         expected += len(truth)
         truth, found = truth[same], unpack(Detections, located)[index]
@@ -123,5 +123,5 @@ def _pairs(found: Objects, truth: Objects) -> tuple[Tensor, Tensor]:
     apart = apart.nan_to_num(nan=torch.inf).masked_fill(alien, torch.inf)
     distance, nearest = apart.min(1)
     mutual = apart[:, nearest].argmin(0) == torch.arange(len(nearest))
-    same = torch.nonzero(mutual & (distance < STRIDE))[:, 0]
+    same = torch.nonzero(mutual & (distance < STRIDE / 2))[:, 0]
     return same, nearest[same]

@@ -25,6 +25,8 @@ class OpenVinoBackend:
         """
         if device.type != self.device:
             raise UnavailableError(f"it runs on a CPU, not on {device}")
+        if precision == "auto" and _is_int8(graph):
+            precision = "float32"
         self.precision = cpu_precision(precision, tuple(PRECISIONS))
         try:
             import openvino
@@ -48,3 +50,8 @@ class OpenVinoBackend:
     def _run(self, inputs: GraphInputs) -> list[np.ndarray]:
         self._request.infer(inputs.by_name(), share_inputs=True)
         return [self._request.get_output_tensor(i).data.copy() for i in range(2)]
+
+
+def _is_int8(graph: bytes) -> bool:
+    """Whether a graph is quantised; what it has left in float32 it needs for its accuracy."""
+    return b"QuantizeLinear" in graph
