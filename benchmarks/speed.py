@@ -35,8 +35,10 @@ from km3d_ros.network.spec import ModelSpec
 RESULTS = Path(__file__).parent / "results"
 BACKENDS = ("torch", "onnxruntime", "openvino")
 JUDGED_SEED = 2
-CALIBRATION, CALIBRATION_SEED = 100, 5
-"""Frames that int8 graphs are calibrated on."""
+CALIBRATION_SEED, CALIBRATION = 5, 100
+"""Scenes and frames that int8 graphs are calibrated on."""
+SCARCE = 8
+"""Frames for random weights, where nothing but the time counts."""
 
 HEADINGS = (
     *("backbone", "backend", "precision", "preprocess", "network", "decode"),
@@ -78,7 +80,7 @@ def arguments() -> argparse.Namespace:
     add("--backbones", nargs="+", choices=BACKBONES, default=["lite", "res_18", "dla_34"])
     add("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     add("--weights", nargs="+", metavar="NAME=FILE", default=[], help="weights of backbones")
-    add("--rounds", type=int, default=8, help="default: %(default)s")
+    add("--rounds", type=int, default=6, help="default: %(default)s")
     add("--seconds", type=float, default=0.6, help="of a turn (default: %(default)s)")
     add("--judged", type=int, default=200, help="Town frames (default: %(default)s)")
     add("--no-int8", action="store_true", help="leave out int8 graphs")
@@ -104,7 +106,8 @@ def configurations(backbone: str, args: argparse.Namespace) -> list[Configuratio
     if "openvino" in there and fast_bfloat16():
         kinds.append(("openvino", "bfloat16"))
     found = [Configuration(backbone, *kind, weights) for kind in kinds]
-    graph = None if args.no_int8 else quantised(backbone, weights, args.data)
+    count = CALIBRATION if judged(backbone, args) else SCARCE
+    graph = None if args.no_int8 else quantised(backbone, weights, args.data, count)
     runtimes = [name for name in there if graph and name != "torch"]
     return found + [Configuration(backbone, name, "int8", graph) for name in runtimes]
 
@@ -122,15 +125,21 @@ def weights_of(backbone: str, args: argparse.Namespace) -> Path:
     return path
 
 
-def quantised(backbone: str, weights: Path, folder: Path) -> Path | None:
+def judged(backbone: str, args: argparse.Namespace) -> bool:
+    """Whether its weights are trained ones."""
+    return backbone == "lite" or backbone in args.weights
+
+
+def quantised(backbone: str, weights: Path, folder: Path, count: int) -> Path | None:
     """An int8 graph of these weights, where this package and this machine can make one."""
     if not (find_spec("km3d_ros.cli.export") and find_spec("onnxruntime")):
         return None
     frames = folder / "calibration"
-    town(frames, CALIBRATION, CALIBRATION_SEED)
+    town(frames, count, CALIBRATION_SEED)
     graph = folder / f"{backbone}_int8.onnx"
     command = [sys.executable, "-m", "km3d_ros.cli", "export", graph, "--weights", weights]
-    subprocess.run([*map(str, command), "--int8", "--calibrate", str(frames)], check=True)
+    command += ["--int8", "--calibrate", frames, "--frames", count]
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     return graph
 
 
@@ -146,14 +155,13 @@ def measured(
         for worker, mine in zip(workers, times, strict=True):
             mine += worker.ask("time", args.seconds)
     rows = [summary(*pair) for pair in zip(wanted, times, strict=True)]
-    backbone = wanted[0].backbone
-    judged = args.judged if backbone == "lite" or backbone in args.weights else 0
-    reference = workers[1].ask("judge", judged) if judged else None
+    count = args.judged if judged(wanted[0].backbone, args) else 0
+    reference = workers[1].ask("judge", count) if count else None
     for row, worker in zip(rows, workers, strict=True):
         row["times_plain"] = round(rows[0]["total"][0] / row["total"][0], 2)
         row["peak_mb"] = worker.ask("megabytes")
-        if judged and row["backend"] != "plain":
-            row |= accuracy(frames, worker.ask("judge", judged), reference)
+        if count and row["backend"] != "plain":
+            row |= accuracy(frames, worker.ask("judge", count), reference)
         worker.stop()
     return rows
 

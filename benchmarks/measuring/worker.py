@@ -20,7 +20,7 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
 from km3d_ros.network import checkpoint
 
-LEAST_FRAMES = 3
+LEAST_FRAMES = 2
 """Of a round, however long they take."""
 
 
