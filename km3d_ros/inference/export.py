@@ -27,11 +27,13 @@ def to_onnx(model: KM3DNet, spec: ModelSpec) -> bytes:
     inputs = GraphInputs.zeros(1, spec)
     names = [*inputs.by_name(), *OUTPUTS]
     file = io.BytesIO()
+    detector = DetectorGraph(model, spec)
     with torch.no_grad(), warnings.catch_warnings():
+        tables = detector(*inputs.tensors())
         # That shapes become constants: they are.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            DetectorGraph(model, spec),
+            detector,
             inputs.tensors(),
             file,
             opset_version=OPSET,
@@ -42,6 +44,10 @@ def to_onnx(model: KM3DNet, spec: ModelSpec) -> bytes:
             dynamo=False,
         )
     graph = onnx.load_model_from_string(file.getvalue())
+    for output, table in zip(graph.graph.output, tables, strict=True):
+        # The tracer takes them for unknown.
+        for dim, size in zip(output.type.tensor_type.shape.dim[1:], table.shape[1:], strict=True):
+            dim.dim_value = size
     return with_spec(graph, spec).SerializeToString()
 
 

@@ -1,22 +1,35 @@
 """Exported graphs say what the network says, in every runtime and in any batch."""
 
+import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
+import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper
 from support.plausible import plausible
 
+from km3d_ros.data.town import render, sample_scene
 from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.comparison import RUNTIMES, compare, compare_runtimes
+from km3d_ros.inference.decode import Objects
 from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
 from km3d_ros.inference.export import read_spec, to_onnx, with_spec
 from km3d_ros.inference.quantisation import FLOAT_LAYERS, _quantisable, quantise
-from km3d_ros.inference.table import unpack
+from km3d_ros.inference.table import columns, unpack
+from km3d_ros.network import checkpoint
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 CPU = torch.device("cpu")
 
 
@@ -202,3 +215,38 @@ def test_weak_objects_are_left_out_where_asked_for(exported):
     truth = reference(exported("lite")[0])
     score = unpack(Detections, truth[1]).score
     assert compare(truth, truth, 0.15).expected == (score >= 0.15).sum() > 3
+
+
+def test_documented_columns_are_those_of_the_tables(exported):
+    text = DOCUMENT.read_text()
+    rows = re.findall(r"^\| (\d+)(?:–(\d+))? \| `(\w+)` \|", text, re.MULTILINE)
+    documented = [(name, int(first), int(last or first)) for first, last, name in rows]
+    real = [
+        (name, part.start, part.stop - 1)
+        for kind in (Objects, Detections)
+        for name, part in columns(kind).items()
+    ]
+    assert documented == real
+    graph = onnx.load_model_from_string(exported("lite")[1]).graph
+    for output in graph.output:
+        width = output.type.tensor_type.shape.dim[2].dim_value
+        assert f"`{output.name}`, float32 (B, 100, {width})" in text
+
+
+def test_documented_example_runs_without_this_package(tmp_path):
+    model, spec = checkpoint.load(DEFAULT_WEIGHTS)
+    (tmp_path / "detector.onnx").write_bytes(to_onnx(model, spec))
+    frame = render(sample_scene(7), 800, 240)
+    cv2.imwrite(str(tmp_path / "frame.png"), frame.image)
+    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert "km3d" not in example
+    matrix = json.dumps(frame.projection.tolist())
+    example = re.sub(r"P = np.array\(\[\[.*\]\], ", f"P = np.array({matrix}, ", example)
+    script = tmp_path / "example.py"
+    script.write_text(example + "np.save('rows.npy', rows)\n")
+    subprocess.run([sys.executable, script.name], cwd=tmp_path, check=True, capture_output=True)
+    found = np.load(tmp_path / "rows.npy")
+    detector = Detector.from_checkpoint(None, "cpu", backend="torch")
+    truth = detector(frame.image, CameraModel.from_projection(frame.projection, 800, 240))
+    assert len(found) == len(truth) >= 2
+    np.testing.assert_allclose(found[:, 29:32], truth.center, rtol=1e-3)
