@@ -18,6 +18,7 @@ from support.plausible import plausible
 from km3d_ros.data.town import render, sample_scene
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.comparison import RUNTIMES, compare, compare_runtimes
@@ -138,11 +139,11 @@ def test_int8_graph_says_how_it_was_made(int8):
     )
 
 
-def test_rest_of_an_int8_graph_stays_float32_where_float32_graphs_do_not(
-    int8, exported, monkeypatch
-):
+def test_quantised_graph_is_int8_whatever_is_asked_for(int8, exported, monkeypatch):
     monkeypatch.setattr("km3d_ros.inference.backends.backend.fast_bfloat16", lambda: True)
-    assert OpenVinoBackend(int8[1], CPU, "auto").precision == "float32"
+    for precision in ("auto", "float32", "bfloat16"):
+        assert OpenVinoBackend(int8[1], CPU, precision).precision == "int8"
+    assert OnnxRuntimeBackend(int8[1], CPU, "auto").precision == "int8"
     assert OpenVinoBackend(exported("res_18")[1], CPU, "auto").precision == "bfloat16"
 
 

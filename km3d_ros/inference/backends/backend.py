@@ -22,7 +22,7 @@ class Backend(Protocol):
 
     name: "torch", "openvino" or "onnxruntime".
     device: where it runs, for people to read.
-    precision: number format of the network.
+    precision: number format of the network, "int8" for a quantised graph.
     """
 
     name: str
@@ -42,6 +42,11 @@ def fast_bfloat16() -> bool:
     except OSError:
         return False
     return not _FAST_BFLOAT16.isdisjoint(flags.split())
+
+
+def is_int8(graph: bytes) -> bool:
+    """Whether an exported graph is quantised; what it has left in float32, it needs so."""
+    return b"QuantizeLinear" in graph
 
 
 def cpu_precision(precision: str, known: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from km3d_ros.inference.backends.backend import UnavailableError
+from km3d_ros.inference.backends.backend import UnavailableError, is_int8
 from km3d_ros.inference.graph import GraphInputs
 
 CPU = "CPUExecutionProvider"
@@ -16,7 +16,7 @@ _ERRORS_ONLY = 3
 class OnnxRuntimeBackend:
     """Runs an exported graph."""
 
-    name, precision = "onnxruntime", "float32"
+    name = "onnxruntime"
 
     def __init__(self, graph: bytes, device: torch.device, precision: str):
         """Load a graph.
@@ -24,7 +24,8 @@ class OnnxRuntimeBackend:
         Raises:
             UnavailableError: ONNX Runtime is not installed or has no provider for the device.
         """
-        if precision not in ("auto", self.precision):
+        self.precision = "int8" if is_int8(graph) else "float32"
+        if precision not in ("auto", "float32", self.precision):
             raise UnavailableError(f"it has no {precision}, only {self.precision}")
         try:
             import onnxruntime

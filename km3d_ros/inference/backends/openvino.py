@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.inference.backends.backend import UnavailableError, cpu_precision
+from km3d_ros.inference.backends.backend import UnavailableError, cpu_precision, is_int8
 from km3d_ros.inference.graph import GraphInputs
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -25,9 +25,8 @@ class OpenVinoBackend:
         """
         if device.type != self.device:
             raise UnavailableError(f"it runs on a CPU, not on {device}")
-        if precision == "auto" and _is_int8(graph):
-            precision = "float32"
-        self.precision = cpu_precision(precision, tuple(PRECISIONS))
+        known = tuple(PRECISIONS)
+        self.precision = "int8" if is_int8(graph) else cpu_precision(precision, known)
         try:
             import openvino
         except ImportError as error:
@@ -35,7 +34,7 @@ class OpenVinoBackend:
         core = openvino.Core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
+            "INFERENCE_PRECISION_HINT": PRECISIONS.get(self.precision, "f32"),
         }
         model = core.read_model(graph, b"")
         model.reshape({port: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
@@ -50,8 +49,3 @@ class OpenVinoBackend:
     def _run(self, inputs: GraphInputs) -> list[np.ndarray]:
         self._request.infer(inputs.by_name(), share_inputs=True)
         return [self._request.get_output_tensor(i).data.copy() for i in range(2)]
-
-
-def _is_int8(graph: bytes) -> bool:
-    """Whether a graph is quantised; what it has left in float32 it needs for its accuracy."""
-    return b"QuantizeLinear" in graph
