@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 Rows = TypeVar("Rows", Objects, Detections)
 
 
+@cache
 def columns(kind: type[Rows]) -> dict[str, slice]:
     """Where each field of `Objects` or `Detections` is in a row of its table."""
     names = [field.name for field in fields(kind)]
