@@ -2,8 +2,7 @@
 
 import json
 import re
-import subprocess
-import sys
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,7 +233,7 @@ def test_documented_columns_are_those_of_the_tables(exported):
         assert f"`{output.name}`, float32 (B, 100, {width})" in text
 
 
-def test_documented_example_runs_without_this_package(tmp_path):
+def test_documented_example_runs_without_this_package(tmp_path, monkeypatch):
     model, spec = checkpoint.load(DEFAULT_WEIGHTS)
     (tmp_path / "detector.onnx").write_bytes(to_onnx(model, spec))
     frame = render(sample_scene(7), 800, 240)
@@ -245,7 +244,8 @@ def test_documented_example_runs_without_this_package(tmp_path):
     example = re.sub(r"P = np.array\(\[\[.*\]\], ", f"P = np.array({matrix}, ", example)
     script = tmp_path / "example.py"
     script.write_text(example + "np.save('rows.npy', rows)\n")
-    subprocess.run([sys.executable, script.name], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(script.name)
     found = np.load(tmp_path / "rows.npy")
     detector = Detector.from_checkpoint(None, "cpu", backend="torch")
     truth = detector(frame.image, CameraModel.from_projection(frame.projection, 800, 240))
