@@ -1,5 +1,7 @@
 """Which backend runs a set of weights, and that all of them say the same."""
 
+import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -54,6 +56,23 @@ def fast(monkeypatch):
     return pretend
 
 
+class SignalStack(ctypes.Structure):
+    """stack_t of Linux."""
+
+    _fields_ = (
+        ("ss_sp", ctypes.c_void_p),
+        ("ss_flags", ctypes.c_int),
+        ("ss_size", ctypes.c_size_t),
+    )
+
+
+def signal_stack():
+    """Where signal handlers of this thread run."""
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.ss_sp, stack.ss_size
+
+
 def warnings(caplog):
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
@@ -102,6 +121,16 @@ def test_bfloat16_moves_boxes_by_little(name, street, expected):
         change = found.center[nearest.indices, 2] / truth.center[:, 2] - 1
         assert change[seen].abs().max() < 0.05
         assert change[seen].abs().max() > 0
+
+
+def test_openvino_leaves_no_signal_stack_behind(weights):
+    before = signal_stack()
+    found = choose(weights, "cpu", "openvino", "float32")
+    assert found.backend.name == "openvino"
+    assert signal_stack() == before
+    del found
+    gc.collect()
+    assert signal_stack() == before
 
 
 def test_auto_is_the_quickest_and_says_why(weights, fast):

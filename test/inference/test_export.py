@@ -2,7 +2,8 @@
 
 import json
 import re
-import runpy
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,7 +234,7 @@ def test_documented_columns_are_those_of_the_tables(exported):
         assert f"`{output.name}`, float32 (B, 100, {width})" in text
 
 
-def test_documented_example_runs_without_this_package(tmp_path, monkeypatch):
+def test_documented_example_runs_without_this_package(tmp_path):
     model, spec = checkpoint.load(DEFAULT_WEIGHTS)
     (tmp_path / "detector.onnx").write_bytes(to_onnx(model, spec))
     frame = render(sample_scene(7), 800, 240)
@@ -244,8 +245,7 @@ def test_documented_example_runs_without_this_package(tmp_path, monkeypatch):
     example = re.sub(r"P = np.array\(\[\[.*\]\], ", f"P = np.array({matrix}, ", example)
     script = tmp_path / "example.py"
     script.write_text(example + "np.save('rows.npy', rows)\n")
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(script.name)
+    subprocess.run([sys.executable, script.name], cwd=tmp_path, check=True, capture_output=True)
     found = np.load(tmp_path / "rows.npy")
     detector = Detector.from_checkpoint(None, "cpu", backend="torch")
     truth = detector(frame.image, CameraModel.from_projection(frame.projection, 800, 240))

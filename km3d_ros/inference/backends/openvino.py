@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from km3d_ros.inference.backends.backend import UnavailableError, cpu_precision, is_int8
 from km3d_ros.inference.graph import GraphInputs
+
+if TYPE_CHECKING:
+    import openvino
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -27,6 +33,18 @@ class OpenVinoBackend:
             raise UnavailableError(f"it runs on a CPU, not on {device}")
         known = tuple(PRECISIONS)
         self.precision = "int8" if is_int8(graph) else cpu_precision(precision, known)
+        # OpenVINO gives the thread that loads it a stack for signal handlers, and unmaps that when
+        # the last model goes: a thread that lived on would crash at its next signal, as Ctrl-C.
+        with ThreadPoolExecutor(1) as passing:
+            self._request = passing.submit(self._compile, graph).result()
+
+    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+        """As of `Backend`."""
+        answers = [self._run(inputs[i : i + 1]) for i in range(len(inputs.pixels))]
+        objects, detections = (np.concatenate(tables) for tables in zip(*answers, strict=True))
+        return torch.from_numpy(objects), torch.from_numpy(detections)
+
+    def _compile(self, graph: bytes) -> openvino.InferRequest:
         try:
             import openvino
         except ImportError as error:
@@ -38,13 +56,7 @@ class OpenVinoBackend:
         }
         model = core.read_model(graph, b"")
         model.reshape({port: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
-        self._request = core.compile_model(model, "CPU", options).create_infer_request()
-
-    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
-        """As of `Backend`."""
-        answers = [self._run(inputs[i : i + 1]) for i in range(len(inputs.pixels))]
-        objects, detections = (np.concatenate(tables) for tables in zip(*answers, strict=True))
-        return torch.from_numpy(objects), torch.from_numpy(detections)
+        return core.compile_model(model, "CPU", options).create_infer_request()
 
     def _run(self, inputs: GraphInputs) -> list[np.ndarray]:
         self._request.infer(inputs.by_name(), share_inputs=True)
