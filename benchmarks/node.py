@@ -196,9 +196,9 @@ def growth(resident: list[tuple[float, float]]) -> dict[str, float]:
 def building() -> dict[str, float]:
     """Milliseconds (median) to build the messages of one frame with 50 objects."""
     camera = CameraModel.from_projection(np.reshape(PROJECTION, (3, 4)), WIDTH, HEIGHT)
-    found, header = some_objects(), Header(frame_id="camera")
+    found, header, pool = some_objects(), Header(frame_id="camera"), []
     builders: dict[str, Callable[[], object]] = {
-        "detections": lambda: detection_array(found, CLASSES, header),
+        "detections": lambda: detection_array(found, CLASSES, header, pool),
         "objects": lambda: keypoint_array(found, CLASSES, camera, header),
         "markers": lambda: marker_array(found, CLASSES, header, 0.5),
     }

@@ -102,8 +102,11 @@ class Processor:
         ]
 
     def warm_up(self, views: int) -> None:
-        """Run the network on nothing, for each number of views that can wait at once."""
-        for count in range(1, views + 1):
+        """Run the network on nothing, for each number of views that can wait at once.
+
+        For one view it has run: the detector comes with a backend that has answered once.
+        """
+        for count in range(2, views + 1):
             self.detector.warm_up(count)
 
     def check_classes(self, chosen: Sequence[str]) -> None:

@@ -181,6 +181,14 @@ def test_without_onnx_there_is_pytorch(weights, missing, caplog):
     assert second.startswith("backend onnxruntime: it needs the package onnx")
 
 
+def test_exported_graph_without_onnx_is_refused(weights, tmp_path, missing):
+    path = tmp_path / "exported.onnx"
+    path.write_bytes(choice._Weights(weights).graph())
+    missing("onnx")
+    with pytest.raises(InputError, match=r"exported\.onnx: it needs the package onnx"):
+        choose(path, "cpu", "auto", "float32")
+
+
 def test_backend_that_cannot_compile_is_told(weights, monkeypatch, caplog):
     def refuse(*_):
         raise RuntimeError("Check 'supported' failed at core.cpp:117\nmany more lines")

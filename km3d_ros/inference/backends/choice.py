@@ -89,7 +89,10 @@ class _Weights:
             self._graph = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        self.spec = _export().read_spec(self._graph, str(path))
+        try:
+            self.spec = _export().read_spec(self._graph, str(path))
+        except UnavailableError as error:
+            raise InputError(f"{path}: {error}") from error
 
     def model(self) -> KM3DNet:
         """The network, on the CPU."""

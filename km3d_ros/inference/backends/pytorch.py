@@ -39,7 +39,8 @@ class TorchBackend:
         """As of `Backend`."""
         tensors = inputs.tensors()
         if self._device.type != "cuda":
-            return self.graph(*(tensor.to(self._device) for tensor in tensors))
+            objects, detections = self.graph(*(tensor.to(self._device) for tensor in tensors))
+            return objects.cpu(), detections.cpu()
         count = len(inputs.pixels)
         if count not in self._captured:
             self._captured[count] = _Captured(self.graph, tensors, self._device)
