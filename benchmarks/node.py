@@ -211,6 +211,7 @@ def some_objects() -> Detections:
     return Detections(
         class_index=torch.arange(OBJECTS) % len(CLASSES),
         **{name: torch.rand(OBJECTS) for name in ("score", "peak_score", "confidence")},
+        depth_error=torch.rand(OBJECTS),
         **{name: torch.rand(OBJECTS) for name in ("yaw", "alpha", "reprojection_error")},
         **{name: torch.rand(OBJECTS, 3) for name in ("size", "center")},
         box2d=torch.rand(OBJECTS, 4),

@@ -21,7 +21,7 @@ from torch.utils.data import Subset
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.town.dataset import prepare, write_stills
-from km3d_ros.network.spec import INFERENCE_HEADS
+from km3d_ros.network.spec import OBJECT_HEADS
 from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -96,7 +96,7 @@ def train(run: Run, seed: int, frames: KittiDataset, held_out: KittiDataset) -> 
     torch.manual_seed(seed)
     spec = new_spec("lite", INPUT_SIZE)
     if not run.auxiliary:
-        spec = replace(spec, heads=INFERENCE_HEADS)
+        spec = replace(spec, heads=("hm", *OBJECT_HEADS))
     order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed)).tolist()
     count = round(run.labels * len(frames))
     labelled = Subset(frames, order[:count])

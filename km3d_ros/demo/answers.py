@@ -84,6 +84,7 @@ def _detections(
         score=of_objects("score"),
         peak_score=of_objects("peak_score"),
         confidence=of_objects("confidence"),
+        depth_error=of_objects("depth_error"),
         box2d=of_objects("box2d", 4),
         keypoints=of_objects("keypoints", 9, 2),
         size=column([(box.size.x, box.size.y, box.size.z) for box in boxes], 3),

@@ -29,7 +29,7 @@ NORMAL_SHARES = {1: 0.6827, 2: 0.9545}
 """Part of normally distributed errors inside so many standard deviations."""
 
 LEAST_OBJECTS = 50
-"""Fewer errors do not tell the six numbers of a noise."""
+"""Fewer errors do not tell the five numbers of a noise."""
 
 _SOFTNESS = 0.05
 """Width of the rounded corner of the quantile loss, in logarithms."""
@@ -40,20 +40,19 @@ _SMALLEST_ERROR = 1e-6
 class Matched:
     """N detections of labelled objects; float64 tensors.
 
-    size: (N, 3) length, width, height; center: (N, 3); yaw, score: (N,), all as detected.
+    size: (N, 3) length, width, height; center: (N, 3); depth_error: (N,), all as detected.
     covariance: (N, 4, 4) of x, y, z, yaw.
     error: (N, 4) detected minus true x, y, z, yaw.
     """
 
     size: Tensor
     center: Tensor
-    yaw: Tensor
-    score: Tensor
+    depth_error: Tensor
     covariance: Tensor
     error: Tensor
 
     def __len__(self) -> int:
-        return len(self.score)
+        return len(self.error)
 
 
 Records = Sequence[Mapping[str, Any]]
@@ -75,13 +74,13 @@ def match(
         pairs += [(labels[row], reported[column]) for row, column in matches]
     columns = {
         name: torch.tensor([found[name] for _, found in pairs], dtype=torch.float64)
-        for name in ("size", "center", "yaw", "score", "covariance")
+        for name in ("size", "center", "yaw", "depth_error", "covariance")
     }
     shapes = {"size": (-1, 3), "center": (-1, 3), "covariance": (-1, 4, 4)}
     columns = {name: value.reshape(shapes.get(name, (-1,))) for name, value in columns.items()}
     true = torch.tensor([(*label.center, label.yaw) for label, _ in pairs], dtype=torch.float64)
     true = true.reshape(-1, 4)
-    turn = wrap_angle(columns["yaw"] - true[:, 3])
+    turn = wrap_angle(columns.pop("yaw") - true[:, 3])
     error = torch.cat((columns["center"] - true[:, :3], turn[:, None]), dim=1)
     return Matched(**columns, error=error)
 
@@ -167,23 +166,23 @@ def fit_noise(matched: Matched) -> Noise:
         )
     start = Noise()
     along = torch.tensor([start.size, start.yaw], dtype=torch.float64).log()
-    powers = torch.tensor([start.by_missed, start.by_height], dtype=torch.float64)
+    power = torch.tensor([start.power], dtype=torch.float64)
     across = torch.tensor([start.sideways, start.upright], dtype=torch.float64).log()
 
     def loss(components: tuple[int, int], parameters: Tensor) -> Tensor:
-        noise = Noise(*parameters[4:].exp(), *parameters[:2].exp(), *parameters[2:4])
-        covariances = covariance(matched.center, matched.size, matched.score, noise)
+        noise = Noise(*parameters[3:].exp(), *parameters[:2].exp(), parameters[2])
+        covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
         return _quantile_loss(matched.error, covariances, components)
 
     # Only the size moves z, so that z and yaw tell all but the noise across the ray.
-    fixed = _minimised(lambda p: loss((2, 3), torch.cat((p, across))), torch.cat((along, powers)))
+    fixed = _minimised(lambda p: loss((2, 3), torch.cat((p, across))), torch.cat((along, power)))
     across = _minimised(lambda p: loss((0, 1), torch.cat((fixed, p))), across)
-    return Noise(*across.exp().tolist(), *fixed[:2].exp().tolist(), *fixed[2:].tolist())
+    return Noise(*across.exp().tolist(), *fixed[:2].exp().tolist(), float(fixed[2]))
 
 
 def with_noise(matched: Matched, noise: Noise) -> Matched:
     """The same detections with the covariances that another noise gives them."""
-    covariances = covariance(matched.center, matched.size, matched.score, noise)
+    covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
     columns = {f.name: getattr(matched, f.name) for f in fields(matched)}
     return Matched(**columns | {"covariance": covariances})
 

@@ -21,25 +21,22 @@ from km3d_ros.geometry.box3d import keypoint_offsets, wrap_angle, yaw_from_obser
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.pinhole import Pinholes
 from km3d_ros.inference.detections import Detections
-from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
+from km3d_ros.network.spec import STRIDE, TYPICAL_DEPTH_ERROR, ModelSpec, Noise
 
 BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 """Observation angles at which the two bins of the `rot` head are centred."""
 
-TYPICAL_MISSED, TYPICAL_HEIGHT = 0.5, 0.06
-"""The object whose errors `Noise` states: score 1/3, and 1.5 m high at 25 m."""
+TYPICAL_SCORE = 1 / 3
+"""Score of an object whose depth error is the typical one, where no head tells the error."""
 
 HEIGHT_LIMITS = (0.005, 1.0)
 """Heights over distance that the covariance tells apart: 1.5 m at 300 m, and at 1.5 m."""
 
-DOUBT_LIMITS = (0.1, 10.0)
-"""No object is trusted more, or doubted more, relative to the typical one."""
+DEPTH_ERROR_LIMITS = (0.1 * TYPICAL_DEPTH_ERROR, 10 * TYPICAL_DEPTH_ERROR)
+"""No object is trusted more, or doubted more."""
 
 _NEAREST = 0.1
 """Metres, for objects whose distance is next to nothing."""
-
-_LEAST_RATIO = 1e-3
-"""A score of one would leave no doubt at all, and no gradient."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,8 @@ class Objects:
     """(...)"""
     confidence: Tensor
     """(...): predicted 3D IoU."""
+    depth_error: Tensor
+    """(...): expected relative error of the depth."""
     keypoints: Tensor
     """(..., 9, 2): corners and centre, pixels of the network input."""
     size: Tensor
@@ -116,14 +115,21 @@ def _is_maximum(scores: Tensor) -> Tensor:
 def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Objects:
     """Head values at the peaks to objects.
 
-    heads: (B, K, channels) of `hps`, `dim`, `rot` and `prob`, by name.
+    heads: (B, K, channels) of `hps`, `dim`, `rot`, `prob` and, where there is one,
+        `depth_error`, by name.
     """
     cells = torch.stack((peaks.x, peaks.y), dim=-1)
     offsets = heads["hps"].float().unflatten(-1, (-1, 2))
+    confidence = heads["prob"].float().sigmoid()[..., 0]
+    if "depth_error" in heads:
+        ratio = heads["depth_error"].float().exp()[..., 0]
+    else:
+        ratio = _missed(peaks.score * confidence) / _missed(TYPICAL_SCORE)
     return Objects(
         class_index=peaks.class_index,
         peak_score=peaks.score,
-        confidence=heads["prob"].float().sigmoid()[..., 0],
+        confidence=confidence,
+        depth_error=(ratio * TYPICAL_DEPTH_ERROR).clamp(*DEPTH_ERROR_LIMITS),
         keypoints=(cells[..., None, :] + offsets) * STRIDE,
         size=decode_size(heads["dim"].float(), peaks.class_index, spec),
         alpha=_alpha(heads["rot"].float()),
@@ -183,48 +189,42 @@ def locate(
         score=score,
         peak_score=objects.peak_score,
         confidence=objects.confidence,
+        depth_error=objects.depth_error,
         box2d=_extent(keypoints[..., :8, :], camera),
         keypoints=keypoints,
         size=objects.size,
         center=center,
         yaw=yaw,
         alpha=objects.alpha,
-        covariance=covariance(in_frame_of_k, objects.size, score, noise),
+        covariance=covariance(in_frame_of_k, objects.size, objects.depth_error, noise),
         reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
     )
 
 
-def covariance(center: Tensor, size: Tensor, score: Tensor, noise: Noise) -> Tensor:
+def covariance(center: Tensor, size: Tensor, depth_error: Tensor, noise: Noise) -> Tensor:
     """Covariance (..., 4, 4) of x, y, z, yaw; positive definite where the position is finite.
 
-    Errors of a network are proportional to the size of the object in the image, and the score
-    says which objects it sees well.
+    Errors of a network are proportional to the size of the object in the image. An object whose
+    depth is hard to tell is hard to tell in all else.
 
     center: (..., 3) in the frame of the rays; size: (..., 3) length, width, height; both metres.
-    score: (...) peak score × confidence.
+    depth_error: (...) expected relative error of the depth.
     """
     height = size[..., 2] / center[..., 2].abs().clamp(min=_NEAREST)
     height = height.clamp(*HEIGHT_LIMITS)
-    factor = doubt(score, height, noise)
+    doubt = (depth_error / TYPICAL_DEPTH_ERROR) ** noise.power
     keypoints = torch.stack((noise.sideways * height, noise.upright * height), dim=-1)
     return grm.box_covariance(
-        center, keypoints * factor[..., None], noise.size * factor, noise.yaw * factor
+        center, keypoints * doubt[..., None], noise.size * doubt, noise.yaw * doubt
     )
 
 
-def doubt(score: Tensor, height: Tensor, noise: Noise) -> Tensor:
-    """How much larger than those of a typical object the errors of an object are, (...).
+def _missed(score: Tensor | float) -> Tensor | float:
+    """The shift, in parts of its length, at which a box has this IoU with itself.
 
-    The score predicts the 3D IoU s. A box shifted by the part t of its length has
-    s = (1 - t) / (1 + t), thus t = (1 - s) / (1 + s): the score in metres, so to speak. In parts
-    of the distance the same t is less the smaller the object looks.
-
-    score: (...) in [0, 1]; height: (...) height / z.
+    Shifted by t it has s = (1 - t) / (1 + t), thus t = (1 - s) / (1 + s).
     """
-    missed = (1 - score) / (1 + score)
-    factor = (missed / TYPICAL_MISSED).clamp(min=_LEAST_RATIO) ** noise.by_missed
-    factor = factor * (height / TYPICAL_HEIGHT) ** noise.by_height
-    return factor.clamp(*DOUBT_LIMITS)
+    return (1 - score) / (1 + score)
 
 
 def _alpha(values: Tensor) -> Tensor:

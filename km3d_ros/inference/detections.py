@@ -23,6 +23,8 @@ class Detections:
     """(N,): probability of the heatmap peak."""
     confidence: Tensor
     """(N,): predicted 3D IoU."""
+    depth_error: Tensor
+    """(N,): expected relative error of the depth."""
     box2d: Tensor
     """(N, 4): x0, y0, x1, y1, the extent of the eight projected corners, clipped to the image."""
     keypoints: Tensor

@@ -18,9 +18,7 @@ from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.inference.table import pack
 from km3d_ros.network.folding import fold_batch_norms
 from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.network.spec import INFERENCE_HEADS, MAX_DETECTIONS, ModelSpec
-
-REGRESSION_HEADS = tuple(name for name in INFERENCE_HEADS if name != "hm")
+from km3d_ros.network.spec import MAX_DETECTIONS, OBJECT_HEADS, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,8 @@ class DetectorGraph(nn.Module):
         """The objects (B, K) at these peaks."""
         image = torch.arange(features.shape[0], device=features.device)[:, None]
         image, x, y = (index.flatten() for index in (image.expand_as(peaks.x), peaks.x, peaks.y))
-        heads = self._model.regress(features, image, x, y, REGRESSION_HEADS)
+        names = [name for name in OBJECT_HEADS if name in self.spec.heads]
+        heads = self._model.regress(features, image, x, y, names)
         heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
         return decode(peaks, heads, self.spec)
 

@@ -19,6 +19,7 @@ UNKNOWN = -1
 
 _SHAPES = {
     "score": (),
+    "depth_error": (),
     "box2d": (4,),
     "size": (3,),
     "center": (3,),

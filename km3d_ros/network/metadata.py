@@ -78,7 +78,7 @@ def _check_heads(heads: Any) -> None:
 def _check_values(spec: ModelSpec) -> None:
     count = len(spec.classes) if _are_words(spec.classes) else 0
     sizes = (spec.dimension_mean, spec.dimension_spread)
-    *deviations, power, other_power = astuple(spec.noise)
+    *deviations, power = astuple(spec.noise)
     rules = {
         "architecture": (
             isinstance(spec.architecture, str) and spec.architecture in BACKBONES,
@@ -98,9 +98,8 @@ def _check_values(spec: ModelSpec) -> None:
             "like dimension_spread, three numbers for each class, 0.001 to 100, or none",
         ),
         "noise": (
-            _are_numbers(deviations, 4, 1e-9, 1e3)
-            and _are_numbers((power, other_power), 2, -10, 10),
-            "standard deviations, 1e-9 to 1000, and powers, -10 to 10",
+            _are_numbers(deviations, 4, 1e-9, 1e3) and _are_numbers((power,), 1, -10, 10),
+            "standard deviations, 1e-9 to 1000, and a power, -10 to 10",
         ),
         "training": (isinstance(spec.training, dict), "figures by name"),
     }

@@ -16,11 +16,20 @@ HEAD_CHANNELS = {
     "reg": 2,
     "hm_hp": 9,
     "hp_offset": 2,
+    "depth_error": 1,
 }
-"""Channels of every head, by its published name; `hm` grows with the classes of a model."""
+"""Channels of every head, by its published name (`depth_error` is ours); `hm` grows with the
+classes of a model."""
 
 INFERENCE_HEADS = ("hm", "hps", "dim", "rot", "prob")
-"""The heads that a detection is made of; the others only help training."""
+"""The heads that a detection is made of, and that all weights have."""
+
+OBJECT_HEADS = (*INFERENCE_HEADS[1:], "depth_error")
+"""Those that are read at the peaks, as far as weights have them. What is in neither tuple only
+helps training."""
+
+TYPICAL_DEPTH_ERROR = 0.04
+"""Relative depth error that the head `depth_error` means by 0; it codes its logarithm."""
 
 STRIDE = 4
 """Input pixels per output cell."""
@@ -45,24 +54,21 @@ SCORE_THRESHOLD = 0.15
 class Noise:
     """What the covariance of a detection is built from.
 
-    Four standard deviations, of an object of score 1/3 that looks as large as a car at 25 m. They
-    grow with what the detector itself misses of the object, (1 - score) / (1 + score), and with
-    how large the object looks, height / z, by one power each (`inference.decode.doubt`). The
-    defaults are rounded from weights that were trained on Town.
+    Four standard deviations, of an object with an expected depth error of TYPICAL_DEPTH_ERROR.
+    They grow with a power of that error. The defaults are rounded from weights that were trained
+    on Town.
 
     sideways, upright: common error of the keypoints, relative to the object's height in the image.
     size: relative error of the predicted box size, or of the spread of the keypoints.
     yaw: error of the predicted yaw in radians.
-    by_missed: power of what is missed.
-    by_height: power of the height in the image.
+    power: of the expected depth error.
     """
 
-    sideways: float = 0.045
-    upright: float = 0.02
-    size: float = 0.065
-    yaw: float = 0.07
-    by_missed: float = 1.3
-    by_height: float = 0.6
+    sideways: float = 0.035
+    upright: float = 0.015
+    size: float = 0.05
+    yaw: float = 0.05
+    power: float = 1.1
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,17 @@ from km3d_ros.node.statistics import DropCause
 # Rows of PoseWithCovariance are x, y, z and the turns about them; yaw turns about the camera's y.
 COVARIANCE_ROWS = torch.tensor([0, 1, 2, 4])
 
+_SCALARS = (
+    "score",
+    "peak_score",
+    "confidence",
+    "depth_error",
+    "alpha",
+    "yaw",
+    "reprojection_error",
+)
+"""Fields of `Detections` and KeypointDetection that are one number."""
+
 
 def detection_array(
     detections: Detections,
@@ -102,32 +113,23 @@ def keypoint_array(
     detections: Detections, class_names: Sequence[str], camera: CameraModel, header: Header
 ) -> KeypointDetectionArray:
     """What stands behind the detections, index by index, and the K that they were solved with."""
+    scalars = zip(*(getattr(detections, name).tolist() for name in _SCALARS), strict=True)
     rows = zip(
         detections.class_index.tolist(),
-        detections.score.tolist(),
-        detections.peak_score.tolist(),
-        detections.confidence.tolist(),
         detections.box2d.numpy(),
         detections.keypoints.flatten(1).numpy(),
-        detections.alpha.tolist(),
-        detections.yaw.tolist(),
-        detections.reprojection_error.tolist(),
+        scalars,
         strict=True,
     )
     message = KeypointDetectionArray(header=header, k=camera.intrinsics.flatten().numpy())
     message.objects = [
         KeypointDetection(
             class_id=class_names[index],
-            score=score,
-            peak_score=peak_score,
-            confidence=confidence,
             box2d=box2d,
             keypoints=keypoints,
-            alpha=alpha,
-            yaw=yaw,
-            reprojection_error=error,
+            **dict(zip(_SCALARS, numbers, strict=True)),
         )
-        for index, score, peak_score, confidence, box2d, keypoints, alpha, yaw, error in rows
+        for index, box2d, keypoints, numbers in rows
     ]
     return message
 

@@ -24,7 +24,7 @@ from km3d_ros.geometry.box3d import (
 )
 from km3d_ros.geometry.camera import unproject
 from km3d_ros.inference.decode import BIN_CENTERS, decode_size
-from km3d_ros.network.spec import ModelSpec
+from km3d_ros.network.spec import TYPICAL_DEPTH_ERROR, ModelSpec
 from km3d_ros.training.targets import ObjectTargets
 
 WEIGHTS = {
@@ -37,6 +37,7 @@ WEIGHTS = {
     "reg": 0.2,
     "hm_hp": 0.2,
     "hp_offset": 0.2,
+    "depth_error": 1.0,
 }
 """Weights of the losses by the head that they teach; that of the position is the method's."""
 BIN_OVERLAP = math.pi / 6
@@ -72,7 +73,7 @@ def object_losses(
     """Losses of the regression heads and of the position, each summed over M objects.
 
     heads: (M, channels) by head name, raw, at the cells of the targets: `hps`, `dim`, `rot`,
-    `prob` and, where they are trained, `wh` and `reg`.
+    `prob` and, where they are trained, `depth_error`, `wh` and `reg`.
     """
     offsets = heads["hps"].unflatten(-1, (9, 2))
     size = decode_size(heads["dim"], targets.class_index, spec)
@@ -89,6 +90,8 @@ def object_losses(
         "position": _position_loss(center, targets),
         "prob": _confidence_loss(heads["prob"], Boxes3D(every, size, yaw), targets),
     }
+    if "depth_error" in heads:
+        losses["depth_error"] = _depth_error_loss(heads["depth_error"], every[:, 2], targets)
     for name, truth in (("wh", targets.box_size), ("reg", targets.box_center)):
         if name in heads:
             losses[name] = (heads[name] - truth).abs().sum()
@@ -159,3 +162,15 @@ def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> T
         truth = Boxes3D(targets.center, targets.size, targets.yaw)
         overlap = volume_iou(boxes, truth).nan_to_num(0).clamp(0, 1)
     return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap, reduction="sum")
+
+
+def _depth_error_loss(value: Tensor, depth: Tensor, targets: ObjectTargets) -> Tensor:
+    """Negative log-likelihood of the relative depth error under a Laplace distribution.
+
+    value: (M, 1) raw; depth: (M,) without gradient. At its least, for each kind of object, the
+    head says the mean of the errors (Kendall and Gal, arXiv 1703.04977, equation 8, as an L1).
+    """
+    truth = targets.center[:, 2]
+    error = ((depth - truth).abs() / truth).nan_to_num(PLAUSIBLE_POSITION)
+    error = error.clamp(max=PLAUSIBLE_POSITION) / TYPICAL_DEPTH_ERROR
+    return (value + error[:, None] * torch.exp(-value)).sum()

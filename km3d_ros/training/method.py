@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from km3d_ros.errors import InputError
+from km3d_ros.network.spec import HEAD_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Method:
     position_weight: final weight of the position loss; 0 leaves it out.
     consensus_weight: final weight of the consensus on unlabelled images.
     flip: whether half of the views are mirrored.
+    trained: all, or the name of a head: it alone learns, the rest of the network stays as it is.
     """
 
     keypoint_dropout: float = 0.2
@@ -23,7 +25,11 @@ class Method:
     position_weight: float = 2.0
     consensus_weight: float = 1.0
     flip: bool = True
+    trained: str = "all"
 
     def __post_init__(self):
         if not 0 <= self.keypoint_dropout <= 1:
             raise InputError(f"keypoint_dropout is {self.keypoint_dropout}, expected 0 to 1")
+        if self.trained not in ("all", *HEAD_CHANNELS):
+            known = ", ".join(("all", *HEAD_CHANNELS))
+            raise InputError(f"trained is {self.trained!r}, expected one of {known}")

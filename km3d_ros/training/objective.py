@@ -40,10 +40,21 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.spec, self.method = model, spec, method
         self.half_precision = half_precision
-        self.at_objects = [n for n in spec.heads if n not in ("hm", "hm_hp", "hp_offset")]
+        if method.trained != "all":
+            model.requires_grad_(False)
+            model.heads[method.trained].requires_grad_(True)
+        elsewhere = ("hm", "hm_hp", "hp_offset", "depth_error")
+        self.at_objects = [name for name in spec.heads if name not in elsewhere]
         for name in ("mean", "std"):
             levels = torch.tensor(getattr(spec, name))[:, None, None] * 255
             self.register_buffer(name, levels, persistent=False)
+
+    def train(self, mode: bool = True) -> Objective:
+        """Batch statistics of a backbone that does not learn stay as they are."""
+        super().train(mode)
+        if self.method.trained != "all":
+            self.model.backbone.eval()
+        return self
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Weighted losses by name, whose sum is to be minimised.
@@ -78,7 +89,11 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of the labelled views; all but "position" are weighted."""
         objects = targets.objects
-        heads = self.model.regress(features, objects.batch, objects.x, objects.y, self.at_objects)
+        cells = (objects.batch, objects.x, objects.y)
+        heads = self.model.regress(features, *cells, self.at_objects)
+        if "depth_error" in self.spec.heads:
+            # It tells how good the features are, and does not change them.
+            heads |= self.model.regress(features.detach(), *cells, ("depth_error",))
         losses = object_losses(heads, objects, self.spec, self.method.depth_guided)
         losses["hm"] = focal_loss(dense["hm"], targets.heatmap, targets.care)
         if "hm_hp" in dense:

@@ -62,6 +62,7 @@ def write_records(folders, deviation):
     with (folders[1] / "detections.jsonl").open("w") as file:
         for i in range(1, 80, 2):
             where = {"center": [0.0, 1.0, 20.2], "yaw": CAR.yaw, "covariance": covariance}
+            where["depth_error"] = 0.04
             record = shared | where | {"score": 0.5}
             file.write(json.dumps({"image": f"{i:06d}.png", "detections": [record]}) + "\n")
 

@@ -38,6 +38,7 @@ def found_car(stamp, farther):
         score=one * 0.9,
         peak_score=one,
         confidence=one * 0.9,
+        depth_error=one * 0.04,
         box2d=torch.tensor([truth.box2d]),
         keypoints=torch.zeros(1, 9, 2),
         size=torch.tensor([truth.size]),

@@ -3,6 +3,7 @@ from dataclasses import astuple
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.errors import InputError
@@ -23,7 +24,7 @@ from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.results import to_records
 from km3d_ros.network.spec import Noise
 
-NOISE = Noise(sideways=0.07, upright=0.04, size=0.05, yaw=0.1, by_missed=1.0, by_height=0.4)
+NOISE = Noise(sideways=0.07, upright=0.04, size=0.05, yaw=0.1, power=0.7)
 
 
 def cars(count: int, noise: Noise, seed: int = 0, tails: bool = False) -> Matched:
@@ -39,15 +40,15 @@ def cars(count: int, noise: Noise, seed: int = 0, tails: bool = False) -> Matche
     depth = 5 * 12 ** random()
     center = torch.stack(((random() - 0.5) * depth, random() + 0.5, depth), dim=1)
     size = torch.tensor([4.0, 1.7, 1.5]).double() * (0.9 + 0.2 * random(3))
-    score = 0.15 + 0.75 * random()
+    depth_error = 0.02 * 4 ** random()
     normal = torch.randn(count, 4, generator=rng, dtype=torch.float64)
     if tails:
         others = torch.randn(count, 5, generator=rng, dtype=torch.float64)
         normal = normal / others.square().mean(1, keepdim=True).sqrt()
-    factor = torch.linalg.cholesky(covariance(center, size, score, noise))
+    factor = torch.linalg.cholesky(covariance(center, size, depth_error, noise))
     error = (factor @ normal[..., None]).squeeze(-1)
-    assumed = covariance(center, size, score, Noise())
-    return Matched(size, center, random() * 6 - 3, score, assumed, error)
+    assumed = covariance(center, size, depth_error, Noise())
+    return Matched(size, center, depth_error, assumed, error)
 
 
 def test_a_known_noise_is_recovered():
@@ -79,7 +80,7 @@ def test_coverage_counts_errors_inside_one_and_two_deviations():
     error = torch.tensor([[0.5, 1.5, -2.5, 0.2], [-0.5, 0.5, 0.5, 0.3]]).double()
     ones = torch.ones(2).double()
     matched = Matched(
-        torch.ones(2, 3), torch.ones(2, 3), ones, ones, torch.eye(4).expand(2, 4, 4), error
+        torch.ones(2, 3), torch.ones(2, 3), ones, torch.eye(4).expand(2, 4, 4), error
     )
     assert coverage(matched) == {"x": [100, 100], "y": [50, 100], "z": [50, 50], "yaw": [100, 100]}
     assert figures(matched)["spearman"] is None
@@ -97,7 +98,13 @@ def label(center, yaw=0.5, box2d=(100.0, 100.0, 200.0, 150.0)) -> KittiObject:
 
 
 def record(score, center, yaw=0.5, box2d=(100.0, 100.0, 200.0, 150.0)) -> dict:
-    values = {"class_name": "Car", "score": score, "alpha": 0.0, "size": [4.1, 1.8, 1.5]}
+    values = {
+        "class_name": "Car",
+        "score": score,
+        "alpha": 0.0,
+        "size": [4.1, 1.8, 1.5],
+        "depth_error": score / 10,
+    }
     covariance_rows = torch.diag(torch.tensor([1.0, 2, 3, 4])).tolist()
     return values | {"center": center, "yaw": yaw, "box2d": box2d, "covariance": covariance_rows}
 
@@ -109,7 +116,7 @@ def test_labels_are_matched_with_the_best_reported_detection_that_overlaps():
         [record(0.1, [0, 1, 9]), record(0.9, [0, 1, 9], box2d=(0.0, 0.0, 50.0, 50.0))],
     ]
     matched = match(truth, found, "Car")
-    assert matched.score.tolist() == [0.9]
+    assert matched.depth_error.tolist() == [0.09]
     expected = torch.tensor([[0.5, 0, 1, 2 * math.pi - 6.2]]).double()
     torch.testing.assert_close(matched.error, expected)
     assert matched.covariance.diagonal(dim1=1, dim2=2).tolist() == [[1, 2, 3, 4]]
@@ -124,14 +131,15 @@ def detected(matched: Matched) -> Detections:
     zero = torch.zeros(count)
     return Detections(
         class_index=torch.zeros(count, dtype=torch.int64),
-        score=matched.score,
-        peak_score=matched.score,
+        score=torch.ones(count),
+        peak_score=torch.ones(count),
         confidence=torch.ones(count),
+        depth_error=matched.depth_error,
         box2d=torch.stack((left, zero, left + 50, zero + 50), dim=1),
         keypoints=torch.zeros(count, 9, 2),
         size=matched.size,
         center=matched.center,
-        yaw=matched.yaw,
+        yaw=zero,
         alpha=zero,
         covariance=matched.covariance,
         reprojection_error=zero,
@@ -143,7 +151,7 @@ def findings(images: int, objects: int) -> Findings:
     for image in range(images):
         matched = cars(objects, NOISE, seed=image)
         found = detected(matched)
-        boxes = torch.cat((matched.center, matched.yaw[:, None]), dim=1) - matched.error
+        boxes = F.pad(matched.center, (0, 1)) - matched.error
         truth.append(
             [
                 label(tuple(row[:3]), row[3], tuple(box))

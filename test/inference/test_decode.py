@@ -14,13 +14,12 @@ from km3d_ros.inference.decode import (
     Peaks,
     covariance,
     decode,
-    doubt,
     find_peaks,
     locate,
 )
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import input_affine
-from km3d_ros.network.spec import STRIDE, ModelSpec, Noise
+from km3d_ros.network.spec import STRIDE, TYPICAL_DEPTH_ERROR, ModelSpec, Noise
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_objects.json").read_text())
 """What the published decoding makes of `published_maps`, its best 20 objects in order."""
@@ -76,6 +75,7 @@ def seen_boxes(boxes: Boxes3D, camera: CameraModel, affine: np.ndarray) -> Objec
         class_index=torch.zeros(len(boxes.yaw), dtype=torch.int64),
         peak_score=ones,
         confidence=ones,
+        depth_error=ones * TYPICAL_DEPTH_ERROR,
         keypoints=(pixels * affine[0, 0] + torch.tensor(affine[:, 2])).float(),
         size=boxes.size.float(),
         alpha=observation_angle(boxes.yaw, shift[:, 0] / shift[:, 2]).float(),
@@ -229,7 +229,7 @@ def test_the_2d_box_is_the_extent_of_the_corners_inside_the_image():
 def test_the_covariance_has_a_cause_for_every_noise():
     affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
-    none = Noise(sideways=0, upright=0, size=0, yaw=0, by_missed=0, by_height=0)
+    none = Noise(sideways=0, upright=0, size=0, yaw=0)
 
     def deviations(**noise):
         found = locate(objects, affine, RECTIFIED, replace(none, **noise), "consistent")
@@ -247,17 +247,37 @@ def test_the_covariance_has_a_cause_for_every_noise():
         torch.testing.assert_close(deviations(**noise), expected, rtol=1e-3, atol=1e-5)
 
 
-def test_doubt_grows_with_what_is_missed_and_with_the_height_in_the_image():
-    noise = Noise(by_missed=2.0, by_height=0.5)
-    typical = doubt(torch.tensor(1 / 3), torch.tensor(0.06), noise)
-    assert typical == pytest.approx(1)
-    score = torch.tensor([0.6, 1 / 3, 0.6, 1.0, 0.0])
-    height = torch.tensor([0.06, 0.24, 0.015, 0.06, 1.0])
-    expected = torch.tensor([0.25, 2, 0.125, 0.1, 10])
-    torch.testing.assert_close(doubt(score, height, noise), expected)
+def test_all_deviations_grow_with_a_power_of_the_expected_depth_error():
+    affine = input_affine(RECTIFIED, (384, 1280))
+    objects = seen_boxes(boxes(), RECTIFIED, affine)
+    doubted = replace(objects, depth_error=objects.depth_error * torch.tensor([1.0, 0.5, 4.0]))
+    sure, unsure = (
+        locate(seen, affine, RECTIFIED, Noise(power=1.5), "consistent").covariance
+        for seen in (objects, doubted)
+    )
+    expected = torch.tensor([1, 0.5**3, 4.0**3])[:, None, None]
+    torch.testing.assert_close(unsure, sure * expected)
 
 
-@pytest.mark.parametrize("noise", [Noise(), Noise(by_missed=-3, by_height=4)])
+def test_the_depth_error_is_what_its_head_says_as_a_logarithm():
+    maps = published_maps()
+    maps["depth_error"] = torch.full_like(maps["prob"], math.log(2))
+    found = decode_maps(maps, 5).depth_error
+    torch.testing.assert_close(found, torch.full((1, 5), 2 * TYPICAL_DEPTH_ERROR))
+    for said, least in ((200.0, 10 * TYPICAL_DEPTH_ERROR), (-200.0, 0.1 * TYPICAL_DEPTH_ERROR)):
+        maps["depth_error"] = torch.full_like(maps["prob"], said)
+        torch.testing.assert_close(decode_maps(maps, 5).depth_error, torch.full((1, 5), least))
+
+
+def test_without_such_a_head_the_score_tells_the_depth_error():
+    found = decode_maps(published_maps(), 5)
+    score = found.peak_score * found.confidence
+    # A score of 1/3 is that of a box that is half its length beside the true one.
+    shift = (1 - score) / (1 + score)
+    torch.testing.assert_close(found.depth_error, shift / 0.5 * TYPICAL_DEPTH_ERROR)
+
+
+@pytest.mark.parametrize("noise", [Noise(), Noise(power=-3)])
 def test_the_covariance_is_positive_definite_whatever_the_network_says(noise):
     count, rng = 5000, torch.Generator().manual_seed(0)
 
@@ -266,14 +286,14 @@ def test_the_covariance_is_positive_definite_whatever_the_network_says(noise):
 
     center = torch.cat((values(-1, 1, 2), torch.ones(count, 1)), dim=1) * 10 ** values(-3, 5, 1)
     size = values(-2, 2, 3) * 10 ** values(-3, 2, 1)
-    score = torch.where(values(0, 1) < 0.2, values(0, 1).round(), values(0, 1))
-    found = covariance(center, size, score, noise)
+    depth_error = TYPICAL_DEPTH_ERROR * 10 ** values(-1, 1)
+    found = covariance(center, size, depth_error, noise)
     assert found.isfinite().all()
     torch.testing.assert_close(found, found.mT)
     # With one unit for every row: in metres, 100 km and a centimetre do not fit into float32.
     scale = found.diagonal(dim1=-2, dim2=-1).double().rsqrt()
     torch.linalg.cholesky(found.double() * scale[:, :, None] * scale[:, None, :])
-    behind = covariance(-center, size, score, noise)
+    behind = covariance(-center, size, depth_error, noise)
     torch.testing.assert_close(behind, found)
 
 

@@ -250,4 +250,4 @@ def test_documented_example_runs_without_this_package(tmp_path):
     detector = Detector.from_checkpoint(None, "cpu", backend="torch")
     truth = detector(frame.image, CameraModel.from_projection(frame.projection, 800, 240))
     assert len(found) == len(truth) >= 2
-    np.testing.assert_allclose(found[:, 29:32], truth.center, rtol=1e-3)
+    np.testing.assert_allclose(found[:, columns(Detections)["center"]], truth.center, rtol=1e-3)

@@ -232,7 +232,7 @@ def test_damaged_metadata_is_named(tmp_path, saved):
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [
-        ({"heads": [*SPEC.heads, "depth"]}, r"head 'depth' is not one of hm, hps, .*hp_offset$"),
+        ({"heads": [*SPEC.heads, "depth"]}, r"head 'depth' is not one of hm, hps, .*depth_error$"),
         ({"heads": SPEC.heads[1:]}, r"there is no head 'hm', which detections are made of$"),
         ({"input_size": [64, 100]}, r"input_size is \(64, 100\), expected .* multiples of 32, of"),
         ({"input_size": [64, 0]}, r"input_size is \(64, 0\), expected"),

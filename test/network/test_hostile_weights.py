@@ -100,7 +100,7 @@ VALUES_OF_NO_MODEL = [
     {"dimension_mean": [[1, 1, 0]] * 3, "dimension_spread": [[1, 1, 1]] * 3},
     {"noise": NOISE | {"yaw": 0}},
     {"noise": NOISE | {"size": "0.1"}},
-    {"noise": NOISE | {"by_height": 1e9}},
+    {"noise": NOISE | {"power": 1e9}},
     {"training": [1]},
 ]
 

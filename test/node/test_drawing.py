@@ -32,6 +32,7 @@ def boxes(*rows, classes=None, sigma=0.5):
         score=ones * 0.5,
         peak_score=ones,
         confidence=ones * 0.5,
+        depth_error=ones * 0.04,
         box2d=box2d,
         keypoints=points,
         size=size,

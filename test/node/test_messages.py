@@ -33,6 +33,7 @@ def some(n, seed=0):
         score=random(),
         peak_score=random(),
         confidence=random(),
+        depth_error=random(),
         box2d=random(4) * 100,
         keypoints=random(9, 2) * 100,
         size=random(3) + 1,
@@ -125,7 +126,15 @@ def test_keypoint_detection_carries_what_the_network_saw():
         assert found.class_id == CLASSES[i]
         np.testing.assert_array_equal(found.keypoints, detections.keypoints[i].flatten())
         np.testing.assert_array_equal(found.box2d, detections.box2d[i])
-        for name in ("score", "peak_score", "confidence", "alpha", "yaw", "reprojection_error"):
+        for name in (
+            "score",
+            "peak_score",
+            "confidence",
+            "depth_error",
+            "alpha",
+            "yaw",
+            "reprojection_error",
+        ):
             assert getattr(found, name) == pytest.approx(float(getattr(detections, name)[i]))
 
 

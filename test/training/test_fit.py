@@ -25,6 +25,7 @@ from km3d_ros.training.trainer import Judge
 SPEC = new_spec("lite", (64, 128))
 CPU = torch.device("cpu")
 LOSSES = {"hm", "hps", "dim", "rot", "position", "prob", "wh", "reg", "hm_hp", "hp_offset"}
+LOSSES |= {"depth_error"}
 CONSENSUS = {f"consensus_{part}" for part in ("peak", "size", "yaw", "position")}
 
 
@@ -248,6 +249,8 @@ def test_plan_that_cannot_be_is_refused(value, message):
 def test_dropout_that_is_no_probability_is_refused():
     with pytest.raises(InputError, match=r"keypoint_dropout is 1\.5, expected 0 to 1"):
         Method(keypoint_dropout=1.5)
+    with pytest.raises(InputError, match="trained is 'box', expected one of all, hm, hps"):
+        Method(trained="box")
 
 
 def test_batches_that_processes_cannot_share_are_refused(frames, tmp_path, monkeypatch):

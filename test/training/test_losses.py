@@ -8,8 +8,10 @@ from support.frames import CAMERA, SPEC, VIEW, car
 
 from km3d_ros.geometry.box3d import observation_angle
 from km3d_ros.inference.decode import BIN_CENTERS
+from km3d_ros.network.spec import TYPICAL_DEPTH_ERROR
 from km3d_ros.training.augment import kept_keypoints
 from km3d_ros.training.losses import (
+    PLAUSIBLE_POSITION,
     POSITION_TOLERANCE,
     depth_weight,
     focal_loss,
@@ -124,13 +126,38 @@ def test_confidence_is_taught_the_overlap_that_was_reached():
     assert not losses["position"].isnan()
 
 
-def test_position_loss_is_relative_to_the_distance():
+def farther(factors: tuple[float, ...]) -> tuple[ObjectTargets, dict[str, torch.Tensor]]:
+    """The same keypoints of larger objects, which thus are farther away by these factors."""
     objects = targets()
+    heads = perfect_heads(objects)
+    spread = torch.tensor(SPEC.dimension_spread)[objects.class_index]
+    heads["dim"] = heads["dim"] + torch.tensor(factors).log()[:, None] / spread
+    return objects, heads
+
+
+def test_depth_error_is_taught_the_relative_error_of_the_depth():
+    factors = (1.02, 1.08, 0.96)
+    objects, heads = farther(factors)
+    errors = torch.tensor(factors).sub(1).abs()
+    said = torch.zeros(3, 1, requires_grad=True)
+    loss = object_losses(heads | {"depth_error": said}, objects, SPEC)["depth_error"]
+    assert loss.item() == pytest.approx(errors.sum().item() / TYPICAL_DEPTH_ERROR, rel=0.01)
+    right = (errors / TYPICAL_DEPTH_ERROR).log()[:, None].requires_grad_()
+    object_losses(heads | {"depth_error": right}, objects, SPEC)["depth_error"].backward()
+    torch.testing.assert_close(right.grad, torch.zeros(3, 1), rtol=0, atol=0.01)
+
+
+def test_depths_that_are_not_determined_teach_a_large_error():
+    objects = targets()
+    heads = perfect_heads(objects) | {"depth_error": torch.zeros(3, 1)}
+    heads["hps"][1] = 0.0
+    loss = object_losses(heads, objects, SPEC)["depth_error"].item()
+    assert loss == pytest.approx(PLAUSIBLE_POSITION / TYPICAL_DEPTH_ERROR, rel=0.01)
+
+
+def test_position_loss_is_relative_to_the_distance():
     for factor in (1.01, 1.08):
-        heads = perfect_heads(objects)
-        spread = torch.tensor(SPEC.dimension_spread)[objects.class_index]
-        # The same keypoints of a larger object: farther away by the same factor.
-        heads["dim"] = heads["dim"] + math.log(factor) / spread
+        objects, heads = farther((factor,) * 3)
         moved = ((factor - 1) * objects.center / objects.center[:, 2:]).abs()
         tolerance = POSITION_TOLERANCE
         cost = torch.where(

@@ -17,7 +17,8 @@ from km3d_ros.training.order import Key
 from km3d_ros.training.start import new_spec
 
 SPEC = replace(new_spec("lite", (64, 160)), architecture="small", head_width=8)
-SUPERVISED = {"hm", "hps", "dim", "rot", "prob", "wh", "reg", "hm_hp", "hp_offset", "position"}
+SUPERVISED = {"hm", "hps", "dim", "rot", "prob", "wh", "reg", "hm_hp", "hp_offset"}
+SUPERVISED |= {"depth_error", "position"}
 
 
 class Small(nn.Sequential):
@@ -80,6 +81,28 @@ def test_batch_without_objects_teaches_that_there_is_nothing(data, model):
     losses = Objective(model, SPEC, Method())(batch_of(data, [EMPTY], []), 1.0)
     for name, value in losses.items():
         assert (value > 0) == (name in ("hm", "hm_hp")), name
+
+
+def test_learning_how_far_off_it_is_does_not_change_the_features(data, model):
+    losses = Objective(model, SPEC, Method())(batch_of(data, [0, 1], []), 1.0)
+    losses["depth_error"].backward()
+    taught = {name for name, value in model.named_parameters() if value.grad is not None}
+    assert taught == {
+        f"heads.depth_error.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")
+    }
+
+
+def test_a_head_learns_alone_where_it_is_asked_for(data):
+    model = KM3DNet(SPEC)
+    model.backbone.append(nn.BatchNorm2d(Small.out_channels))
+    objective = Objective(model, SPEC, Method(trained="depth_error")).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = objective(batch_of(data, [0, 1], [2]), 1.0)
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("heads.depth_error."), name
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_model_of_the_inference_heads_alone_is_trained_too(data):
