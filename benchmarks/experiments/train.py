@@ -60,6 +60,8 @@ RUNS = {
     "no-position": Run(method=Method(position_weight=0.0)),
     "no-auxiliary": Run(auxiliary=False),
     "no-flip": Run(method=Method(flip=False)),
+    "no-auxiliary-2.5": Run(LONG, 0.025, auxiliary=False),
+    "no-flip-2.5": Run(LONG, 0.025, method=Method(flip=False)),
 }
 
 
