@@ -159,10 +159,16 @@ def ablations() -> None:
         "without mirrored views": "no-flip",
         "without keypoint dropout": "no-dropout",
     }
-    table(
-        ("training", "AP3D@0.5", "AP2D@0.7", "depth error %"),
-        [(n, *(cell(r, v) for v in (ap3d, ap2d, depth_error))) for n, r in runs.items()],
-    )
+    few_labels = {
+        "full method": "labels-2.5",
+        "without auxiliary heads": "no-auxiliary-2.5",
+        "without mirrored views": "no-flip-2.5",
+    }
+    for what, compared in (("all labels", runs), ("2.5 % of the labels", few_labels)):
+        table(
+            (what, "AP3D@0.5", "AP2D@0.7", "depth error %"),
+            [(n, *(cell(r, v) for v in (ap3d, ap2d, depth_error))) for n, r in compared.items()],
+        )
     figure, axes = plt.subplots(figsize=(7, 3.5))
     present = {n: spread(r, ap3d) for n, r in runs.items() if records(r)}
     low, median, high = np.array(list(present.values())).reshape(-1, 3).T
