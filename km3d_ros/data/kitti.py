@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,13 +145,22 @@ def read_objects(path: str | Path) -> list[KittiObject]:
             file and line are named.
     """
     objects = []
+    for number, item in parse_objects(path):
+        objects.append(item)
+        if item.score is None:
+            _check_label(item, f"{path}:{number}")
+    return objects
+
+
+def parse_objects(path: str | Path) -> Iterator[tuple[int, KittiObject]]:
+    """The objects of a label or result file with the numbers of their lines, true or not.
+
+    Raises:
+        InputError: unreadable file, or a line with other columns; file and line are named.
+    """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
-            where = f"{path}:{number}"
-            objects.append(_parse_object(line.split(), where))
-            if objects[-1].score is None:
-                _check_label(objects[-1], where)
-    return objects
+            yield number, _parse_object(line.split(), f"{path}:{number}")
 
 
 def write_objects(path: str | Path, objects: Iterable[KittiObject]) -> None:

@@ -1,0 +1,143 @@
+"""2D boxes as label files give them, before they are checked against their images."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from km3d_ros.data.kitti import find_images, list_images, parse_objects
+from km3d_ros.errors import InputError
+
+_LONGEST_NAME = 60
+
+
+class NamedBox(NamedTuple):
+    """One box of a label file.
+
+    where: line or annotation, for messages.
+    name: class as the file spells it.
+    box: x0, y0, x1, y1 in pixels.
+    truncation, occlusion: as of `KittiObject`.
+    crowd: the box surrounds several objects of the class.
+    """
+
+    where: str
+    name: str
+    box: tuple[float, float, float, float]
+    truncation: float = -1.0
+    occlusion: int = -1
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image file with its boxes.
+
+    size: width and height that the labels were made for; None where the label file has none.
+    """
+
+    path: Path
+    boxes: list[NamedBox]
+    size: tuple[int, int] | None = None
+
+
+class LeftOut:
+    """Counts what is left out, by reason, and keeps where each reason occurred first."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def add(self, noun: str, reason: str, where: str) -> None:
+        """Count one "image", "box", ... that is left out for a reason ("without labels")."""
+        count, first = self._found.get((noun, reason), (0, where))
+        self._found[noun, reason] = count + 1, first
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{counted(count, noun)} {reason} (first: {first})"
+            for (noun, reason), (count, first) in self._found.items()
+        )
+
+
+@dataclass(frozen=True)
+class BoxLabels:
+    """Everything that one label file or folder says."""
+
+    images: list[LabelledImage]
+    left_out: LeftOut
+
+
+def read_kitti_boxes(root: Path) -> BoxLabels:
+    """The boxes of a folder in KITTI layout: labels or results, their 3D columns unread.
+
+    Args:
+        root: folder that holds image_2 and label_2, itself or in `training/`.
+
+    Raises:
+        InputError: a folder is missing, no image has a label file, a line has other columns, or
+            the boxes are fractions of the image.
+    """
+    image_folder = find_images(root, None, ())[0].parent
+    folder = image_folder.parent / "label_2"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    labels = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    images, left_out = [], LeftOut()
+    for path in list_images(image_folder):
+        if path.stem in labels:
+            images.append(LabelledImage(path, _read_label(labels[path.stem])))
+        else:
+            left_out.add("image", "without labels", shown(path.name))
+    names = {image.path.stem for image in images}
+    for name, label in labels.items():
+        if name not in names:
+            left_out.add("label file", "without image", shown(label.name))
+    if not images:
+        raise InputError(f"{folder}: no label file of any image ({left_out})")
+    check_pixels(root, (value for i in images for box in i.boxes for value in box.box))
+    return BoxLabels(images, left_out)
+
+
+def check_pixels(path: Path, coordinates: Iterable[float]) -> None:
+    """Refuse boxes that are given as fractions of the image.
+
+    Args:
+        path: the label file or folder, for the message.
+        coordinates: all coordinates of all its boxes.
+
+    Raises:
+        InputError: none of them exceeds 1.
+    """
+    largest = max(coordinates, default=0)
+    if 0 < largest <= 1:
+        raise InputError(
+            f"{path}: no box coordinate exceeds {largest:g}; expected pixels, not fractions of "
+            "the image"
+        )
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 box", "2 boxes"."""
+    ending = "" if count == 1 else "es" if noun.endswith("x") else "s"
+    return f"{count} {noun}{ending}"
+
+
+def shown(name: str) -> str:
+    """A name from a file as a message can show it: short, and without control characters."""
+    return name if name.isprintable() and len(name) <= _LONGEST_NAME else reprlib.repr(name)
+
+
+def _read_label(path: Path) -> list[NamedBox]:
+    return [
+        NamedBox(
+            where=f"{shown(path.name)}:{number}",
+            name=item.class_name,
+            box=item.box2d,
+            truncation=item.truncation,
+            occlusion=item.occlusion,
+        )
+        for number, item in parse_objects(path)
+    ]

@@ -1,0 +1,168 @@
+"""Images with 2D boxes, for training on what objects look like where no 3D boxes are known."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from km3d_ros.data.box_labels import (
+    LabelledImage,
+    LeftOut,
+    NamedBox,
+    counted,
+    read_kitti_boxes,
+    shown,
+)
+from km3d_ros.data.coco import read_coco_boxes
+from km3d_ros.data.image_file import read_image_size
+from km3d_ros.data.kitti import KittiObject, read_projection
+from km3d_ros.data.road_users import Seen, label_objects
+from km3d_ros.errors import InputError
+
+_MAX_NAMES = 8
+"""Class names that a report lists."""
+
+
+@dataclass(frozen=True)
+class BoxedFrame:
+    """One image with 2D boxes.
+
+    projection: (3, 4) float64, pixels from metres in the camera frame; None where unknown.
+    objects: of the trained classes, or DontCare; box2d is inside the image, and what describes
+        the 3D box is unknown.
+    """
+
+    name: str
+    image_path: Path
+    projection: np.ndarray | None
+    objects: list[KittiObject]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedFrames:
+    """Images with 2D boxes, in random access.
+
+    report: one line per label file or folder: what was found, ignored and left out.
+    counts: number of objects of every trained class.
+    """
+
+    frames: tuple[BoxedFrame, ...]
+    report: list[str]
+    counts: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> BoxedFrame:
+        return self.frames[index]
+
+
+def open_boxes(paths: Sequence[Path], classes: tuple[str, ...]) -> BoxedFrames:
+    """Read and check all labels; of the images only the headers are read.
+
+    Calibrations are optional: the P2 of `calib/NAME.txt` beside the folder of the image.
+
+    Args:
+        paths: folders with image_2 and label_2 (labels or results), or COCO files.
+        classes: names of the trained classes; `label_objects` says what becomes of other names.
+
+    Raises:
+        InputError: labels, a calibration or an image are not readable or do not fit each other,
+            or there is no object of a trained class in all of them.
+    """
+    frames: list[BoxedFrame] = []
+    report, counts = [], Counter({name: 0 for name in classes})
+    for path in paths:
+        found, seen, left_out = _open(path, classes)
+        frames += found
+        counts.update(seen.taught)
+        report.append(_describe(path, found, seen, left_out, classes))
+    if not counts.total():
+        raise InputError(f"no {', '.join(classes)} to learn from; found: {' | '.join(report)}")
+    return BoxedFrames(tuple(frames), report, dict(counts))
+
+
+def _open(path: Path, classes: tuple[str, ...]) -> tuple[list[BoxedFrame], Seen, LeftOut]:
+    labels = read_kitti_boxes(path) if path.is_dir() else read_coco_boxes(path)
+    frames, seen = [], Seen()
+    for image in labels.images:
+        size = read_image_size(image.path)
+        if image.size not in (None, size):
+            labels.left_out.add("image", "of another size than labelled", _sizes(image, size))
+            continue
+        boxes = _inside(image.boxes, size, labels.left_out)
+        frames.append(
+            BoxedFrame(
+                name=image.path.stem,
+                image_path=image.path,
+                projection=_find_projection(image.path, size),
+                objects=label_objects(boxes, classes, seen),
+            )
+        )
+    return frames, seen, labels.left_out
+
+
+def _inside(boxes: list[NamedBox], size: tuple[int, int], left_out: LeftOut) -> list[NamedBox]:
+    """The boxes clipped to the centres of the outermost pixels, as KITTI does it."""
+    right, bottom = (side - 1.0 for side in size)
+    clipped = []
+    for item in boxes:
+        x0, y0, x1, y1 = item.box
+        if x1 <= x0 or y1 <= y0:
+            left_out.add("box", "without area", item.where)
+            continue
+        x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, right), min(y1, bottom)
+        if x1 <= x0 or y1 <= y0:
+            left_out.add("box", "outside the image", item.where)
+            continue
+        clipped.append(item._replace(box=(x0, y0, x1, y1)))
+    return clipped
+
+
+def _find_projection(image: Path, size: tuple[int, int]) -> np.ndarray | None:
+    # normpath because the parent's parent of "a.jpg" is not "..".
+    path = Path(os.path.normpath(image.parent / ".." / "calib" / f"{image.stem}.txt"))
+    if not path.exists():
+        return None
+    projection = read_projection(path)
+    x, y = projection[:2, 2]
+    width, height = size
+    if not (0 <= x <= width and 0 <= y <= height):
+        raise InputError(
+            f"{path}: principal point ({x:g}, {y:g}), expected inside the image of "
+            f"{width}x{height} pixels"
+        )
+    return projection
+
+
+def _sizes(image: LabelledImage, size: tuple[int, int]) -> str:
+    width, height = image.size or size
+    return f"{shown(image.path.name)} is {size[0]}x{size[1]}, not {width}x{height}"
+
+
+def _describe(
+    path: Path, frames: list[BoxedFrame], seen: Seen, left_out: LeftOut, classes: tuple[str, ...]
+) -> str:
+    calibrated = sum(frame.projection is not None for frame in frames)
+    images = counted(len(frames), "image") + (f" ({calibrated} calibrated)" if calibrated else "")
+    parts = [", ".join([images, *(f"{seen.taught[name]} {name}" for name in classes)])]
+    if seen.regions:
+        total = counted(seen.regions.total(), "region")
+        parts.append(f"{total} ignored ({_names(seen.regions)})")
+    if seen.background:
+        total = counted(seen.background.total(), "box")
+        parts.append(f"{total} of other classes taken as background ({_names(seen.background)})")
+    if str(left_out):
+        parts.append(f"left out: {left_out}")
+    return f"{path}: {'; '.join(parts)}"
+
+
+def _names(counts: Counter[str]) -> str:
+    names = [f"{shown(name)} {count}" for name, count in counts.most_common(_MAX_NAMES)]
+    more = len(counts) - _MAX_NAMES
+    return ", ".join(names) + (f", and {more} more" if more > 0 else "")

@@ -1,0 +1,128 @@
+"""Which boxes are objects of the trained classes, which are regions to ignore, which neither."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import product
+
+from km3d_ros.data.box_labels import NamedBox
+from km3d_ros.data.kitti import DONT_CARE, KittiObject
+
+_PERSON = "person"
+_BIKES = ("bicycle", "bike", "motorbike", "motorcycle")
+_RIDER = "Cyclist"
+_SAME = {_PERSON: "pedestrian"}
+"""COCO's names of trained classes where they differ from KITTI's by more than case."""
+_REGIONS = {
+    *("car", "van", "truck", "lorry", "pickup", "bus", "train", "tram", "trailer", "caravan"),
+    *("vehicle", "other vehicle", "taxi", "tricycle", "scooter", "rickshaw", "auto rickshaw"),
+    *("person", "people", "pedestrian", "person sitting", "other person", "rider"),
+    *("cyclist", "bicyclist", "motorcyclist", *_BIKES),
+    *("misc", "dontcare", "ignore", "ignored regions"),
+}
+"""Names of road users, and of regions that are not labelled. A detector confuses the former with
+the trained classes, so neither a peak nor its absence is right there."""
+_RIDING = 0.25
+"""Part of the smaller box that a person and a bicycle share where the person rides it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Numbers of boxes by use: trained class, or name in the label file."""
+
+    taught: Counter[str] = field(default_factory=Counter)
+    regions: Counter[str] = field(default_factory=Counter)
+    background: Counter[str] = field(default_factory=Counter)
+
+
+def label_objects(
+    boxes: list[NamedBox], classes: tuple[str, ...], seen: Seen
+) -> list[KittiObject]:
+    """The objects of one image, and its regions to ignore as DontCare.
+
+    Names compare without case. COCO's `person` is a Pedestrian; with a bicycle or motorcycle that
+    overlaps it, the two are one Cyclist. Road users of other classes and crowds become regions.
+    Other names are left out: what they name is background to a detector of road users.
+
+    Args:
+        boxes: boxes of one image, all with an area.
+        classes: names of the trained classes.
+        seen: counts every box.
+    """
+    objects = []
+    for item in _join_riders(boxes, classes):
+        class_name = _class_of(item.name, classes)
+        if class_name is None:
+            seen.background[item.name] += 1
+            continue
+        if item.crowd:
+            class_name = DONT_CARE
+        if class_name == DONT_CARE:
+            seen.regions["crowd" if item.crowd else item.name] += 1
+        else:
+            seen.taught[class_name] += 1
+        objects.append(_without_3d(item, class_name))
+    return objects
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ")
+
+
+def _class_of(name: str, classes: tuple[str, ...]) -> str | None:
+    """A trained class, DontCare, or None for what is no road user."""
+    plain = _plain(name)
+    trained = {_plain(class_name): class_name for class_name in classes}
+    unknown = DONT_CARE if plain in _REGIONS else None
+    return trained.get(plain) or trained.get(_SAME.get(plain, "")) or unknown
+
+
+def _join_riders(boxes: list[NamedBox], classes: tuple[str, ...]) -> list[NamedBox]:
+    """Every person on a bicycle as one Cyclist; the largest overlaps are joined first.
+
+    Only COCO's `person` may ride: a file with pedestrians tells them from riders itself.
+    """
+    single = [item for item in boxes if not item.crowd]
+    persons = [item for item in single if _plain(item.name) == _PERSON]
+    bikes = [
+        item
+        for item in single
+        if _plain(item.name) in _BIKES and _class_of(item.name, classes) == DONT_CARE
+    ]
+    pairs = [(_overlap(p.box, b.box), p, b) for p, b in product(persons, bikes)]
+    joined: dict[int, NamedBox | None] = {}
+    for overlap, person, bike in sorted(pairs, key=lambda pair: -pair[0]):
+        if overlap > _RIDING and id(person) not in joined and id(bike) not in joined:
+            rider = person._replace(name=_RIDER, box=_union(person.box, bike.box))
+            joined |= {id(person): rider, id(bike): None}
+    replaced = (joined.get(id(item), item) for item in boxes)
+    return [item for item in replaced if item is not None]
+
+
+def _overlap(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """Part of the smaller box that lies in the other one."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    smaller = min((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (first, second))
+    return max(width, 0) * max(height, 0) / smaller
+
+
+def _union(
+    first: tuple[float, ...], second: tuple[float, ...]
+) -> tuple[float, float, float, float]:
+    low, high = map(min, first[:2], second[:2]), map(max, first[2:], second[2:])
+    return (*low, *high)
+
+
+def _without_3d(item: NamedBox, class_name: str) -> KittiObject:
+    return KittiObject(
+        class_name=class_name,
+        truncation=item.truncation,
+        occlusion=item.occlusion,
+        alpha=-10.0,
+        box2d=item.box,
+        size=(-1.0, -1.0, -1.0),
+        center=(-1000.0, -1000.0, -1000.0),
+        yaw=-10.0,
+    )
