@@ -22,6 +22,7 @@ from torch.utils.data import Subset
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.town.dataset import prepare, write_stills
 from km3d_ros.network.spec import OBJECT_HEADS
+from km3d_ros.training.dataset import Sources
 from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -113,9 +114,8 @@ def train(run: Run, seed: int, frames: KittiDataset, held_out: KittiDataset) -> 
     )
     with TemporaryDirectory() as scratch:
         cpu = torch.device("cpu")
-        model = fit(
-            new_model(spec), spec, labelled, unlabelled, plan, run.method, Path(scratch), cpu
-        )
+        sources = Sources(labelled, unlabelled)
+        model = fit(new_model(spec), spec, sources, plan, run.method, Path(scratch), cpu)
     return {"steps": run.steps} | figures(model, spec, held_out)
 
 

@@ -41,6 +41,13 @@ def add_options(
         help="images without labels: KITTI-format folder, folder of images, or bag",
     )
     add(
+        "--boxes",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="images with 2D boxes: KITTI-format folders, or COCO JSON files",
+    )
+    add(
         "--camera",
         type=Path,
         metavar="FILE",
@@ -71,9 +78,11 @@ def add_options(
 
 def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     """Train a model as the options say, in all processes of torchrun, and write its weights."""
+    from km3d_ros.data.boxes import open_boxes
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.sources import open_unlabelled
     from km3d_ros.training import processes
+    from km3d_ros.training.dataset import Sources
     from km3d_ros.training.fit import fit
 
     with said_by_options():
@@ -89,11 +98,13 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         if args.unlabelled
         else None
     )
+    boxed = open_boxes(args.boxes, spec.classes) if args.boxes else None
     args.out.parent.mkdir(parents=True, exist_ok=True)
     summary = {
         "command": shlex.join(["km3d", *sys.argv[1:]]),
         "frames": len(labelled),
         "unlabelled_frames": len(unlabelled) if unlabelled else 0,
+        "boxed_frames": len(boxed) if boxed else 0,
         "images_seen": plan.steps * plan.batch_size,
         **asdict(plan),
         **asdict(method),
@@ -103,7 +114,9 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         if processes.rank() == 0:
             unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
             print(f"{len(labelled)} labelled{unlabelled_count} frames", flush=True)
-        model = fit(model, spec, labelled, unlabelled, plan, method, args.run, device, judge)
+            print(*(boxed.report if boxed else ()), sep="\n", flush=True)
+        sources = Sources(labelled, unlabelled, boxed)
+        model = fit(model, spec, sources, plan, method, args.run, device, judge)
         if processes.rank() == 0:
             _write(args.out, model, replace(spec, training=summary), validation, device)
             print(f"{args.out}: {spec.architecture}, {plan.steps} steps")

@@ -9,29 +9,61 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
+from km3d_ros.data.boxes import BoxedFrame
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti import KittiFrame
+from km3d_ros.data.unlabelled import UnlabelledFrame
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.network.spec import STRIDE, ModelSpec
 from km3d_ros.training.augment import kept_keypoints, mirrored, random_view, recoloured
+from km3d_ros.training.boxes2d import mirrored_boxes
 from km3d_ros.training.method import Method
-from km3d_ros.training.order import Key
-from km3d_ros.training.targets import ObjectTargets, Targets, make_targets
+from km3d_ros.training.order import Key, Kind
+from km3d_ros.training.panorama import Picture, as_picture, panorama
+from km3d_ros.training.photometric import varied
+from km3d_ros.training.targets import (
+    BoxedTargets,
+    ObjectTargets,
+    Targets,
+    join_box_targets,
+    make_box_targets,
+    make_targets,
+)
 
 CONSENSUS_PEAKS = 16
-"""Objects of an unlabelled image that its two views compare."""
+"""Objects of an image without 3D labels that its two views compare."""
 
 
 class Frames(Protocol):
-    """Frames in random access: `name`, `image_path`, (3, 4) `projection`; labelled: `objects`."""
+    """Frames in random access: `name`, `image_path`, `projection` (3, 4), and `objects`.
+
+    Unlabelled ones have no `objects`; those with 2D boxes may have None for a projection.
+    """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int): ...
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a training learns from: frames with 3D labels, without labels, and with 2D boxes."""
+
+    labelled: Frames
+    unlabelled: Frames | None = None
+    boxed: Frames | None = None
+
+    def of(self, kind: Kind) -> Frames | None:
+        """The frames of a kind."""
+        return {
+            Kind.LABELLED: self.labelled,
+            Kind.UNLABELLED: self.unlabelled,
+            Kind.BOXED: self.boxed,
+        }[kind]
 
 
 @dataclass(frozen=True)
@@ -47,7 +79,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two views each of P unlabelled images: the first views, then the second ones.
+    """Two views each of P images without 3D labels: the first views, then the second ones.
 
     images: (2P, 3, H, W) uint8.
     to_image: (2P, 2, 3) affine from cells to pixels of the camera, or of its mirror image.
@@ -66,11 +98,24 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Boxed:
+    """Two views of one image with 2D boxes, and the targets of each."""
+
+    pairs: Pairs
+    targets: tuple[BoxedTargets, BoxedTargets]
+
+
+@dataclass(frozen=True)
 class Batch:
-    """What one step learns from; `pairs` is None without unlabelled images."""
+    """What one step learns from.
+
+    pairs: of the unlabelled images and those with 2D boxes; None where there are none.
+    boxed: targets of those of the pairs' images that have 2D boxes; None where none has.
+    """
 
     labelled: Labelled
     pairs: Pairs | None
+    boxed: BoxedTargets | None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -82,56 +127,70 @@ class Batch:
 
 
 class TrainingViews(Dataset):
-    """Random views of labelled frames, and pairs of views of unlabelled ones.
+    """Random views of labelled frames, and pairs of views of the others.
 
     The item of a key is always the same.
     """
 
-    def __init__(
-        self,
-        labelled: Frames,
-        unlabelled: Frames | None,
-        spec: ModelSpec,
-        method: Method,
-        seed: int,
-    ):
-        self.labelled, self.unlabelled = labelled, unlabelled
-        self.spec, self.method, self.seed = spec, method, seed
+    def __init__(self, sources: Sources, spec: ModelSpec, method: Method, seed: int):
+        self.sources, self.spec, self.method, self.seed = sources, spec, method, seed
+        boxed = sources.boxed or ()
+        # Frames without calibration fill each other's panoramas.
+        self.stills = [i for i in range(len(boxed)) if boxed[i].projection is None]
 
-    def __getitem__(self, key: Key) -> Labelled | Pairs | InputError:
+    def __getitem__(self, key: Key) -> Labelled | Pairs | Boxed | InputError:
         """A sample without batch dimension; or what is wrong with the frame.
 
         An error is returned, not raised: a loading process would bury it in its traceback.
         """
         rng = np.random.default_rng((self.seed, *key))
+        make = {Kind.LABELLED: self._view, Kind.UNLABELLED: self._pair, Kind.BOXED: self._boxed}
         try:
-            return self._view(key.index, rng) if key.labelled else self._pair(key.index, rng)
+            return make[key.kind](self.sources.of(key.kind)[key.index], rng)
         except InputError as error:
             return error
 
-    def _view(self, index: int, rng: np.random.Generator) -> Labelled:
-        frame = self.labelled[index]
-        image = read_image(frame.image_path)
-        pixels, view, camera, objects, _ = self._seen(image, frame.projection, frame.objects, rng)
+    def _view(self, frame: KittiFrame, rng: np.random.Generator) -> Labelled:
+        image, projection, objects = read_image(frame.image_path), frame.projection, frame.objects
+        if self._is_mirrored(rng):
+            image, projection, objects = mirrored(image, projection, objects)
+        pixels, view, camera = self._seen(image, projection, rng)
         targets = make_targets(objects, camera, view, self.spec)
         kept = kept_keypoints(len(targets.objects), self.method.keypoint_dropout, rng)
         objects = replace(targets.objects, kept=targets.objects.keypoint_mask & kept)
         return Labelled(pixels, replace(targets, objects=objects))
 
-    def _pair(self, index: int, rng: np.random.Generator) -> Pairs:
-        frame = self.unlabelled[index]
-        image = read_image(frame.image_path)
-        first, second = (self._one_of_two(image, frame.projection, rng) for _ in range(2))
-        return Pairs(*(torch.stack(both) for both in zip(first, second, strict=True)))
+    def _pair(self, frame: UnlabelledFrame, rng: np.random.Generator) -> Pairs:
+        return self._two_views(Picture(read_image(frame.image_path), frame.projection, []), rng)[0]
+
+    def _boxed(self, frame: BoxedFrame, rng: np.random.Generator) -> Boxed:
+        if frame.projection is None:
+            others = Subset(self.sources.boxed, self.stills)
+            picture = panorama(frame, others, rng, self.spec.input_size)
+        else:
+            picture = as_picture(frame)
+        return Boxed(*self._two_views(picture, rng))
+
+    def _two_views(
+        self, picture: Picture, rng: np.random.Generator
+    ) -> tuple[Pairs, tuple[BoxedTargets, ...]]:
+        views, targets = zip(*(self._one_of_two(picture, rng) for _ in range(2)), strict=True)
+        return Pairs(*(torch.stack(both) for both in zip(*views, strict=True))), targets
 
     def _one_of_two(
-        self, image: np.ndarray, projection: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Tensor, ...]:
-        pixels, view, camera, _, is_mirrored = self._seen(image, projection, [], rng)
+        self, picture: Picture, rng: np.random.Generator
+    ) -> tuple[tuple[Tensor, ...], BoxedTargets]:
+        image, projection, boxes = picture
+        width = image.shape[1]
+        is_mirrored = self._is_mirrored(rng)
+        if is_mirrored:
+            image, projection, _ = mirrored(image, projection, [])
+            boxes = mirrored_boxes(boxes, width)
+        pixels, view, camera = self._seen(image, projection, rng)
         to_image = np.linalg.inv(np.vstack((view / STRIDE, (0, 0, 1))))
         back = np.diag([-1.0 if is_mirrored else 1.0, 1.0, 1.0])
-        back[0, 2] = image.shape[1] - 1 if is_mirrored else 0
-        return (
+        back[0, 2] = width - 1 if is_mirrored else 0
+        tensors = (
             pixels,
             torch.from_numpy(to_image[:2]).float(),
             torch.from_numpy((back @ to_image)[:2]).float(),
@@ -139,35 +198,35 @@ class TrainingViews(Dataset):
             torch.tensor(is_mirrored),
             kept_keypoints(CONSENSUS_PEAKS, self.method.keypoint_dropout, rng),
         )
+        return tensors, make_box_targets(boxes, view, self.spec)
+
+    def _is_mirrored(self, rng: np.random.Generator) -> bool:
+        return self.method.flip and rng.random() < 0.5
 
     def _seen(
-        self,
-        image: np.ndarray,
-        projection: np.ndarray,
-        objects: list[KittiObject],
-        rng: np.random.Generator,
-    ) -> tuple[Tensor, np.ndarray, CameraModel, list[KittiObject], bool]:
-        """A random view: (3, H, W) uint8, its affine, the camera, the objects, if mirrored."""
-        is_mirrored = self.method.flip and rng.random() < 0.5
-        if is_mirrored:
-            image, projection, objects = mirrored(image, projection, objects)
+        self, image: np.ndarray, projection: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, np.ndarray, CameraModel]:
+        """A random view: (3, H, W) uint8, its affine and the camera."""
         camera = CameraModel.from_projection(projection, *image.shape[1::-1])
         base = input_affine(camera, self.spec.input_size)
         view = random_view(base, rng, *self.spec.input_size)
-        image = recoloured(warp(image, view, self.spec.input_size), rng)
+        recolour = varied if self.method.photometric else recoloured
+        image = recolour(warp(image, view, self.spec.input_size), rng)
         if self.spec.channel_order == "rgb":
             image = image[..., ::-1]
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels, view, camera, objects, is_mirrored
+        return pixels, view, camera
 
 
-def collate(samples: list[Labelled | Pairs | InputError]) -> Batch | InputError:
+def collate(samples: list[Labelled | Pairs | Boxed | InputError]) -> Batch | InputError:
     """Items of `TrainingViews` as one batch; the first error, if there is one."""
     for sample in samples:
         if isinstance(sample, InputError):
             return sample
     labelled = [sample for sample in samples if isinstance(sample, Labelled)]
-    pairs = [sample for sample in samples if isinstance(sample, Pairs)]
+    boxed = [sample for sample in samples if isinstance(sample, Boxed)]
+    pairs = [sample.pairs for sample in boxed]
+    pairs += [sample for sample in samples if isinstance(sample, Pairs)]
     targets = [sample.targets for sample in labelled]
     return Batch(
         Labelled(
@@ -180,7 +239,15 @@ def collate(samples: list[Labelled | Pairs | InputError]) -> Batch | InputError:
             ),
         ),
         _joined(pairs) if pairs else None,
+        _joined_targets(boxed, len(pairs)) if boxed else None,
     )
+
+
+def _joined_targets(boxed: list[Boxed], pairs: int) -> BoxedTargets:
+    """The targets of the boxed images, which are the first ones of `pairs` pairs."""
+    first, second = zip(*(sample.targets for sample in boxed), strict=True)
+    views = [*range(len(boxed)), *range(pairs, pairs + len(boxed))]
+    return join_box_targets([*first, *second], views)
 
 
 def _joined(pairs: list[Pairs]) -> Pairs:

@@ -15,9 +15,9 @@ from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training import interruption, processes
-from km3d_ros.training.dataset import Frames, TrainingViews, collate
+from km3d_ros.training.dataset import Sources, TrainingViews, collate
 from km3d_ros.training.method import Method
-from km3d_ros.training.order import StepOrder
+from km3d_ros.training.order import Kind, StepOrder
 from km3d_ros.training.plan import Plan
 from km3d_ros.training.state import identity_of
 from km3d_ros.training.trainer import Judge, Trainer
@@ -26,8 +26,7 @@ from km3d_ros.training.trainer import Judge, Trainer
 def fit(
     model: KM3DNet,
     spec: ModelSpec,
-    labelled: Frames,
-    unlabelled: Frames | None,
+    sources: Sources,
     plan: Plan,
     method: Method,
     run: Path,
@@ -36,7 +35,7 @@ def fit(
 ) -> KM3DNet:
     """Train a model, going on from `run/state.pt` where there is one.
 
-    With unlabelled frames, their consensus is part of every step. Under torchrun (see
+    Every step sees frames of each of the sources. Under torchrun (see
     `processes.joined`) every process calls this, and the first one writes:
 
     run/state.pt: everything needed to go on, every `plan.save_every` steps.
@@ -54,14 +53,14 @@ def fit(
         FloatingPointError: a loss is not finite; frames and step are named, the last state stays.
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
-    order = _order_of(labelled, unlabelled, plan)
+    order = _order_of(sources, plan)
     judge = judge if plan.validate_every else None
     judged_by = judge.frames if judge else None
-    identity = identity_of(model, spec, plan, method, labelled, unlabelled, judged_by)
+    identity = identity_of(model, spec, plan, method, sources, judged_by)
     trainer = Trainer(model, spec, method, plan, run, device, identity, judge)
     trainer.resume()
     order.start = trainer.step
-    _train(trainer, order, TrainingViews(labelled, unlabelled, spec, method, plan.seed))
+    _train(trainer, order, TrainingViews(sources, spec, method, plan.seed))
     return trainer.finish()
 
 
@@ -88,22 +87,25 @@ def _train(trainer: Trainer, order: StepOrder, views: TrainingViews) -> None:
             progress.update()
 
 
-def _order_of(labelled: Frames, unlabelled: Frames | None, plan: Plan) -> StepOrder:
-    if not len(labelled):
-        raise InputError("no labelled frames to train on")
-    kinds = {"batch_size": (len(labelled), plan.batch_size), "unlabelled_batch_size": (0, 0)}
-    if unlabelled is not None:
-        if not len(unlabelled):
-            raise InputError("no unlabelled frames to train on")
-        kinds["unlabelled_batch_size"] = (len(unlabelled), plan.unlabelled_batch_size)
-    for name, (_, views) in kinds.items():
-        if views % processes.count():
+def _order_of(sources: Sources, plan: Plan) -> StepOrder:
+    sizes = {
+        Kind.LABELLED: ("batch_size", plan.batch_size),
+        Kind.UNLABELLED: ("unlabelled_batch_size", plan.unlabelled_batch_size),
+        Kind.BOXED: ("boxes_batch_size", plan.boxes_batch_size),
+    }
+    kinds = {}
+    for kind, (name, size) in sizes.items():
+        frames = sources.of(kind)
+        if frames is None:
+            continue
+        if not len(frames):
+            raise InputError(f"no {kind.name.lower()} frames to train on")
+        if size % processes.count():
             raise InputError(
-                f"{name} is {views}, expected a multiple of the {processes.count()} processes"
+                f"{name} is {size}, expected a multiple of the {processes.count()} processes"
             )
-    return StepOrder(
-        *kinds.values(), 0, plan.steps, plan.seed, processes.rank(), processes.count()
-    )
+        kinds[kind] = (len(frames), size)
+    return StepOrder(kinds, 0, plan.steps, plan.seed, processes.rank(), processes.count())
 
 
 def _loader(
@@ -133,7 +135,7 @@ def _progress(step: int, steps: int) -> tqdm:
 
 def _names(views: TrainingViews, order: StepOrder, step: int) -> Iterator[str]:
     for key in order.keys(step):
-        yield (views.labelled if key.labelled else views.unlabelled)[key.index].name
+        yield views.sources.of(key.kind)[key.index].name
 
 
 def _stopped(step: int, interrupted: bool) -> BaseException:

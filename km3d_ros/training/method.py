@@ -15,8 +15,11 @@ class Method:
     keypoint_dropout: probability that the GRM has to do without a keypoint (at least two stay).
     depth_guided: whether the keypoint loss grows with the distance of the object.
     position_weight: final weight of the position loss; 0 leaves it out.
-    consensus_weight: final weight of the consensus on unlabelled images.
+    consensus_weight: final weight of the consensus on images without 3D labels.
+    extent_weight: weight of the extent that 2D boxes give the keypoints; 0 leaves it out.
     flip: whether half of the views are mirrored.
+    photometric: whether views vary in light, colour, blur, noise and compression; else in
+        exposure and white balance alone.
     trained: all, or the name of a head: it alone learns, the rest of the network stays as it is.
     """
 
@@ -24,7 +27,9 @@ class Method:
     depth_guided: bool = True
     position_weight: float = 2.0
     consensus_weight: float = 1.0
+    extent_weight: float = 1.0
     flip: bool = True
+    photometric: bool = True
     trained: str = "all"
 
     def __post_init__(self):

@@ -12,9 +12,10 @@ from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training import processes
 from km3d_ros.training.consensus import consensus_losses
 from km3d_ros.training.dataset import Batch
+from km3d_ros.training.extent import extent_loss
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
 from km3d_ros.training.method import Method
-from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells
+from km3d_ros.training.targets import BoxedTargets, ObjectTargets, Targets, keypoint_cells
 
 RAMP = (0.1, 0.3)
 """Parts of a training between which position and consensus losses grow to their weights."""
@@ -82,7 +83,28 @@ class Objective(nn.Module):
             )
             weight = self.method.consensus_weight * ramp
             losses |= {n: v * (CONSENSUS_PARTS[n] * weight) for n, v in parts.items()}
+        if batch.boxed is not None:
+            losses |= self._boxed(features[count:], heatmap[count:], batch.boxed)
         return losses
+
+    def _boxed(
+        self, features: Tensor, heatmap: Tensor, targets: BoxedTargets
+    ) -> dict[str, Tensor]:
+        """Weighted losses of the views with 2D boxes among the pairs."""
+        objects = targets.objects
+        cells = (objects.batch, objects.x, objects.y)
+        names = [name for name in ("hps", "wh", "reg") if name in self.spec.heads]
+        heads = self.model.regress(features, *cells, names)
+        extent = extent_loss(heads["hps"].unflatten(-1, (9, 2)), objects, self.spec.classes)
+        losses = {
+            "hm": focal_loss(heatmap[targets.views], targets.heatmap, targets.care),
+            "hps": extent * self.method.extent_weight,
+        }
+        for name, truth in (("wh", objects.box_size), ("reg", objects.box_center)):
+            if name in heads:
+                losses[name] = (heads[name] - truth).abs().sum()
+        count = processes.divisor(heatmap.new_tensor(len(objects)))
+        return {f"boxes_{name}": v / count * WEIGHTS[name] for name, v in losses.items()}
 
     def _supervised(
         self, features: Tensor, dense: dict[str, Tensor], targets: Targets

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,10 +11,18 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class Key(NamedTuple):
-    """One view (labelled) or pair of views (unlabelled): frame `index` in its `epoch`-th turn."""
+class Kind(IntEnum):
+    """What is known about a frame: nothing, its 3D boxes, or its 2D boxes."""
 
-    labelled: bool
+    UNLABELLED = 0
+    LABELLED = 1
+    BOXED = 2
+
+
+class Key(NamedTuple):
+    """Frame `index` of a kind in its `epoch`-th turn: one view of it if labelled, else two."""
+
+    kind: Kind
     epoch: int
     index: int
 
@@ -26,20 +35,19 @@ class StepOrder(Sampler):
     processes (`ranks`), each gets its share of the same steps.
 
     Args:
-        labelled, unlabelled: frames and views per step of each kind; (0, 0) for none.
+        kinds: number of frames, and how many of them a step sees, by kind.
     """
 
     def __init__(
         self,
-        labelled: tuple[int, int],
-        unlabelled: tuple[int, int],
+        kinds: Mapping[Kind, tuple[int, int]],
         start: int,
         steps: int,
         seed: int,
         rank: int = 0,
         ranks: int = 1,
     ):
-        self.kinds = ((True, *labelled), (False, *unlabelled))
+        self.kinds = dict(kinds)
         self.start, self.steps, self.seed = start, steps, seed
         self.rank, self.ranks = rank, ranks
 
@@ -50,21 +58,19 @@ class StepOrder(Sampler):
         return map(self.keys, range(self.start, self.steps))
 
     def keys(self, step: int) -> list[Key]:
-        """The keys of one step, those of labelled frames first."""
-        return [key for kind in self.kinds for key in self._keys(step, *kind)]
+        """The keys of one step, kind by kind."""
+        return [
+            key for kind, share in self.kinds.items() for key in self._keys(step, kind, *share)
+        ]
 
-    def _keys(self, step: int, labelled: bool, frames: int, count: int) -> list[Key]:
+    def _keys(self, step: int, kind: Kind, frames: int, count: int) -> list[Key]:
         positions = range(step * count + self.rank, (step + 1) * count, self.ranks)
         return [
-            Key(
-                labelled,
-                p // frames,
-                int(_order(self.seed, labelled, p // frames, frames)[p % frames]),
-            )
+            Key(kind, p // frames, int(_order(self.seed, kind, p // frames, frames)[p % frames]))
             for p in positions
         ]
 
 
-@lru_cache(maxsize=4)
-def _order(seed: int, labelled: bool, epoch: int, frames: int) -> np.ndarray:
-    return np.random.default_rng((seed, labelled, epoch)).permutation(frames)
+@lru_cache(maxsize=6)
+def _order(seed: int, kind: Kind, epoch: int, frames: int) -> np.ndarray:
+    return np.random.default_rng((seed, kind, epoch)).permutation(frames)

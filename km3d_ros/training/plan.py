@@ -15,8 +15,9 @@ class Plan:
     """How to train, apart from the data and the method.
 
     steps: optimiser steps; a resumed training may be given another number.
-    batch_size: labelled images per step, in all processes together.
-    unlabelled_batch_size: unlabelled images per step, in all processes together.
+    batch_size: labelled images per step; this and the next two count those of all processes.
+    unlabelled_batch_size: unlabelled images per step, two views of each.
+    boxes_batch_size: images with 2D boxes per step, two views of each.
     learning_rate: of new layers, for AdamW; pretrained layers have half of it.
     precision: of the convolutions, float32, bfloat16 or auto (bfloat16 on a GPU); weights and
         losses are float32.
@@ -31,6 +32,7 @@ class Plan:
     steps: int = 12000
     batch_size: int = 16
     unlabelled_batch_size: int = 8
+    boxes_batch_size: int = 8
     learning_rate: float = 1e-3
     precision: str = "auto"
     seed: int = 0
@@ -41,8 +43,8 @@ class Plan:
     validation_frames: int = 200
 
     def __post_init__(self):
-        counts = ("steps", "batch_size", "unlabelled_batch_size", "log_every", "save_every")
-        for name in (*counts, "validation_frames"):
+        sizes = ("batch_size", "unlabelled_batch_size", "boxes_batch_size")
+        for name in ("steps", *sizes, "log_every", "save_every", "validation_frames"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if self.precision not in PRECISIONS:

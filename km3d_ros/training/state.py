@@ -16,8 +16,9 @@ from km3d_ros.errors import InputError
 from km3d_ros.network import torch_file
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
-from km3d_ros.training.dataset import Frames
+from km3d_ros.training.dataset import Frames, Sources
 from km3d_ros.training.method import Method
+from km3d_ros.training.order import Kind
 from km3d_ros.training.plan import Plan
 
 SAMPLES = 64
@@ -66,8 +67,7 @@ def identity_of(
     spec: ModelSpec,
     plan: Plan,
     method: Method,
-    labelled: Frames,
-    unlabelled: Frames | None,
+    sources: Sources,
     validation: Frames | None,
 ) -> dict[str, Any]:
     """All that must not change when a training goes on; the number of steps may.
@@ -76,12 +76,13 @@ def identity_of(
     """
     described = asdict(spec)
     del described["noise"], described["training"]
-    data = {"labelled": labelled, "unlabelled": unlabelled, "validation": validation}
+    data = {kind.name.lower(): sources.of(kind) for kind in Kind} | {"validation": validation}
     return {
         **described,
         **asdict(method),
         **{name: getattr(plan, name) for name in ("batch_size", "learning_rate", "seed")},
-        "unlabelled_batch_size": plan.unlabelled_batch_size if unlabelled else 0,
+        "unlabelled_batch_size": plan.unlabelled_batch_size if sources.unlabelled else 0,
+        "boxes_batch_size": plan.boxes_batch_size if sources.boxed else 0,
         "start": _fingerprint_of_weights(model),
         **{
             f"{name} data": _fingerprint(frames) if frames else "none"

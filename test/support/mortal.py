@@ -14,6 +14,7 @@ from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import BACKBONES
 from km3d_ros.training import processes
+from km3d_ros.training.dataset import Sources
 from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -53,7 +54,7 @@ def train(data: Path, run: Path, architecture: str = "tiny") -> None:
     frames = KittiDataset(data)
     plan = Plan(STEPS, BATCH, BATCH, workers=0, log_every=2, save_every=1)
     with processes.joined("cpu") as device:
-        fit(new_model(spec), spec, frames, frames, plan, Method(), run, device)
+        fit(new_model(spec), spec, Sources(frames, frames), plan, Method(), run, device)
 
 
 def train_until_write(data: Path, run: Path, fatal_write: int) -> None:

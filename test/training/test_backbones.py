@@ -3,11 +3,11 @@ import torch
 from support.frames import write_frames
 
 from km3d_ros.data.kitti import KittiDataset
-from km3d_ros.training.dataset import TrainingViews, collate
+from km3d_ros.training.dataset import Sources, TrainingViews, collate
 from km3d_ros.training.method import Method
 from km3d_ros.training.objective import Objective
 from km3d_ros.training.optimizer import new_optimizer
-from km3d_ros.training.order import Key
+from km3d_ros.training.order import Key, Kind
 from km3d_ros.training.start import new_model, new_spec
 
 
@@ -16,12 +16,14 @@ def test_every_layer_of_a_published_backbone_learns_from_the_first_step_on(tmp_p
     torch.manual_seed(0)
     frames = KittiDataset(write_frames(tmp_path / "frames", 3))
     spec, method = new_spec(architecture, (64, 128)), Method()
-    views = TrainingViews(frames, None, spec, method, seed=0)
+    views = TrainingViews(Sources(frames), spec, method, seed=0)
     model = new_model(spec).train()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     optimizer = new_optimizer(model, 1e-3)
 
-    losses = Objective(model, spec, method)(collate([views[Key(True, 0, i)] for i in (0, 1)]), 1.0)
+    losses = Objective(model, spec, method)(
+        collate([views[Key(Kind.LABELLED, 0, i)] for i in (0, 1)]), 1.0
+    )
     sum(losses.values()).backward()
     optimizer.step()
 

@@ -12,9 +12,16 @@ from km3d_ros.errors import InputError
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel, unproject
-from km3d_ros.training.dataset import CONSENSUS_PEAKS, Labelled, Pairs, TrainingViews, collate
+from km3d_ros.training.dataset import (
+    CONSENSUS_PEAKS,
+    Labelled,
+    Pairs,
+    Sources,
+    TrainingViews,
+    collate,
+)
 from km3d_ros.training.method import Method
-from km3d_ros.training.order import Key
+from km3d_ros.training.order import Key, Kind
 from km3d_ros.training.start import new_spec
 
 SPEC = new_spec("lite", (64, 160))
@@ -46,12 +53,14 @@ def folder(tmp_path_factory):
 
 
 def views(frames, method=Method(), spec=SPEC, seed=3) -> TrainingViews:  # noqa: B008
-    return TrainingViews(frames, frames, spec, method, seed)
+    return TrainingViews(Sources(frames, frames), spec, method, seed)
 
 
 def tensors(sample) -> list[torch.Tensor]:
     if isinstance(sample, torch.Tensor):
         return [sample]
+    if sample is None:
+        return []
     assert is_dataclass(sample)
     return [t for f in fields(sample) for t in tensors(getattr(sample, f.name))]
 
@@ -70,10 +79,10 @@ def spot_in(image: torch.Tensor) -> torch.Tensor:
 
 
 def test_labelled_views_show_the_objects_where_the_targets_say(spots):
-    data = views(spots)
+    data = views(spots, Method(photometric=False))
     mirrored = []
     for epoch in range(12):
-        sample = data[Key(True, epoch, 0)]
+        sample = data[Key(Kind.LABELLED, epoch, 0)]
         objects = sample.targets.objects
         seen = spot_in(sample.images)
         cell = torch.stack((objects.x, objects.y), dim=-1)[0]
@@ -93,7 +102,7 @@ def test_labelled_views_lead_the_grm_back_to_the_label(spots, dropout):
     item = spots[0].objects[0]
     truth = torch.tensor(item.center).float() + CAMERA.translation.float()
     for epoch in range(12):
-        objects = data[Key(True, epoch, 0)].targets.objects
+        objects = data[Key(Kind.LABELLED, epoch, 0)].targets.objects
         cells = torch.stack((objects.x, objects.y), -1)[:, None] + objects.keypoints
         pixels = cells @ objects.to_image[:, :, :2].mT + objects.to_image[:, None, :, 2]
         rays = unproject(pixels, objects.intrinsics[:, None])
@@ -106,10 +115,10 @@ def test_labelled_views_lead_the_grm_back_to_the_label(spots, dropout):
 
 
 def test_pairs_lead_back_to_the_pixels_of_the_camera(spots):
-    data = views(spots)
+    data = views(spots, Method(photometric=False))
     seen = set()
     for epoch in range(20):
-        pair = data[Key(False, epoch, 0)]
+        pair = data[Key(Kind.UNLABELLED, epoch, 0)]
         for i, is_mirrored in enumerate(pair.mirrored.tolist()):
             cell = spot_in(pair.images[i]) / 4
             for affine, expected in (
@@ -129,16 +138,16 @@ def test_pairs_lead_back_to_the_pixels_of_the_camera(spots):
 def test_method_switches_mirror_and_dropout_off(spots):
     data = views(spots, Method(flip=False, keypoint_dropout=0.0))
     for epoch in range(8):
-        pair = data[Key(False, epoch, 0)]
+        pair = data[Key(Kind.UNLABELLED, epoch, 0)]
         assert not pair.mirrored.any()
         assert pair.kept.all()
-        objects = data[Key(True, epoch, 0)].targets.objects
+        objects = data[Key(Kind.LABELLED, epoch, 0)].targets.objects
         assert objects.center[0, 0] > 0
         assert objects.kept.all()
 
 
 def test_dropped_keypoints_stay_taught(spots):
-    objects = views(spots, Method(keypoint_dropout=1.0))[Key(True, 0, 0)].targets.objects
+    objects = views(spots, Method(keypoint_dropout=1.0))[Key(Kind.LABELLED, 0, 0)].targets.objects
     assert objects.kept.sum() == 2
     assert objects.keypoint_mask.all()
 
@@ -147,8 +156,9 @@ def test_dropped_keypoints_stay_taught(spots):
 def test_images_have_the_channel_order_of_the_model(tmp_path, spec, channel):
     path = tmp_path / "blue.png"
     cv2.imwrite(str(path), np.full((128, 256, 3), (200, 40, 40), np.uint8))
-    data = views([KittiFrame("blue", path, PROJECTION, [])], spec=spec)
-    for key in (Key(True, 0, 0), Key(False, 0, 0)):
+    frames = [KittiFrame("blue", path, PROJECTION, [])]
+    data = views(frames, Method(photometric=False), spec)
+    for key in (Key(Kind.LABELLED, 0, 0), Key(Kind.UNLABELLED, 0, 0)):
         images = data[key].images
         assert images.dtype == torch.uint8
         assert images.shape[-3:] == (3, 64, 160)
@@ -157,9 +167,9 @@ def test_images_have_the_channel_order_of_the_model(tmp_path, spec, channel):
 
 def test_item_of_a_key_is_always_the_same(folder):
     data, again = (views(KittiDataset(folder)) for _ in range(2))
-    for key in (Key(True, 0, 1), Key(False, 0, 1)):
+    for key in (Key(Kind.LABELLED, 0, 1), Key(Kind.UNLABELLED, 0, 1)):
         sample = data[key]
-        data[Key(True, 5, 0)]
+        data[Key(Kind.LABELLED, 5, 0)]
         assert_same(sample, data[key])
         assert_same(sample, again[key])
 
@@ -167,10 +177,10 @@ def test_item_of_a_key_is_always_the_same(folder):
 def test_other_epochs_and_seeds_are_other_views(folder):
     frames = KittiDataset(folder)
     pictures = [
-        views(frames)[Key(True, 0, 1)].images,
-        views(frames)[Key(True, 1, 1)].images,
-        views(frames, seed=4)[Key(True, 0, 1)].images,
-        *views(frames)[Key(False, 0, 1)].images,
+        views(frames)[Key(Kind.LABELLED, 0, 1)].images,
+        views(frames)[Key(Kind.LABELLED, 1, 1)].images,
+        views(frames, seed=4)[Key(Kind.LABELLED, 0, 1)].images,
+        *views(frames)[Key(Kind.UNLABELLED, 0, 1)].images,
     ]
     for i, one in enumerate(pictures):
         assert not any(torch.equal(one, other) for other in pictures[:i])
@@ -179,14 +189,20 @@ def test_other_epochs_and_seeds_are_other_views(folder):
 def test_views_travel_to_loading_processes(folder):
     data = views(KittiDataset(folder))
     received = pickle.loads(pickle.dumps(data))
-    for key in (Key(True, 2, 0), Key(False, 2, 0)):
+    for key in (Key(Kind.LABELLED, 2, 0), Key(Kind.UNLABELLED, 2, 0)):
         assert_same(received[key], data[key])
         assert_same(pickle.loads(pickle.dumps(data[key])), data[key])
 
 
 def test_batch_joins_labelled_views_and_pairs(folder):
     data = views(KittiDataset(folder))
-    keys = [Key(True, 0, 0), Key(False, 0, 0), Key(True, 0, 3), Key(True, 0, 1), Key(False, 0, 2)]
+    keys = [
+        Key(Kind.LABELLED, 0, 0),
+        Key(Kind.UNLABELLED, 0, 0),
+        Key(Kind.LABELLED, 0, 3),
+        Key(Kind.LABELLED, 0, 1),
+        Key(Kind.UNLABELLED, 0, 2),
+    ]
     one, first, empty, other, second = samples = [data[key] for key in keys]
     batch = collate(samples)
     assert batch.labelled.images.shape == (3, 3, 64, 160)
@@ -208,11 +224,11 @@ def test_batch_joins_labelled_views_and_pairs(folder):
 
 def test_batch_moves_to_a_device_as_a_whole(folder):
     data = views(KittiDataset(folder))
-    batch = collate([data[Key(True, 0, 0)], data[Key(False, 0, 0)]])
+    batch = collate([data[Key(Kind.LABELLED, 0, 0)], data[Key(Kind.UNLABELLED, 0, 0)]])
     moved = batch.to(torch.device("meta"))
     assert {t.device.type for t in tensors(moved)} == {"meta"}
     assert len(tensors(moved)) == len(tensors(batch))
-    assert collate([data[Key(True, 0, 0)]]).to(torch.device("meta")).pairs is None
+    assert collate([data[Key(Kind.LABELLED, 0, 0)]]).to(torch.device("meta")).pairs is None
 
 
 def test_what_is_wrong_with_a_frame_comes_back_as_the_batch(folder, tmp_path):
@@ -224,14 +240,20 @@ def test_what_is_wrong_with_a_frame_comes_back_as_the_batch(folder, tmp_path):
         [frame, replace(frame, image_path=corrupt), replace(frame, projection=uncalibrated)]
     )
     for index, cause in ((1, "corrupt.png"), (2, "focal")):
-        for labelled in (True, False):
-            error = data[Key(labelled, 0, index)]
+        for kind in (Kind.LABELLED, Kind.UNLABELLED):
+            error = data[Key(kind, 0, index)]
             assert isinstance(error, InputError)
             assert cause in str(error)
             assert str(pickle.loads(pickle.dumps(error))) == str(error)
-    assert isinstance(data[Key(True, 0, 0)], Labelled)
+    assert isinstance(data[Key(Kind.LABELLED, 0, 0)], Labelled)
     assert (
-        collate([data[Key(True, 0, 0)], data[Key(False, 0, 1)], data[Key(True, 0, 2)]])
+        collate(
+            [
+                data[Key(Kind.LABELLED, 0, 0)],
+                data[Key(Kind.UNLABELLED, 0, 1)],
+                data[Key(Kind.LABELLED, 0, 2)],
+            ]
+        )
         .args[0]
         .startswith(str(corrupt))
     )
@@ -241,6 +263,6 @@ def test_label_that_cannot_be_read_names_its_file(tmp_path):
     root = write_frames(tmp_path / "town", 2)
     label = root / "label_2" / "000000.txt"
     label.write_text("Car 0 0\n")
-    error = views(KittiDataset(root))[Key(True, 0, 0)]
+    error = views(KittiDataset(root))[Key(Kind.LABELLED, 0, 0)]
     assert isinstance(error, InputError)
     assert str(label) in str(error)

@@ -16,6 +16,7 @@ from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.checkpoint import load
 from km3d_ros.training import processes
+from km3d_ros.training.dataset import Sources
 from km3d_ros.training.fit import fit
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
@@ -29,12 +30,22 @@ LOSSES |= {"depth_error"}
 CONSENSUS = {f"consensus_{part}" for part in ("peak", "size", "yaw", "position")}
 
 
-def train(frames, run, steps, unlabelled=None, judge=None, method=None, start=0, **plan):
+def train(
+    frames, run, steps, unlabelled=None, boxed=None, judge=None, method=None, start=0, **plan
+):
     torch.manual_seed(start)
-    settings = {"batch_size": 2, "unlabelled_batch_size": 2, "workers": 0, "log_every": 1} | plan
+    settings = {
+        "batch_size": 2,
+        "unlabelled_batch_size": 2,
+        "boxes_batch_size": 2,
+        "workers": 0,
+        "log_every": 1,
+    } | plan
     method = method or Method()
     plan = Plan(steps, **settings)
-    return fit(new_model(SPEC), SPEC, frames, unlabelled, plan, method, run, CPU, judge)
+    return fit(
+        new_model(SPEC), SPEC, Sources(frames, unlabelled, boxed), plan, method, run, CPU, judge
+    )
 
 
 @pytest.fixture(scope="module")

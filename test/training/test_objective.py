@@ -9,11 +9,11 @@ from torch import nn
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS
-from km3d_ros.training.dataset import Batch, TrainingViews, collate
+from km3d_ros.training.dataset import Batch, Sources, TrainingViews, collate
 from km3d_ros.training.losses import WEIGHTS
 from km3d_ros.training.method import Method
 from km3d_ros.training.objective import CONSENSUS_PARTS, Objective, exponential_ramp
-from km3d_ros.training.order import Key
+from km3d_ros.training.order import Key, Kind
 from km3d_ros.training.start import new_spec
 
 SPEC = replace(new_spec("lite", (64, 160)), architecture="small", head_width=8)
@@ -40,7 +40,7 @@ def small_backbone():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> TrainingViews:
     frames = KittiDataset(write_frames(tmp_path_factory.mktemp("frames") / "town", 4))
-    return TrainingViews(frames, frames, SPEC, Method(), seed=0)
+    return TrainingViews(Sources(frames, frames), SPEC, Method(), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,9 @@ def no_gradients_left(model):
 
 
 def batch_of(data: TrainingViews, labelled: list[int], pairs: list[int]) -> Batch:
-    keys = [Key(True, 0, i) for i in labelled] + [Key(False, 0, i) for i in pairs]
+    keys = [Key(Kind.LABELLED, 0, i) for i in labelled] + [
+        Key(Kind.UNLABELLED, 0, i) for i in pairs
+    ]
     return collate([data[key] for key in keys])
 
 

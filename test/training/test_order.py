@@ -1,20 +1,22 @@
 import pytest
 
-from km3d_ros.training.order import StepOrder
+from km3d_ros.training.order import Kind, StepOrder
 
 
 def order(start=0, steps=3, **share):
-    return StepOrder((6, 4), (5, 2), start, steps, seed=1, **share)
+    return StepOrder(
+        {Kind.LABELLED: (6, 4), Kind.UNLABELLED: (5, 2)}, start, steps, seed=1, **share
+    )
 
 
 def test_every_frame_is_seen_once_an_epoch_in_an_order_of_its_own():
-    labelled = [key for step in order() for key in step if key.labelled]
+    labelled = [key for step in order() for key in step if key.kind == Kind.LABELLED]
     assert sorted(key[1:] for key in labelled) == [(e, i) for e in (0, 1) for i in range(6)]
     assert [key.index for key in labelled[:6]] != [key.index for key in labelled[6:]]
 
 
 def test_unlabelled_frames_have_epochs_of_their_own():
-    unlabelled = [key for step in order() for key in step if not key.labelled]
+    unlabelled = [key for step in order() for key in step if key.kind == Kind.UNLABELLED]
     assert [key.epoch for key in unlabelled] == [0] * 5 + [1]
     assert sorted(key.index for key in unlabelled[:5]) == list(range(5))
 
@@ -36,4 +38,4 @@ def test_processes_share_each_step():
 
 
 def test_seeds_differ():
-    assert list(order()) != list(StepOrder((6, 4), (5, 2), 0, 3, seed=2))
+    assert list(order()) != list(StepOrder(order().kinds, 0, 3, seed=2))

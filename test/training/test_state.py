@@ -9,6 +9,7 @@ from support.frames import write_frames
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.training.dataset import Sources
 from km3d_ros.training.method import Method
 from km3d_ros.training.plan import Plan
 from km3d_ros.training.start import new_spec
@@ -84,14 +85,16 @@ def test_identity_is_about_data_method_and_model(tmp_path):
 
     def differs(**changes):
         usual = {"model": model, "spec": spec, "plan": Plan(), "method": Method()}
-        usual |= {"labelled": many, "unlabelled": None, "validation": None}
+        usual |= {"sources": Sources(many), "validation": None}
         same, other = identity_of(**usual), identity_of(**usual | changes)
         return {name for name in same if same[name] != other[name]}
 
     assert differs(plan=Plan(steps=7, workers=3)) == set()
     assert differs(plan=Plan(seed=3), method=Method(flip=False)) == {"seed", "flip"}
-    assert differs(labelled=few) == {"labelled data"}
-    assert differs(unlabelled=few) == {"unlabelled data", "unlabelled_batch_size"}
+    assert differs(sources=Sources(few)) == {"labelled data"}
+    unlabelled, boxed = Sources(many, unlabelled=few), Sources(many, boxed=few)
+    assert differs(sources=unlabelled) == {"unlabelled data", "unlabelled_batch_size"}
+    assert differs(sources=boxed) == {"boxed data", "boxes_batch_size"}
     assert differs(validation=few) == {"validation data"}
     assert differs(spec=new_spec("lite", (64, 160))) == {"input_size"}
     assert differs(model=other_model) == {"start"}

@@ -1,0 +1,109 @@
+"""2D boxes as labels: which of their edges are the object's own.
+
+A box ends at the object, at the image's border, or where something nearer begins. Only edges of
+the first kind say how far the object's keypoints spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from km3d_ros.data.kitti import DONT_CARE, KittiObject
+
+BORDER = 3.0
+"""Pixels from the image's border within which an edge counts as the border."""
+MOST_COVERED = 0.4
+"""Part of a box that nearer boxes may cover; beyond it the box is a region without lesson."""
+MOST_COVERED_EDGE = 1 / 3
+"""Part of an edge that nearer boxes may cover, for the edge to be the object's own."""
+LEAST_LEFT = 0.4
+"""Part of a box that a cut must leave, for the object to be taught."""
+SAMPLES = 16
+"""Points per side by which covered parts are counted."""
+
+Box = tuple[float, float, float, float]
+Edges = tuple[bool, bool, bool, bool]
+OWN: Edges = (True, True, True, True)
+
+
+@dataclass(frozen=True)
+class Box2D:
+    """The visible 2D box of an object.
+
+    class_name: a class, or "DontCare" for a region without lesson.
+    box: x0, y0, x1, y1 in pixels.
+    own: whether the left, top, right and bottom edge is the object's own.
+    """
+
+    class_name: str
+    box: Box
+    own: Edges = OWN
+
+
+def boxes_of(objects: Sequence[KittiObject], width: int, height: int) -> list[Box2D]:
+    """The labels of an image of `width`×`height` pixels, with their own edges.
+
+    Of two boxes the one whose bottom edge is lower is taken as nearer: both stand on one ground.
+    """
+    boxes = np.array([item.box2d for item in objects], np.float64).reshape(-1, 4)
+    inside = (boxes[:, :2] > BORDER).tolist()
+    inside_far = (boxes[:, 2:] < np.array((width, height)) - 1 - BORDER).tolist()
+    area, edges = _covered(boxes)
+    own = edges < MOST_COVERED_EDGE
+    found = []
+    for i, item in enumerate(objects):
+        flags = own[i] & (*inside[i], *inside_far[i])
+        hidden = area[i] > MOST_COVERED
+        name = DONT_CARE if hidden else item.class_name
+        found.append(Box2D(name, item.box2d, tuple(flags.tolist())))
+    return found
+
+
+def mirrored_boxes(boxes: Iterable[Box2D], width: int) -> list[Box2D]:
+    """The boxes in the left-right mirror image of an image of `width` pixels."""
+    found = []
+    for item in boxes:
+        x0, y0, x1, y1 = item.box
+        left, top, right, bottom = item.own
+        box = (width - 1 - x1, y0, width - 1 - x0, y1)
+        found.append(replace(item, box=box, own=(right, top, left, bottom)))
+    return found
+
+
+def seen_boxes(boxes: Iterable[Box2D], affine: np.ndarray, window: Box) -> list[Box2D]:
+    """The boxes after an affine (2, 3) that scales and shifts, cut to a window.
+
+    window: x0, y0, x1, y1 in pixels after the affine. What a cut leaves too little of becomes a
+    region without lesson; what lies outside is left out.
+    """
+    found = []
+    for item in boxes:
+        corners = np.reshape(item.box, (2, 2)) @ affine[:, :2].T + affine[:, 2]
+        cut = np.clip(corners, window[:2], window[2:])
+        whole, left = np.prod(corners[1] - corners[0]), np.prod(cut[1] - cut[0])
+        if left <= 0:
+            continue
+        own = tuple((np.array(item.own) & (cut == corners).ravel()).tolist())
+        name = item.class_name if left >= LEAST_LEFT * whole else DONT_CARE
+        found.append(Box2D(name, tuple(cut.ravel().tolist()), own))
+    return found
+
+
+def _covered(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parts (N,) of the boxes and (N, 4) of their edges that nearer boxes cover."""
+    steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
+    ends = np.zeros(SAMPLES), np.ones(SAMPLES)
+    u, v = (grid.ravel() for grid in np.meshgrid(steps, steps))
+    u = np.concatenate((u, ends[0], steps, ends[1], steps))
+    v = np.concatenate((v, steps, ends[0], steps, ends[1]))
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    points = low + np.stack((u, v), axis=-1) * (high - low)
+    hidden = np.zeros(points.shape[:2], bool)
+    for box in boxes:
+        inside = (points >= box[:2] - BORDER) & (points <= box[2:] + BORDER)
+        hidden |= inside.all(-1) & (boxes[:, 3:] < box[3])
+    area, edges = np.split(hidden, [SAMPLES**2], axis=1)
+    return area.mean(1), edges.reshape(-1, 4, SAMPLES).mean(-1)

@@ -1,0 +1,111 @@
+"""How far keypoints spread, taught by 2D boxes.
+
+A 2D box frames the silhouette of an object. The predicted keypoints give the silhouette's extent,
+too: they are the corners of a cuboid, in which a few points stand out furthest. The keypoints are
+stretched and shifted until this extent is that of the box, and are taught what they have become:
+the shape is the network's own, the extent is the box's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from km3d_ros.training.targets import BoxTargets
+
+OUTERMOST = {
+    "Car": (
+        *((0.32 * end, 0.5 * side, 0.0) for end in (1, -1) for side in (1, -1)),  # wheels
+        *((0.5 * end, 0.4 * side, 0.4) for end in (1, -1) for side in (1, -1)),  # bumpers
+        *((0.4 * end, 0.5 * side, 0.4) for end in (1, -1) for side in (1, -1)),  # flanks
+        *((0.05 * end, 0.29 * side, 1.0) for end in (1, -1) for side in (1, -1)),  # roof
+    ),
+    "Pedestrian": (
+        *((0.5 * end, 0.25 * side, 0.0) for end in (1, -1) for side in (1, -1)),  # feet
+        *((0.11 * end, 0.5 * side, 0.4) for end in (1, -1) for side in (1, -1)),  # arms
+        (0.0, 0.0, 1.0),  # head
+    ),
+    "Cyclist": (
+        *((0.5 * end, 0.0, 0.2) for end in (1, -1)),  # wheels
+        *((0.35 * end, 0.0, 0.0) for end in (1, -1)),  # where they touch the road
+        *((0.23, 0.5 * side, 0.35) for side in (1, -1)),  # handlebar
+        *((-0.02, 0.45 * side, 0.75) for side in (1, -1)),  # elbows
+        (0.04, 0.0, 1.0),  # head
+    ),
+}
+"""Points of the 3D box whose projections span the silhouette, in parts of length (forward), width
+(left) and height (up) from the centre of the bottom. benchmarks/experiments/silhouette.py tells
+how well: within 1 % of the box. Of classes that are not listed, the corners of the box serve."""
+STRETCH = (0.5, 2.0)
+"""Limits of the stretch in one step."""
+LARGE = 16.0
+"""Cells of height from which on errors count relative to the height."""
+LEAST_HEIGHT = 0.1
+"""Cells; less is no height of a box."""
+
+
+def extent_loss(offsets: Tensor, targets: BoxTargets, classes: Sequence[str]) -> Tensor:
+    """L1 of the predicted keypoints to the same ones fitted into the boxes, summed over M objects.
+
+    offsets: (M, 9, 2) keypoints relative to the peak, in cells.
+    """
+    outermost = outermost_points(offsets.detach()[:, :8], targets.class_index, classes)
+    target, taught = fitted(offsets.detach(), outermost, targets.edges, targets.own)
+    error = torch.where(taught[:, None], (offsets - target).abs(), 0).sum(-1).mean(-1)
+    height = targets.box_size[:, 1].clamp(min=LARGE)
+    return (error * (LARGE / height)).sum()
+
+
+def outermost_points(corners: Tensor, class_index: Tensor, classes: Sequence[str]) -> Tensor:
+    """The projections (M, N, 2) of the `OUTERMOST` points of M boxes.
+
+    corners: (M, 8, 2) projected corners. In homogeneous coordinates a point of the box is the
+    same mean of the corners as in space; an upright edge appears the shorter the further it is.
+    """
+    weights = corners.new_tensor(_corner_weights(tuple(classes)))[class_index]
+    height = (corners[:, :4, 1] - corners[:, 4:, 1]).clamp(min=LEAST_HEIGHT)
+    homogeneous = weights / torch.cat((height, height), dim=1)[:, None]
+    return homogeneous @ corners / homogeneous.sum(-1, keepdim=True)
+
+
+def fitted(
+    offsets: Tensor, outermost: Tensor, edges: Tensor, own: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Keypoints stretched and shifted, so that the outermost points end at the edges of boxes.
+
+    An axis with both edges fits both. One with a single own edge takes the stretch of the other
+    axis and fits that edge; without such a stretch, or without an own edge, it is left alone.
+
+    offsets: (M, 9, 2); outermost: (M, N, 2); edges, own: (M, 4) as of `BoxTargets`.
+    Returns (M, 9, 2), and (M, 2) bool: the axes along which they were fitted.
+    """
+    low, high = outermost.amin(1), outermost.amax(1)
+    near, far = edges[:, :2], edges[:, 2:]
+    own_near, own_far = own[:, :2], own[:, 2:]
+    both = own_near & own_far
+    stretch = ((far - near) / (high - low).clamp(min=1e-3)).clamp(*STRETCH)
+    stretch = torch.where(both, stretch, stretch.flip(-1))
+    middle = ((near + far) - stretch * (low + high)) / 2
+    shift = torch.where(own_near, near - stretch * low, far - stretch * high)
+    shift = torch.where(both, middle, shift)
+    taught = both | (both.flip(-1) & (own_near | own_far))
+    return stretch[:, None] * offsets + shift[:, None], taught
+
+
+@cache
+def _corner_weights(classes: tuple[str, ...]) -> list[list[list[float]]]:
+    """(classes, N, 8) parts of the corners in each outermost point; lists repeat their last."""
+    signs = torch.tensor([(1, 1), (1, -1), (-1, -1), (-1, 1)] * 2)
+    up = torch.tensor([0.0] * 4 + [1.0] * 4)
+    corners = [
+        (0.5 * x, 0.5 * y, z) for (x, y), z in zip(signs.tolist(), up.tolist(), strict=True)
+    ]
+    points = [list(OUTERMOST.get(name, corners)) for name in classes]
+    most = max(map(len, points))
+    table = torch.tensor([row + row[-1:] * (most - len(row)) for row in points])
+    along = 0.5 + table[..., None, :2] * signs
+    upright = torch.where(up > 0, table[..., 2:], 1 - table[..., 2:])
+    return (along.prod(-1) * upright).tolist()

@@ -1,0 +1,106 @@
+"""Stills side by side as one wide street view.
+
+Stills show few near objects in much height. In rows of a panorama they get the sizes that a
+vehicle's camera sees, and one view teaches several of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from km3d_ros.data.boxes import BoxedFrame
+from km3d_ros.data.image_file import read_image
+from km3d_ros.training.boxes2d import Box2D, boxes_of, seen_boxes
+
+ROWS = (1, 2, 3, 4)
+ROW_CHANCES = (0.4, 0.3, 0.2, 0.1)
+"""How often a panorama has so many rows of stills."""
+ENLARGED = 1.5
+"""Most that a still is enlarged beyond its row, which then shows a part of its height."""
+RESOLUTION = 2
+"""Pixels of a panorama per input pixel, along each axis."""
+FOCAL = 0.75
+"""Assumed focal length of a panorama in widths; only agreement between two views depends on it."""
+KEPT_STILLS = 1024
+"""Stills that a process keeps in memory."""
+
+
+class Picture(NamedTuple):
+    """An image (H, W, 3) uint8 BGR, its projection (3, 4) and its boxes in pixels."""
+
+    image: np.ndarray
+    projection: np.ndarray
+    boxes: list[Box2D]
+
+
+def as_picture(frame: BoxedFrame) -> Picture:
+    """A frame with a calibration, as it is."""
+    image = read_image(frame.image_path)
+    return Picture(image, frame.projection, boxes_of(frame.objects, *image.shape[1::-1]))
+
+
+def panorama(
+    first: BoxedFrame,
+    others: Sequence[BoxedFrame],
+    rng: np.random.Generator,
+    input_size: tuple[int, int],
+) -> Picture:
+    """A frame without calibration, and random others, in rows that fill a picture.
+
+    input_size: (height, width) of the network input.
+    """
+    height, width = (RESOLUTION * side for side in input_size)
+    image = np.zeros((height, width, 3), np.uint8)
+    boxes: list[Box2D] = []
+    tops = np.linspace(0, height, rng.choice(ROWS, p=ROW_CHANCES) + 1).astype(int).tolist()
+    frame = first
+    for top, bottom in pairwise(tops):
+        left = 0
+        while left < width:
+            tile, found = _tile(frame, left, (top, bottom), rng, height)
+            right = min(width, left + tile.shape[1])
+            image[top:bottom, left:right] = tile[:, : right - left]
+            boxes += seen_boxes(found, np.eye(2, 3), (left, top, right - 1, bottom - 1))
+            left = right
+            frame = others[rng.integers(len(others))]
+    focal, center = FOCAL * width, ((width - 1) / 2, (height - 1) / 2)
+    projection = np.array([[focal, 0, center[0], 0], [0, focal, center[1], 0], [0, 0, 1, 0]])
+    return Picture(image, projection, boxes)
+
+
+def _tile(
+    frame: BoxedFrame, left: int, rows: tuple[int, int], rng: np.random.Generator, most: int
+) -> tuple[np.ndarray, list[Box2D]]:
+    """A still, scaled to some rows of a panorama, and its boxes in the panorama's pixels."""
+    still, size = _still(frame.image_path, most)
+    count = rows[1] - rows[0]
+    scale = count / still.shape[0] * rng.uniform(1, ENLARGED)
+    columns, height = (max(1, round(side * scale)) for side in (still.shape[1], still.shape[0]))
+    height = max(height, count)
+    above = int(rng.integers(height - count + 1))
+    tile = cv2.resize(still, (columns, height), interpolation=cv2.INTER_AREA)
+    # Pixels are areas: their centres move by half of what they grow.
+    zoom = np.array((columns, height)) / size
+    shift = np.array((left, rows[0] - above)) + (zoom - 1) / 2
+    affine = np.column_stack((np.diag(zoom), shift))
+    everywhere = (-np.inf, -np.inf, np.inf, np.inf)
+    boxes = seen_boxes(boxes_of(frame.objects, *size), affine, everywhere)
+    return tile[above : above + count], boxes
+
+
+@lru_cache(KEPT_STILLS)
+def _still(path: Path, most_rows: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """An image, shrunk to at most some rows, and its width and height before."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if height > most_rows:
+        columns = max(1, round(width * most_rows / height))
+        image = cv2.resize(image, (columns, most_rows), interpolation=cv2.INTER_AREA)
+    return image, (width, height)
