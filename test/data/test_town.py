@@ -10,8 +10,9 @@ import pytest
 from km3d_ros.data.kitti import DONT_CARE, KittiObject
 from km3d_ros.data.town import drive, render, sample_scene
 from km3d_ros.data.town import palette as colors
+from km3d_ros.data.town.meshes import Slot
 from km3d_ros.data.town.ordering import painters_order
-from km3d_ros.data.town.people import PHASES, cyclist, pedestrian
+from km3d_ros.data.town.people import CYCLISTS, PEDESTRIANS, PHASES, cyclist, pedestrian
 from km3d_ros.data.town.scene import Actor, Block, Scene
 from km3d_ros.data.town.trucks import truck
 from km3d_ros.data.town.vehicles import CARS, VANS, VARIANTS, car
@@ -67,8 +68,8 @@ def all_meshes():
     styles = [*CARS.values(), *VANS.values()]
     yield from (car(style, variant) for style in styles for variant in range(VARIANTS))
     yield from (truck(variant) for variant in range(VARIANTS))
-    yield from (pedestrian(k, phase) for k in range(16) for phase in range(PHASES))
-    yield from (cyclist(k, phase) for k in range(12) for phase in range(PHASES))
+    yield from (pedestrian(k, phase) for k in range(PEDESTRIANS) for phase in range(PHASES))
+    yield from (cyclist(k, phase) for k in range(CYCLISTS) for phase in range(PHASES))
 
 
 def test_every_mesh_touches_its_box_on_all_six_sides():
@@ -81,7 +82,7 @@ def test_every_mesh_touches_its_box_on_all_six_sides():
 
 @pytest.mark.parametrize("yaw", [AHEAD, 0.0, 2.2, -0.7])
 def test_painted_car_covers_the_pixels_of_its_mesh(yaw):
-    actor = replace(hatchback(1.0, 12.0, yaw), palette=np.full((22, 3), 0.8))
+    actor = replace(hatchback(1.0, 12.0, yaw), palette=np.full((len(Slot), 3), 0.8))
     scene = replace(empty_scene(), ground=np.full(3, 0.05))
     alone, frame = render(scene), render(replace(scene, actors=[actor]))
     # A shadow only darkens; the car is bright.

@@ -80,23 +80,29 @@ def paint_actors(
     counts = [len(a.mesh.counts) for a in actors]
     owner = np.repeat(np.arange(len(actors)), counts)
     scale = pose.size / np.array([a.mesh.size for a in actors])
-    centroid = pose.turn(_stack(actors, "centroid") * scale[owner], owner) + pose.bottom(owner)
-    normal = pose.turn(_stack(actors, "normal"), owner)
+    # Most faces of distant actors are too thin: leave them out before anything is computed.
+    nearest = np.maximum(pose.z - pose.size[:, :2].max(1), 0.3)
+    wide = _stack(actors, "thickness") * (camera.focal / nearest)[owner] > THINNEST
+    chosen = np.flatnonzero(wide)
+    owner = owner[chosen]
+    centroid = _stack(actors, "centroid")[chosen] * scale[owner]
+    centroid = pose.turn(centroid, owner) + pose.bottom(owner)
+    normal = pose.turn(_stack(actors, "normal")[chosen], owner)
     away = (normal * centroid).sum(1) > 0
-    two_sided = _stack(actors, "two_sided")
-    pixels_thick = _stack(actors, "thickness") * camera.focal / np.maximum(centroid[:, 2], 0.3)
-    keep = (two_sided | ~away) & (pixels_thick > THINNEST)
-    distance = np.linalg.norm(centroid, axis=1)
-    layer = _stack(actors, "layer")
-    chosen = np.flatnonzero(keep)
-    chosen = chosen[np.lexsort((-distance[chosen], layer[chosen], owner[chosen]))]
-    normal = np.where(away[:, None], -normal, normal)[chosen]
-    slot, owner = _stack(actors, "slot")[chosen], owner[chosen]
+    thick = _stack(actors, "thickness")[chosen] * camera.focal / np.maximum(centroid[:, 2], 0.3)
+    kept = np.flatnonzero((_stack(actors, "two_sided")[chosen] | ~away) & (thick > THINNEST))
+    distance = np.linalg.norm(centroid[kept], axis=1)
+    layer = _stack(actors, "layer")[chosen[kept]]
+    order = np.lexsort((-distance, layer, owner[kept]))
+    kept, distance = kept[order], distance[order]
+    normal = np.where(away[kept, None], -normal[kept], normal[kept])
+    centroid, owner, chosen = centroid[kept], owner[kept], chosen[kept]
+    slot = _stack(actors, "slot")[chosen]
     palettes = np.array([a.palette for a in actors])
     lit = shader.radiance(palettes[owner, slot], normal, sunlit[owner])
-    sight = centroid[chosen] / np.maximum(distance[chosen], 1e-6)[:, None]
+    sight = centroid / np.maximum(distance, 1e-6)[:, None]
     lit += shader.gloss(sight, normal, GLOSS[slot], sunlit[owner])
-    colors = shader.display(lit, distance[chosen]).tolist()
+    colors = shader.display(lit, distance).tolist()
     points = _padded_points(actors)[chosen] * scale[owner][:, None]
     points = pose.turn(points, owner) + pose.bottom(owner)[:, None]
     corners = _stack(actors, "counts")[chosen].tolist()

@@ -36,13 +36,19 @@ class Slot(IntEnum):
     SIGN = 19
     WOOD = 20
     ORANGE = 21
+    PATTERN = 22
+    LIGHT = 23
+    SHADE = 24
+    SKY = 25
 
 
 GLOSS = np.array(
     # PAINT TRIM GLASS GLARE TYRE RIM  HEAD TAIL  PLATE DARK CHROME CARGO, then matt slots
-    [0.07, 0.02, 0.16, 0.30, 0.0, 0.2, 0.2, 0.06, 0.02, 0.0, 0.5, 0.02]
+    [0.07, 0.02, 0.05, 0.30, 0.0, 0.2, 0.2, 0.06, 0.02, 0.0, 0.5, 0.02]
     + [0.0] * 6
     + [0.1, 0.03, 0.0, 0.0]
+    # PATTERN LIGHT SHADE SKY
+    + [0.0, 0.09, 0.03, 0.2]
 )
 """(slots,): mirror reflection at normal incidence."""
 

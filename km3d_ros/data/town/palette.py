@@ -10,7 +10,7 @@ _BASE = np.array(
     [
         [0.30, 0.30, 0.30],  # PAINT
         [0.022, 0.022, 0.022],  # TRIM
-        [0.012, 0.012, 0.010],  # GLASS
+        [0.010, 0.010, 0.008],  # GLASS
         [0.10, 0.10, 0.09],  # GLARE
         [0.018, 0.018, 0.018],  # TYRE
         [0.38, 0.37, 0.36],  # RIM
@@ -30,6 +30,10 @@ _BASE = np.array(
         [0.60, 0.60, 0.60],  # SIGN
         [0.05, 0.09, 0.15],  # WOOD
         [0.04, 0.20, 0.75],  # ORANGE
+        [0.30, 0.30, 0.30],  # PATTERN
+        [0.35, 0.35, 0.35],  # LIGHT
+        [0.20, 0.20, 0.20],  # SHADE
+        [0.16, 0.15, 0.14],  # SKY
     ]
 )
 
@@ -53,23 +57,68 @@ def vehicle(rng: np.random.Generator) -> np.ndarray:
     palette = _varied(rng)
     color = np.array(_PAINTS[rng.choice(len(_PAINTS), p=_PAINT_ODDS)][1])
     palette[Slot.PAINT] = np.clip(color * rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3), 0, 0.8)
-    if rng.random() < 0.3:
+    palette[Slot.SHADE] = palette[Slot.PAINT] * rng.uniform(0.35, 0.75)
+    palette[Slot.LIGHT] = palette[Slot.PAINT] * rng.uniform(1.0, 1.25) + rng.uniform(0, 0.05)
+    palette[Slot.SKY] *= np.exp(rng.uniform(-2.5, 1.1))
+    palette[Slot.GLASS] *= np.exp(rng.uniform(-0.5, 1.2))
+    if rng.random() < 0.25:
         palette[Slot.PLATE] = (0.08, 0.55, 0.66)
+    palette[Slot.HEAD] *= rng.uniform(0.35, 1.1) if rng.random() < 0.85 else 1.4
+    palette[Slot.TAIL] *= rng.uniform(0.5, 1.1)
+    if rng.random() < 0.15:  # it brakes
+        palette[Slot.TAIL] = (0.08, 0.08, 0.85)
     palette[Slot.CARGO] = rng.uniform(0.1, 0.75) * rng.uniform(0.7, 1.2, 3)
     palette[Slot.RIM] *= rng.choice([0.15, 0.7, 1.0, 1.3], p=[0.12, 0.3, 0.4, 0.18])
     return np.clip(palette, 0, 0.85)
 
 
+_CLOTHES = (
+    (0.20, (0.70, 0.70, 0.70)),  # white
+    (0.20, (0.015, 0.014, 0.014)),  # black
+    (0.13, (0.13, 0.13, 0.13)),  # grey
+    (0.10, (0.10, 0.05, 0.03)),  # navy
+    (0.08, (0.40, 0.22, 0.10)),  # light blue
+    (0.09, (0.04, 0.03, 0.38)),  # red
+    (0.06, (0.16, 0.26, 0.34)),  # beige
+    (0.05, (0.05, 0.50, 0.62)),  # yellow
+    (0.04, (0.06, 0.14, 0.06)),  # green
+    (0.03, (0.30, 0.22, 0.52)),  # pink
+    (0.02, (0.03, 0.25, 0.70)),  # orange
+)
+_TROUSERS = (
+    (0.34, (0.11, 0.065, 0.04)),  # blue jeans
+    (0.30, (0.016, 0.015, 0.015)),  # black
+    (0.10, (0.09, 0.09, 0.09)),  # grey
+    (0.10, (0.12, 0.20, 0.27)),  # beige
+    (0.08, (0.30, 0.22, 0.16)),  # washed jeans
+    (0.05, (0.55, 0.56, 0.57)),  # white
+    (0.03, (0.03, 0.04, 0.25)),  # red
+)
+
+
+def _one_of(rng: np.random.Generator, colors) -> np.ndarray:
+    shares = np.array([share for share, _ in colors])
+    pick = rng.choice(len(colors), p=shares / shares.sum())
+    return np.array(colors[pick][1]) * rng.uniform(0.7, 1.25) * rng.uniform(0.85, 1.15, 3)
+
+
 def person(rng: np.random.Generator) -> np.ndarray:
-    """Clothes, skin and hair; the bicycle takes PAINT."""
+    """Clothes, skin, hair and luggage; the bicycle takes PAINT, a helmet SIGN."""
     palette = _varied(rng)
-    for slot, low, high in ((Slot.SHIRT, 0.01, 0.6), (Slot.TROUSERS, 0.01, 0.25)):
-        palette[slot] = np.exp(rng.uniform(np.log(low), np.log(high))) * rng.uniform(0.5, 1.5, 3)
-    palette[Slot.SKIN] *= rng.uniform(0.35, 1.2)
-    palette[Slot.HAIR] *= np.exp(rng.uniform(-1, 1.6))
-    palette[Slot.SHOES] *= np.exp(rng.uniform(-1, 2))
-    palette[Slot.BAG] *= rng.uniform(0.3, 3, 3)
-    palette[Slot.PAINT] = np.exp(rng.uniform(-4, -0.7, 3))
+    palette[Slot.SHIRT], palette[Slot.PATTERN] = _one_of(rng, _CLOTHES), _one_of(rng, _CLOTHES)
+    palette[Slot.TROUSERS] = _one_of(rng, _TROUSERS)
+    palette[Slot.SKIN] *= rng.uniform(0.7, 1.45) if rng.random() < 0.8 else rng.uniform(0.15, 0.6)
+    kind = rng.random()
+    if kind < 0.2:
+        palette[Slot.HAIR] = np.array([0.10, 0.24, 0.36]) * rng.uniform(0.6, 1.3)
+    elif kind < 0.32:
+        palette[Slot.HAIR] = rng.uniform(0.2, 0.55)
+    else:
+        palette[Slot.HAIR] *= np.exp(rng.uniform(-1, 0.7))
+    palette[Slot.SHOES] = _one_of(rng, _CLOTHES[:3]) * rng.uniform(0.6, 1.0)
+    palette[Slot.BAG] = _one_of(rng, _CLOTHES)
+    palette[Slot.SIGN] = _one_of(rng, _CLOTHES)
+    palette[Slot.PAINT] = np.exp(rng.uniform(-4, -0.7) + rng.normal(0, 0.6, 3))
     return np.clip(palette, 0, 0.85)
 
 
