@@ -134,9 +134,7 @@ def _torso(b: Builder, rings: list[tuple[float, float, float, float]], wear: _We
         slots = [Slot.SHIRT] * 8
         if wear.top == "open":
             slots[7] = Slot.PATTERN
-        elif wear.top == "vest" and k < 2:
-            slots = [Slot.PATTERN] * 8
-        elif wear.top == "hoops" and k % 2:
+        elif (wear.top == "vest" and k < 2) or (wear.top == "hoops" and k % 2):
             slots = [Slot.PATTERN] * 8
         elif wear.top == "checks":
             slots = [Slot.PATTERN if (j + k) % 2 else Slot.SHIRT for j in range(8)]

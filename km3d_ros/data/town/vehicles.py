@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from km3d_ros.data.town.car_ends import paint_back, paint_front
+from km3d_ros.data.town.greenhouse import build_greenhouse
 from km3d_ros.data.town.meshes import Builder, Mesh, Slot, disc
 
 
@@ -69,8 +70,8 @@ VANS: dict[str, Style] = {
                    0.36, (0.70,), 0.135, (0.18, 0.84), roof_width=0.90, glazed_from=0.70),
 }  # fmt: skip
 
-VARIANTS = 6
-"""Lamps, grille and trim of one style come in this many designs."""
+VARIANTS = 12
+"""Lamps, grille, trim and lines of one style come in this many designs."""
 
 
 @cache
@@ -78,17 +79,31 @@ def car(style: Style, variant: int) -> Mesh:
     """The mesh of a body style with one design of its details; its extent is `style.size`."""
     rng = np.random.default_rng((variant, int(style.size[0] * 1000)))
     builder = Builder()
-    body = _Body(style, builder, rng)
+    body = Body(_redrawn(style, rng), builder, rng)
     body.wheels()
     body.shell()
-    body.front()
-    body.back()
+    paint_front(body)
+    paint_back(body)
     body.doors()
-    body.greenhouse()
+    build_greenhouse(body)
     return builder.finish(style.size)
 
 
-class _Body:
+def _redrawn(style: Style, rng: np.random.Generator) -> Style:
+    """The style with the lines of one design: its size stays."""
+    cowl, front, back = rng.uniform(-1, 1, 3) * (0.018, 0.02, 0.015)
+    return replace(
+        style,
+        cowl=(style.cowl[0] + cowl, style.cowl[1]),
+        roof=(style.roof[0] + max(back, -0.01), style.roof[1] + front),
+        nose=style.nose + rng.uniform(-0.02, 0.02),
+        roof_width=style.roof_width + rng.uniform(-0.02, 0.02),
+    )
+
+
+class Body:
+    """The sheet metal of a car; everything else refers to its places."""
+
     def __init__(self, style: Style, builder: Builder, rng: np.random.Generator) -> None:
         self.style, self.b, self.rng = style, builder, rng
         length, width, height = style.size
@@ -110,6 +125,7 @@ class _Body:
         return np.stack([place - 0.5, side, height], axis=-1) * self.scale
 
     def wheels(self) -> None:
+        """Tyres, rims and arches."""
         radius = self.style.wheel * self.scale[2]
         wide = 0.20 / self.scale[1]
         for place in self.style.axles:
@@ -138,6 +154,7 @@ class _Body:
             self.b.polygon(hub + wedge, Slot.DARK, 5, self.inside)
 
     def shell(self) -> None:
+        """Everything below the windows."""
         rings = []
         for place, half, low, top in zip(
             self.places, self.half, self.sill, self.belt, strict=True
@@ -150,85 +167,19 @@ class _Body:
                     [self.at(place, side, heights), self.at(place, -side[::-1], heights[::-1])]
                 )
             )
-        lower = Slot.TRIM if self.rng.random() < 0.3 else Slot.PAINT
-        strips = [lower, *[Slot.PAINT] * 7, lower]
+        lower = Slot.TRIM if self.rng.random() < 0.3 else Slot.SHADE
+        middle = Slot.SHADE if self.rng.random() < 0.25 else Slot.PAINT
+        # The flanks reflect the road below and the sky along the shoulder.
+        flank = [lower, middle, Slot.PAINT, Slot.LIGHT]
+        strips = [*flank, Slot.PAINT, *flank[::-1]]
         self.b.loft(rings, strips, 1, hull=Slot.DARK)
         for ring in (rings[0], rings[-1]):
             split = [ring[1:9], ring[[0, 1, 8, 9]]]
             for part, slot in zip(split, (Slot.PAINT, lower), strict=True):
                 self.b.polygon(part, slot, 1, self.inside)
 
-    def _end(self, front: bool, sides, heights, slot, layer) -> None:
-        """A patch on the rounded front or rear: outline of (side, height) pairs."""
-        sides, heights = np.asarray(sides, float), np.asarray(heights, float)
-        half, places = self.half, self.places
-        if front:
-            place = np.interp(np.abs(sides), half[[8, 7, 6]], places[[8, 7, 6]] + 0.002)
-        else:
-            place = np.interp(np.abs(sides), half[[0, 1, 2]], places[[0, 1, 2]] - 0.002)
-        limit = 1.0 if front else 0.0
-        place = np.minimum(place, limit) if front else np.maximum(place, limit)
-        self.b.polygon(self.at(place, sides, heights), slot, layer, self.inside)
-
-    def _both_ends(self, front, inner, outer, low, high, slot, layer, slant=0.0) -> None:
-        """A lamp on both corners, split where the body turns."""
-        turn = self.half[8 if front else 0]
-        for sign in (-1, 1):
-            parts = [(inner, min(turn, outer))] + ([(turn, outer)] if outer > turn else [])
-            for a, b in parts:
-                lift_a, lift_b = slant * (a - inner), slant * (b - inner)
-                self._end(
-                    front,
-                    [sign * a, sign * b, sign * b, sign * a],
-                    [low + lift_a, low + lift_b, high + lift_b / 2, high + lift_a / 2],
-                    slot,
-                    layer,
-                )
-
-    def front(self) -> None:
-        rng, nose, low = self.rng, self.style.nose, self.style.clearance
-        lamp = nose - rng.uniform(0.10, 0.14)
-        inner = rng.uniform(0.42, 0.54)
-        self._both_ends(True, inner, 0.90, lamp, nose - 0.02, Slot.HEAD, 2, rng.uniform(0, 0.08))
-        self._both_ends(True, inner + 0.06, 0.68, lamp + 0.03, nose - 0.04, Slot.GLARE, 3)
-        grille = inner - 0.04
-        self._end(True, [-grille, grille, grille * 0.8, -grille * 0.8],
-                  [nose - 0.03, nose - 0.03, lamp - 0.01, lamp - 0.01], Slot.DARK, 2)  # fmt: skip
-        if rng.random() < 0.6:
-            mid = (nose + lamp) / 2 - 0.02
-            self._rectangle(True, grille * 0.8, mid - 0.008, mid + 0.008, Slot.CHROME, 3)
-        self._rectangle(True, 0.07, nose - 0.09, nose - 0.04, Slot.CHROME, 4)
-        self._rectangle(True, rng.uniform(0.45, 0.68), low + 0.06, low + 0.13, Slot.DARK, 2)
-        plate = low + 0.15
-        self._rectangle(True, 0.30, plate, plate + 0.075, Slot.PLATE, 4)
-        self._rectangle(True, 0.25, plate + 0.025, plate + 0.05, Slot.TRIM, 5)
-        if rng.random() < 0.5:
-            self._both_ends(True, 0.56, 0.68, low + 0.08, low + 0.13, Slot.GLARE, 3)
-
-    def _rectangle(self, front, half, low, high, slot, layer) -> None:
-        self._end(front, [-half, half, half, -half], [low, low, high, high], slot, layer)
-
-    def back(self) -> None:
-        rng, deck, low = self.rng, self.style.deck, self.style.clearance
-        tall = rng.random() < (0.75 if self.style.rear[0] < 0.03 else 0.25)
-        top = deck - 0.05
-        bottom = top - (rng.uniform(0.17, 0.22) if tall else rng.uniform(0.10, 0.13))
-        inner = rng.uniform(0.62, 0.70) if tall else rng.uniform(0.42, 0.55)
-        self._both_ends(False, inner, 0.95, bottom, top, Slot.TAIL, 2)
-        self._both_ends(False, inner + 0.02, 0.80, bottom + 0.02, bottom + 0.05, Slot.HEAD, 3)
-        bumper = low + rng.uniform(0.15, 0.2)
-        slot = Slot.TRIM if rng.random() < 0.45 else Slot.PAINT
-        for a, b in ((-0.93, -0.8), (-0.8, 0.8), (0.8, 0.93)):
-            self._end(False, [a, b, b, a], [bumper - 0.05] * 2 + [bumper] * 2, slot, 2)
-        self._rectangle(False, 0.8, bumper + 0.002, bumper + 0.012, Slot.DARK, 3)
-        self._rectangle(False, 0.6, low + 0.07, low + 0.10, Slot.DARK, 2)
-        plate = bumper + 0.05 if rng.random() < 0.7 else low + 0.1
-        self._rectangle(False, 0.31, plate, plate + 0.075, Slot.PLATE, 4)
-        self._rectangle(False, 0.26, plate + 0.025, plate + 0.05, Slot.TRIM, 5)
-        if rng.random() < 0.5:
-            self._rectangle(False, 0.34, plate + 0.085, plate + 0.10, Slot.CHROME, 4)
-
     def doors(self) -> None:
+        """Gaps and handles."""
         rear, cowl = self.style.rear[0], self.style.cowl[0]
         splits = [rear + w * (cowl - rear) for w in self.style.windows] + [cowl - 0.02]
         low = self.style.clearance + 0.05
@@ -246,79 +197,3 @@ class _Body:
                     self.at(span, sign * 0.995, [z, z, z + 0.018, z + 0.018]),
                     Slot.TRIM, 3, self.inside,
                 )  # fmt: skip
-
-    def greenhouse(self) -> None:
-        st = self.style
-        top, edge = 1.0, 0.955
-        base = [self.at(st.rear[0], y, st.rear[1] - 0.02) for y in (0.84, -0.84)] + [
-            self.at(st.cowl[0], y, st.cowl[1] - 0.02) for y in (-0.82, 0.82)
-        ]
-        rw = st.roof_width
-        roof = [self.at(st.roof[0], y, edge) for y in (rw, -rw)] + [
-            self.at(st.roof[1], y, edge) for y in (-rw + 0.02, rw - 0.02)
-        ]
-        inset = 0.045
-        crown = [self.at(st.roof[0] + inset, y, top) for y in (rw - 0.16, 0.16 - rw)] + [
-            self.at(st.roof[1] - inset, y, top) for y in (0.16 - rw, rw - 0.16)
-        ]
-        inside = self.at(0.4, 0.0, 0.8)
-        self.b.hull([*base, *roof, *crown], Slot.DARK)
-        for k in range(4):
-            j = (k + 1) % 4
-            self.b.polygon((base[k], base[j], roof[j], roof[k]), Slot.PAINT, 6, inside)
-            self.b.polygon((roof[k], roof[j], crown[j], crown[k]), Slot.PAINT, 6, inside)
-        self.b.polygon(crown, Slot.PAINT, 6, inside)
-        windscreen = (base[2], base[3], roof[3], roof[2])
-        self._pane(windscreen, 0.04, 0.96, 0.05, 0.95, inside)
-        if st.glazed_from == 0 or self.rng.random() < 0.5:
-            self._pane((base[0], base[1], roof[1], roof[0]), 0.07, 0.93, 0.12, 0.9, inside)
-        bounds = [st.glazed_from, *[w for w in st.windows if w > st.glazed_from], 1.0]
-        for side in ((base[0], base[3], roof[3], roof[0]), (base[1], base[2], roof[2], roof[1])):
-            for a, b in itertools.pairwise(bounds):
-                first = 0.05 if a == st.glazed_from else 0.018
-                last = 0.05 if b == 1.0 else 0.018
-                self._pane(side, a + first, b - last, 0.1, 0.9, inside)
-        self._mirrors()
-        if st.rails:
-            self._rails(roof)
-
-    def _pane(self, quad, a0, a1, b0, b1, inside) -> None:
-        """A window in the quad (base start, base end, top end, top start), with its reflection."""
-        quad = np.asarray(quad)
-
-        def at(a, b):
-            return (1 - b) * ((1 - a) * quad[0] + a * quad[1]) + b * (
-                (1 - a) * quad[3] + a * quad[2]
-            )
-
-        self.b.polygon([at(a0, b0), at(a1, b0), at(a1, b1), at(a0, b1)], Slot.GLASS, 7, inside)
-        x = self.rng.uniform(0.1, 0.6) * (a1 - a0) + a0
-        wide = self.rng.uniform(0.15, 0.3) * (a1 - a0)
-        low = b0 + self.rng.uniform(0.1, 0.5) * (b1 - b0)
-        self.b.polygon(
-            [at(x, low), at(x + wide, low), at(x + wide, b1), at(x, b1)], Slot.GLARE, 8, inside
-        )
-
-    def _mirrors(self) -> None:
-        """Painted before the greenhouse, but for the outer face, which is seen from its side."""
-        place, height = self.style.cowl[0] - 0.07, self.style.cowl[1] + 0.03
-        slot = Slot.TRIM if self.rng.random() < 0.5 else Slot.PAINT
-        for sign in (-1, 1):
-            low, high = sorted((sign * 0.80, sign * 0.985))
-            ends = (
-                self.at(place - 0.014, low, height),
-                self.at(place + 0.014, high, height + 0.075),
-            )
-            self.b.box(*ends, slot, 5, hull=False)
-            outer = self.at(
-                place + np.array([-1, 1, 1, -1]) * 0.014,
-                sign * 0.985,
-                height + np.array([0, 0, 1, 1]) * 0.075,
-            )
-            self.b.polygon(outer, slot, 9, self.inside)
-
-    def _rails(self, roof) -> None:
-        for rear, front in ((roof[0], roof[3]), (roof[1], roof[2])):
-            lift = np.array([0, 0, 0.03])
-            a, b = rear * 0.9 + front * 0.1, front * 0.9 + rear * 0.1
-            self.b.polygon([a, b, b + lift, a + lift], Slot.TRIM, 9, two_sided=True)
