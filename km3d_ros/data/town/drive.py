@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from km3d_ros.data.town import textures
+from km3d_ros.data.town.crowd import Crowd
+from km3d_ros.data.town.furniture import furnish
 from km3d_ros.data.town.people import PHASES, cyclist, pedestrian
 from km3d_ros.data.town.render import SIZE, TownFrame, render
 from km3d_ros.data.town.sampling import ground_color, sample_film, sample_light, sample_view
@@ -19,7 +21,7 @@ from km3d_ros.data.town.street import (
     sample_blocks,
     sample_trees,
 )
-from km3d_ros.data.town.traffic import Crowd, furnish, person, rider
+from km3d_ros.data.town.walkers import person, rider
 
 FOCAL = 0.75
 """Of the drive's camera, in image widths."""

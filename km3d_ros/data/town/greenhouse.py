@@ -80,8 +80,9 @@ def _windscreen(body: Body, quad, inside) -> None:
     """Wide and leaning: dark with the sky in its upper part, head rests, wipers."""
     _quad(body, quad, 0.02, 0.98, 0.0, 0.97, Slot.DARK, 7, inside)
     _pane(body, quad, 0.04, 0.96, 0.05, 0.94, inside)
-    for a in (0.27, 0.73):
-        _quad(body, quad, a - 0.07, a + 0.07, 0.35, 0.68, Slot.DARK, 10, inside)
+    if body.rng.random() < 0.4:
+        for a in (0.27, 0.73):
+            _quad(body, quad, a - 0.06, a + 0.06, 0.25, 0.52, Slot.DARK, 10, inside)
     wiper = [_on(quad, 0.2, 0.05), _on(quad, 0.75, 0.08), _on(quad, 0.75, 0.11)]
     body.b.polygon(wiper, Slot.TRIM, 11, inside)
 

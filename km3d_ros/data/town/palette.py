@@ -123,13 +123,15 @@ def person(rng: np.random.Generator) -> np.ndarray:
 
 
 def prop(rng: np.random.Generator) -> np.ndarray:
-    """Street furniture."""
+    """Street furniture; galvanised steel and concrete take PATTERN."""
     palette = _varied(rng)
     palette[Slot.CARGO] = np.exp(rng.uniform(-4, -1, 3))
     palette[Slot.SHIRT] = np.exp(rng.uniform(-4, -0.4, 3))
     if rng.random() < 0.3:
         palette[Slot.TAIL] = (0.45, 0.12, 0.02)
     palette[Slot.METAL] *= rng.uniform(0.15, 1.8)
+    palette[Slot.PATTERN] = rng.uniform(0.18, 0.5) * np.array([0.95, 0.99, 1.0])
+    palette[Slot.PAINT] = np.exp(rng.uniform(-4, -0.7) + rng.normal(0, 0.6, 3))
     return np.clip(palette, 0, 0.85)
 
 

@@ -7,6 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from km3d_ros.data.town.barriers import RUNS
+from km3d_ros.data.town.clutter import CLUTTER
 from km3d_ros.data.town.meshes import Builder, Mesh, Slot, disc
 
 
@@ -122,14 +124,6 @@ def _railing(b: Builder, rng: np.random.Generator) -> None:
                   Slot.METAL, two_sided=True)  # fmt: skip
 
 
-def _guard_rail(b: Builder, rng: np.random.Generator) -> None:
-    half = rng.uniform(4.0, 6.0)
-    for x in np.arange(-half, half + 0.1, 2.0):
-        b.box((x - 0.05, -0.05, 0), (x + 0.05, 0.05, 0.72), Slot.METAL, hull=False)
-    for z in (0.45, 0.6):
-        b.box((-half, -0.09, z), (half, 0.02, z + 0.13), Slot.METAL, 2)
-
-
 PROPS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
     "lamp_post": _lamp_post,
     "pole": _pole,
@@ -144,5 +138,6 @@ PROPS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
     "bench": _bench,
     "shelter": _shelter,
     "railing": _railing,
-    "guard_rail": _guard_rail,
+    **RUNS,
+    **CLUTTER,
 }

@@ -47,6 +47,10 @@ class Street:
         depth = {"": 0.0, "parallel": 2.1, "angled": 4.6}[self.parking[k]]
         return abs(self.edges[k]) + depth
 
+    def on_crossing(self, s: float) -> bool:
+        """Whether s lies in the mouth of the crossing street."""
+        return abs(s - self.junction) < self.crossing + 2.5
+
     def place(self, s, u) -> tuple[Array, Array, Array]:
         """World x, z and heading (clockwise from z) of points on the plan."""
         s, u = np.asarray(s, float), np.asarray(u, float) * self.side
