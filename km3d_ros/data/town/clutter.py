@@ -58,8 +58,8 @@ def _kiosk(b: Builder, rng: np.random.Generator) -> None:
     b.box((-x - 0.2, -y - 0.2, z), (x + 0.2, y + 0.2, z + 0.2), Slot.CARGO, 3)
     for face, sign in ((0, -1), (1, -1), (1, 1)):
         pane = [(-0.7, 0.4), (0.7, 0.4), (0.7, 0.85), (-0.7, 0.85)]
-        outline = [((a * x, sign * (y + 0.002)) if face else (sign * (x + 0.002), a * y)) + (e * z,)
-                   for a, e in pane]  # fmt: skip
+        outline = [(a * x, sign * (y + 0.002), e * z) if face else
+                   (sign * (x + 0.002), a * y, e * z) for a, e in pane]  # fmt: skip
         b.polygon(outline, Slot.GLASS, 2, (0, 0, 1))
 
 

@@ -9,12 +9,21 @@ from km3d_ros.data.town.meshes import Mesh
 from km3d_ros.data.town.scene import Actor
 from km3d_ros.data.town.street import Street
 from km3d_ros.data.town.trucks import truck
-from km3d_ros.data.town.vehicles import CARS, VANS, VARIANTS, car
+from km3d_ros.data.town.vehicles import CARS, VANS, VARIANTS, Style, car
 
 THINNED = 0.8
 """Share left out of those vehicles that would hide, or be hidden by, another one."""
 RESIDUAL = (0.017, 0.010)
 """Spread of a size about its style's: common to all axes, and of each axis."""
+
+
+def _summed(styles: dict[str, Style]) -> tuple[list[Style], np.ndarray]:
+    """Styles and the sums of their shares; the last is 1."""
+    shares = np.cumsum([style.share for style in styles.values()])
+    return list(styles.values()), shares / shares[-1]
+
+
+_CARS, _VANS = _summed(CARS), _summed(VANS)
 
 
 class Crowd:
@@ -86,17 +95,17 @@ class Crowd:
         """A car, van or truck centred at (s, u)."""
         rng = self.rng
         kind = 0.0 if cars_only else rng.random()
-        variant, colors = int(rng.integers(VARIANTS)), palette.vehicle(rng)
+        variant = int(rng.integers(VARIANTS))
         if kind > 0.985:
-            return self.add("Truck", truck(variant), colors, s, u, turn)
-        styles = list((VANS if kind > 0.90 else CARS).values())
-        style = styles[rng.choice(len(styles), p=[style.share for style in styles])]
+            return self.add("Truck", truck(variant), palette.vehicle(rng), s, u, turn)
+        styles, shares = _VANS if kind > 0.90 else _CARS
+        style = styles[int(np.searchsorted(shares, rng.random()))]
         scale = 1 + rng.normal(0, RESIDUAL[0]) + rng.normal(0, RESIDUAL[1], 3)
         size = np.array(style.size) * scale
         if self._crowded(s, u, turn, size, thinned):
             return None
         name = "Van" if kind > 0.90 else "Car"
-        return self.add(name, car(style, variant), colors, s, u, turn, size)
+        return self.add(name, car(style, variant), palette.vehicle(rng), s, u, turn, size)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from km3d_ros.data.town.shading import Shader
 
 Array = np.ndarray
 
-THINNEST = 0.55
+THINNEST = 0.7
 """Pixels: thinner faces are not painted, the undercoat shows."""
 
 
@@ -56,16 +56,17 @@ def _stack(actors: list[Actor], name: str) -> Array:
     return np.concatenate([getattr(a.mesh, name) for a in actors])
 
 
-def _padded_points(actors: list[Actor]) -> Array:
-    most = max(a.mesh.points.shape[1] for a in actors)
-    return np.concatenate(
-        [
-            np.pad(a.mesh.points, ((0, 0), (0, most - a.mesh.points.shape[1]), (0, 0)), "edge")
-            if a.mesh.points.shape[1] < most
-            else a.mesh.points
-            for a in actors
-        ]
-    )
+def _points(actors: list[Actor], chosen: Array, owner: Array) -> Array:
+    """(F, K, 3): corners of the `chosen` faces, which are grouped by `owner`."""
+    starts = np.cumsum([0, *[len(a.mesh.counts) for a in actors]])
+    cuts = np.searchsorted(owner, np.arange(len(actors) + 1))
+    points = np.empty((len(chosen), max(a.mesh.points.shape[1] for a in actors), 3))
+    for k, actor in enumerate(actors):
+        rows = slice(cuts[k], cuts[k + 1])
+        part = actor.mesh.points[chosen[rows] - starts[k]]
+        points[rows, : part.shape[1]] = part
+        points[rows, part.shape[1] :] = part[:, -1:]
+    return points
 
 
 def paint_actors(
@@ -103,7 +104,7 @@ def paint_actors(
     sight = centroid / np.maximum(distance, 1e-6)[:, None]
     lit += shader.gloss(sight, normal, GLOSS[slot], sunlit[owner])
     colors = shader.display(lit, distance).tolist()
-    points = _padded_points(actors)[chosen] * scale[owner][:, None]
+    points = _points(actors, chosen, owner) * scale[owner][:, None]
     points = pose.turn(points, owner) + pose.bottom(owner)[:, None]
     corners = _stack(actors, "counts")[chosen].tolist()
     polygons = _polygons(points, corners, camera)

@@ -37,7 +37,7 @@ def furnish(crowd: Crowd) -> None:
     names, weights = list(_SINGLES), np.array(list(_SINGLES.values()))
     for ego_side, sign in ((True, 1), (False, -1)):
         kerb, line = street.kerb(ego_side), building_line(street, ego_side)
-        for _ in range(rng.poisson(7 * street.length / 80)):
+        for _ in range(rng.poisson(6 * street.length / 80)):
             name = str(rng.choice(names, p=weights / weights.sum()))
             s = rng.uniform(street.start + 5, street.length * 0.95)
             u = kerb + 0.45 if name in _AT_KERB else rng.uniform(kerb + 0.8, max(line, kerb + 1.0))

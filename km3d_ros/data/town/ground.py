@@ -50,7 +50,8 @@ def paint_horizon(canvas: Array, scene: Scene, camera: Camera, shader: Shader) -
     warp[1, 2] -= shear * left * scale
     size = (width, low - top)
     part = cv2.warpAffine(color, warp, size)
-    gap = cv2.warpAffine(clear, warp, size, borderValue=(255, 255, 255))
+    gap = cv2.warpAffine(clear, warp, size, borderValue=255)
+    gap = cv2.cvtColor(gap, cv2.COLOR_GRAY2BGR)
     tone = shader.flat((0.8, 0.8, 0.8), UP, 40.0) / 255
     part = cv2.multiply(part, (*np.minimum(tone * 1.1, 1.2), 0))
     canvas[top:low] = cv2.add(cv2.multiply(canvas[top:low], gap, scale=1 / 255), part)

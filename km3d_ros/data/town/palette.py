@@ -49,14 +49,12 @@ _PAINTS = (
     (0.02, (0.03, 0.42, 0.62)),  # yellow
     (0.02, (0.02, 0.03, 0.10)),  # maroon
 )
-_PAINT_ODDS = [share for share, _ in _PAINTS]
 
 
 def vehicle(rng: np.random.Generator) -> np.ndarray:
     """Paint as on the road: mostly white to black, some colours."""
     palette = _varied(rng)
-    color = np.array(_PAINTS[rng.choice(len(_PAINTS), p=_PAINT_ODDS)][1])
-    palette[Slot.PAINT] = np.clip(color * rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3), 0, 0.8)
+    palette[Slot.PAINT] = np.clip(_one_of(rng, _PAINTS), 0, 0.8)
     palette[Slot.SHADE] = palette[Slot.PAINT] * rng.uniform(0.35, 0.75)
     palette[Slot.LIGHT] = palette[Slot.PAINT] * rng.uniform(1.0, 1.25) + rng.uniform(0, 0.05)
     palette[Slot.SKY] *= np.exp(rng.uniform(-2.5, 1.1))
@@ -97,9 +95,12 @@ _TROUSERS = (
 
 
 def _one_of(rng: np.random.Generator, colors) -> np.ndarray:
-    shares = np.array([share for share, _ in colors])
-    pick = rng.choice(len(colors), p=shares / shares.sum())
-    return np.array(colors[pick][1]) * rng.uniform(0.7, 1.25) * rng.uniform(0.85, 1.15, 3)
+    left = rng.random() * sum(share for share, _ in colors)
+    k = 0
+    while left > colors[k][0] and k < len(colors) - 1:
+        left -= colors[k][0]
+        k += 1
+    return np.array(colors[k][1]) * rng.uniform(0.7, 1.25) * rng.uniform(0.85, 1.15, 3)
 
 
 def person(rng: np.random.Generator) -> np.ndarray:

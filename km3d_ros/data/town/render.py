@@ -24,6 +24,8 @@ Array = np.ndarray
 
 SIZE = (1280, 384)
 """Default width and height."""
+FARTHEST_PROP = 85.0
+"""Metres ahead up to which street furniture is painted."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,13 @@ class _Painter:
         self.canvas, self.camera, self.shader = canvas, camera, shader
         self.blocks = [b for b in scene.blocks if self._seen(b.x, b.z, max(b.half) * 1.5)]
         self.trees = [t for t in scene.trees if self._seen(t.x, t.z, t.width)]
-        self.actors = [a for a in scene.actors if self._seen(a.x, a.z, max(a.size[:2]))]
+        self.actors = [a for a in scene.actors if self._seen(a.x, a.z, max(a.size[:2]), a)]
         self.map = np.zeros((canvas.shape[0] // 2, canvas.shape[1] // 2), np.uint8)
 
-    def _seen(self, x: float, z: float, radius: float) -> bool:
+    def _seen(self, x: float, z: float, radius: float, actor: Actor | None = None) -> bool:
         x, z = self.camera.plan(x, z)
+        if actor and not actor.class_name and z > FARTHEST_PROP:
+            return False
         reach = 0.55 * self.camera.width / self.camera.focal
         return z > -radius and abs(x) < max(z, 0) * reach + radius * (1 + reach)
 

@@ -75,8 +75,8 @@ def sample_light(rng: np.random.Generator) -> Light:
     sky = int(rng.integers(textures.SKIES))
     kind = textures.sky_kind(sky)
     up = (rng.uniform(0.3, 1.2), rng.uniform(0.3, 1.2), 1.0, rng.uniform(0.12, 0.3))[kind]
-    strength = (rng.uniform(0.75, 1.0), rng.uniform(0.2, 0.9), 0.0, rng.uniform(0.1, 0.4))[kind]
-    ambient = (rng.uniform(0.22, 0.4), rng.uniform(0.3, 0.5), rng.uniform(0.45, 0.75),
+    strength = (rng.uniform(0.75, 1.35), rng.uniform(0.2, 1.0), 0.0, rng.uniform(0.1, 0.4))[kind]
+    ambient = (rng.uniform(0.1, 0.36), rng.uniform(0.2, 0.5), rng.uniform(0.45, 0.75),
                rng.uniform(0.12, 0.3))[kind]  # fmt: skip
     blue = ((1.25, 1.0, 0.85), (1.1, 1.0, 0.93), (1.02, 1.0, 0.98), (1.15, 0.95, 0.9))[kind]
     turn = rng.uniform(0, 2 * np.pi)
@@ -95,9 +95,9 @@ def sample_light(rng: np.random.Generator) -> Light:
 def sample_film(rng: np.random.Generator) -> Film:
     """A camera's exposure, colour, optics, noise and compression."""
     return Film(
-        gain=float(np.exp(rng.normal(0.05, 0.17))),
+        gain=float(np.exp(rng.normal(0.1, 0.2))),
         balance=tuple(float(v) for v in np.exp(rng.normal(0, 0.04, 3))),
-        contrast=float(rng.uniform(0.85, 1.25)),
+        contrast=float(rng.uniform(0.9, 1.6)),
         vignette=float(rng.uniform(0, 0.35)),
         blur=float(rng.uniform(0.35, 0.9)) if rng.random() < 0.45 else 0.0,
         motion=int(rng.integers(3, 6)) if rng.random() < 0.06 else 0,

@@ -89,7 +89,7 @@ class Block:
     """Half extents across and along its heading."""
     height: float
     kind: str
-    """facade, shop (a facade over shops) or foliage."""
+    """facade, shop (a facade over shops), garage or foliage; anything else is plain."""
     texture: int
     tint: Array
     """(3,) linear BGR."""

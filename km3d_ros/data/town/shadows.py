@@ -12,6 +12,11 @@ from km3d_ros.data.town.shading import Shader
 Array = np.ndarray
 _SIGNS = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
 _TURN = np.arange(10) * 2 * np.pi / 10
+_CLUMPS = np.array(
+    [[0.0, 0.38, 0.11], [1.1, 0.44, 0.07], [1.9, 0.36, 0.12], [3.0, 0.46, 0.08], [3.9, 0.37, 0.1],
+     [5.2, 0.42, 0.1]]
+)  # fmt: skip
+"""Clumps of leaves: turn, distance and radius in crown widths."""
 _RING = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 
@@ -37,8 +42,14 @@ def _of_structures(scene: Scene, throw: Array) -> list[Array]:
     base = _rectangles([(b.x, b.z, b.half[1], b.half[0], b.heading - np.pi / 2) for b in blocks])
     outlines = _swept(base, throw, np.array([b.height for b in blocks]))
     for tree in trees:
-        foot = np.array([tree.x, tree.z])
-        outlines.append(foot + throw * (tree.base + tree.top) / 2 + 0.38 * tree.width * _RING)
+        center = np.array([tree.x, tree.z]) + throw * (tree.base + tree.top) / 2
+        outlines.append(center + (0.30 if tree.trunk else 0.38) * tree.width * _RING)
+        if tree.trunk:
+            # Separate clumps of leaves around the crown's core.
+            turn = tree.x + _CLUMPS[:, 0]
+            spots = np.stack([np.cos(turn), np.sin(turn)], 1) * _CLUMPS[:, 1:2] * tree.width
+            outlines += [center + spot + radius * tree.width * _RING
+                         for spot, radius in zip(spots, _CLUMPS[:, 2], strict=True)]  # fmt: skip
     trunks = [t for t in trees if t.trunk]
     base = _rectangles([(t.x, t.z, t.trunk, t.trunk, 0.0) for t in trunks])
     return outlines + _swept(base, throw, np.array([t.base for t in trunks]))

@@ -194,6 +194,8 @@ def sample_blocks(street: Street, rng: np.random.Generator) -> list[Block]:
             if block and not _in_junction(street, s0 - 1.5, s0 + long + 1.5):
                 u = sign * (line + back + rng.uniform(0, 0.8) + deep / 2)
                 blocks.append(_placed(street, s0 + long / 2, u, (deep / 2, long / 2), **block))
+        if street.kind != "open" and rng.random() < 0.6:
+            blocks += _garages(street, rng, sign, line, back)
         if back > 1.2 and rng.random() < 0.75:
             blocks += _fences(street, rng, sign * (line + 0.3))
     return blocks
@@ -238,11 +240,27 @@ def _building(street: Street, rng: np.random.Generator):
     return rng.uniform(4, 12), rng.uniform(8, 16), (fields | common) if keep else None
 
 
+def _garages(street, rng, sign: int, line: float, back: float) -> list[Block]:
+    """Rows of garages before or between the houses."""
+    blocks = []
+    for _ in range(int(rng.integers(1, 4))):
+        long, deep = rng.uniform(3, 16), 2.6
+        s = rng.uniform(street.start, 60)
+        u = sign * (line + rng.uniform(0.2, max(back - 0.5, 0.4)) + deep)
+        if not _in_junction(street, s - long / 2 - 1, s + long / 2 + 1):
+            color = _wall_tint(rng)
+            block = _placed(street, s, u, (deep, long / 2), height=rng.uniform(2.3, 2.65),
+                            kind="garage", texture=int(rng.integers(10**6)), tint=color, roof=0.0,
+                            roof_color=color * 0.3)  # fmt: skip
+            blocks.append(block)
+    return blocks
+
+
 def _fences(street: Street, rng: np.random.Generator, u: float) -> list[Block]:
     blocks, s = [], street.start
     height = rng.uniform(0.6, 2.2)
     hedge = rng.random() < 0.6
-    tint = np.ones(3) * rng.uniform(0.3, 0.7) if hedge else _wall_tint(rng)
+    tint = np.ones(3) * rng.uniform(0.15, 0.75) if hedge else _wall_tint(rng)
     texture = int(rng.integers(10**6))
     while s < street.length:
         long = rng.uniform(6, 18)
@@ -274,14 +292,27 @@ def sample_trees(street: Street, rng: np.random.Generator) -> list[Tree]:
             if not _in_junction(street, s - 2, s + 2) and back > 1.5:
                 u = line + rng.uniform(0.8, max(back, 1.0) + 0.5)
                 trees.append(_tree(street, rng, s, sign * u, bush=rng.random() < 0.45))
+        if back > 3 and rng.random() < 0.4:
+            trees += _thicket(street, rng, sign * (line + rng.uniform(1.5, 3.5)))
     return trees
+
+
+def _thicket(street: Street, rng: np.random.Generator, u: float) -> list[Tree]:
+    """The edge of a wood: dark bushes down to the ground, side by side."""
+    first, last = np.sort(rng.uniform(street.start, street.length, 2))
+    places = np.arange(first, last, rng.uniform(2.5, 4.5))
+    return [
+        _tree(street, rng, s, u + np.sign(u) * rng.uniform(0, 1.2), bush=True)
+        for s in places
+        if not _in_junction(street, s - 2, s + 2)
+    ]
 
 
 def _tree(street: Street, rng: np.random.Generator, s, u, bush: bool = False) -> Tree:
     x, z, _ = street.place(s, u)
     texture, flip = int(rng.integers(textures.CROWNS)), bool(rng.random() < 0.5)
     if bush:
-        high = rng.uniform(0.8, 2.6)
+        high = rng.uniform(0.8, 2.6) if rng.random() < 0.65 else rng.uniform(2.6, 7.5)
         return Tree(float(x), float(z), high * rng.uniform(1.1, 1.9), -0.25 * high, high,
                     texture, flip, 0.0)  # fmt: skip
     base, high = rng.uniform(1.6, 3.2), rng.uniform(3.5, 9.0)

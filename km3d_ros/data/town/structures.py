@@ -10,6 +10,7 @@ import numpy as np
 
 from km3d_ros.data.town import textures
 from km3d_ros.data.town.camera import NEAR, Camera, clip_polygon, fill, fixed
+from km3d_ros.data.town.garages import GARAGES, garage
 from km3d_ros.data.town.scene import Block
 from km3d_ros.data.town.shading import Shader
 
@@ -18,6 +19,7 @@ SHOP_HEIGHT = 80 * textures.METRES_PER_TEXEL
 _BANKS: dict[str, tuple[Callable[[int], list[Array]], int, float]] = {
     "facade": (textures.facade, textures.FACADES, textures.METRES_PER_TEXEL),
     "shop": (textures.shop, textures.SHOPS, textures.METRES_PER_TEXEL),
+    "garage": (garage, GARAGES, textures.METRES_PER_TEXEL),
     "foliage": (textures.foliage_wall, textures.FOLIAGE_WALLS, textures.LEAF_METRES_PER_TEXEL),
 }
 """Bank, number of textures in it, metres per texel, of each kind of wall; others are plain."""

@@ -9,7 +9,7 @@ import numpy as np
 
 Array = np.ndarray
 
-FACADES, SHOPS, FOLIAGE_WALLS, CROWNS, SKIES, HORIZONS, NOISES = 20, 8, 4, 18, 20, 10, 6
+FACADES, SHOPS, FOLIAGE_WALLS, CROWNS, SKIES, HORIZONS, NOISES = 20, 8, 8, 26, 20, 14, 6
 METRES_PER_TEXEL = 1 / 24
 """Of facades and shops at full size."""
 LEAF_METRES_PER_TEXEL = 1 / 64
@@ -26,7 +26,8 @@ def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], power: float
     return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
-def _pyramid(image: Array, levels: int = 6) -> list[Array]:
+def pyramid(image: Array, levels: int = 6) -> list[Array]:
+    """The picture at full, half, a quarter ... of its size."""
     chain = [np.ascontiguousarray(image)]
     for _ in range(levels - 1):
         size = (max(chain[-1].shape[1] // 2, 1), max(chain[-1].shape[0] // 2, 1))
@@ -53,7 +54,7 @@ def facade(index: int) -> list[Array]:
         for column in range(columns):
             _window(image, rng, style, floor * cell_h, column * cell_w, cell_h, cell_w)
     image = np.clip(image, 0, 255).astype(np.uint8)
-    return _pyramid(image)
+    return pyramid(image)
 
 
 def _bricks(image: Array, rng: np.random.Generator) -> None:
@@ -124,7 +125,7 @@ def shop(index: int) -> list[Array]:
         else:
             image[24:80, x : min(x + 22, right)] = rng.uniform(30, 140, 3)
         x = right + int(rng.integers(6, 24))
-    return _pyramid(np.clip(image, 0, 255).astype(np.uint8))
+    return pyramid(np.clip(image, 0, 255).astype(np.uint8))
 
 
 def _leaves(image, alpha, centers, sizes, colors, rng) -> None:
@@ -155,7 +156,7 @@ def _leaf_hue(rng: np.random.Generator, autumn: bool = True) -> Array:
 
 @cache
 def crown(index: int) -> list[tuple[Array, Array]]:
-    """Mip chain of (premultiplied colour, 255 - opacity as BGR) of a treetop or bush."""
+    """Mip chain of (premultiplied colour, 255 - opacity) of a treetop or bush."""
     rng = np.random.default_rng((index, 107))
     side = 256
     image = np.zeros((side, side, 3), np.uint8)
@@ -164,7 +165,7 @@ def crown(index: int) -> list[tuple[Array, Array]]:
     at = rng.normal(0, 0.42, (clumps, 2)).clip(-0.85, 0.85) * side * 0.36 + side / 2
     radius = rng.uniform(0.13, 0.22, clumps) * side
     at = at.clip(radius[:, None] + 6, side - radius[:, None] - 6)
-    hue = _leaf_hue(rng)
+    hue = _leaf_hue(rng) * (rng.uniform(0.25, 0.6) if index % 3 == 0 else 1.0)
     count = 130
     for k in np.argsort(at[:, 1] + rng.normal(0, 30, clumps)):
         turn, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count))
@@ -176,8 +177,7 @@ def crown(index: int) -> list[tuple[Array, Array]]:
         colors = _greens(rng, light.clip(0.05, 1.1), hue)
         sizes = rng.uniform(3, 7, count)
         _leaves(image, alpha, at[k] + offset * radius[k], sizes, colors, rng)
-    inverse = cv2.merge([255 - alpha] * 3)
-    return list(zip(_pyramid(image), _pyramid(inverse), strict=True))
+    return list(zip(pyramid(image), pyramid(255 - alpha), strict=True))
 
 
 @cache
@@ -188,9 +188,10 @@ def foliage_wall(index: int) -> list[Array]:
     image = np.full((side, side, 3), 20, np.uint8)
     at = rng.uniform(0, side, (count, 2))
     light = np.sort(rng.uniform(0.1, 0.9, count)) + 0.15 * np.cos(at[:, 1] / side * 2 * np.pi)
-    colors = _greens(rng, light.clip(0.05, 1.0), _leaf_hue(rng, autumn=False))
+    hue = _leaf_hue(rng, autumn=False) * rng.uniform(0.3, 1.1)
+    colors = _greens(rng, light.clip(0.05, 1.0), hue)
     _leaves(image, None, at, rng.uniform(2, 5, count), colors, rng)
-    return _pyramid(image)
+    return pyramid(image)
 
 
 @cache
@@ -230,7 +231,8 @@ def horizon(index: int) -> tuple[Array, Array]:
     hill = (height * 0.75 - 9 * np.cumsum(rng.normal(0, 0.08, width))).clip(40, 90)
     hill = cv2.GaussianBlur(hill.astype(np.float32)[None], (61, 1), 0)[0]
     below = np.arange(height)[:, None] > hill[None]
-    image[below] = _leaf_hue(rng) * 0.6 + 50
+    dark = rng.uniform(0.2, 1.0)
+    image[below] = _leaf_hue(rng) * 0.6 * dark + 50 * dark
     alpha[below] = 255
     town = rng.random()
     for x in np.sort(rng.uniform(0, width, int(120 * town))):
@@ -249,13 +251,14 @@ def horizon(index: int) -> tuple[Array, Array]:
         part = cv2.resize(color, size)[:tall]
         gap = cv2.resize(inverse, size)[:tall]
         area = (slice(y, y + len(part)), slice(x, x + size[0]))
-        image[area] = cv2.add(cv2.multiply(image[area], gap, scale=1 / 255), part)
-        alpha[area] = np.maximum(alpha[area], 255 - gap[..., 0])
-    haze = rng.uniform(0.1, 0.5)
+        behind = cv2.multiply(image[area], cv2.merge([gap] * 3), scale=1 / 255)
+        image[area] = cv2.add(behind, part)
+        alpha[area] = np.maximum(alpha[area], 255 - gap)
+    haze = rng.uniform(0.0, 0.45)
     image = (image * (1 - haze) + 190 * haze).astype(np.uint8)
     alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
     opacity = cv2.merge([alpha] * 3)
-    return cv2.multiply(image, opacity, scale=1 / 255), 255 - opacity
+    return cv2.multiply(image, opacity, scale=1 / 255), 255 - alpha
 
 
 @cache

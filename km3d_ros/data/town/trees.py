@@ -76,7 +76,8 @@ def _paint_sprite(canvas: Array, chain, box, flip: bool, gain: Array) -> None:
         warp[0] = (-sx, 0, x1 - left)
     size = (right - left, bottom - top)
     part = cv2.warpAffine(color, warp, size)
-    gap = cv2.warpAffine(clear, warp, size, borderValue=(255, 255, 255))
+    gap = cv2.warpAffine(clear, warp, size, borderValue=255)
+    gap = cv2.cvtColor(gap, cv2.COLOR_GRAY2BGR)
     part = cv2.multiply(part, (*gain, 0))
     area = canvas[top:bottom, left:right]
     canvas[top:bottom, left:right] = cv2.add(cv2.multiply(area, gap, scale=1 / 255), part)
