@@ -1,5 +1,6 @@
 """Town: what is labelled is what is seen, for every camera, and always the same."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations, pairwise, product
 
@@ -216,9 +217,12 @@ def test_car_sizes_are_those_of_the_road_and_follow_the_style():
 def test_frames_have_the_promised_variety():
     frames = [render(sample_scene(17, index), 320, 96) for index in range(80)]
     cars = [item for f in frames for item in f.objects if item.class_name == "Car"]
-    assert 4.5 < len(cars) / len(frames) < 8
+    assert 6 < len(cars) / len(frames) < 10.5
     hard = np.mean([item.occlusion > 0 or item.truncation > 0.15 for item in cars])
-    assert 0.25 < hard < 0.55
+    assert 0.4 < hard < 0.7
+    count = Counter(item.class_name for f in frames for item in f.objects)
+    assert 1.8 < count["Pedestrian"] / len(frames) < 3.2
+    assert 1.0 < count["Cyclist"] / len(frames) < 2.0
     depth = np.array([item.center[2] for item in cars])
     assert depth.min() < 6
     assert 60 < depth.max() <= 75

@@ -13,8 +13,12 @@ from km3d_ros.data.town.shading import Shader
 
 Array = np.ndarray
 
-THINNEST = 0.7
+THINNEST = 0.8
 """Pixels: thinner faces are not painted, the undercoat shows."""
+
+
+DETAIL = 3
+"""From this layer on faces are details, which have to be twice as thick."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,21 @@ class Pose:
         return np.stack([self.x[owner], self.y[owner], self.z[owner]], axis=-1)
 
 
-def _stack(actors: list[Actor], name: str) -> Array:
-    return np.concatenate([getattr(a.mesh, name) for a in actors])
+def _candidates(actors: list[Actor], thinnest: Array) -> tuple[Array, Array, Array]:
+    """Faces thicker than their actor's `thinnest` (N,): `Mesh.table`, index in it, owner."""
+    rows = [np.flatnonzero(a.mesh.thickness > t) for a, t in zip(actors, thinnest, strict=True)]
+    owner = np.repeat(np.arange(len(actors)), [len(r) for r in rows])
+    table = np.concatenate([a.mesh.table[r] for a, r in zip(actors, rows, strict=True)])
+    return table, np.concatenate(rows), owner
 
 
 def _points(actors: list[Actor], chosen: Array, owner: Array) -> Array:
-    """(F, K, 3): corners of the `chosen` faces, which are grouped by `owner`."""
-    starts = np.cumsum([0, *[len(a.mesh.counts) for a in actors]])
+    """(F, K, 3): corners of the `chosen` faces of each mesh, grouped by `owner`."""
     cuts = np.searchsorted(owner, np.arange(len(actors) + 1))
     points = np.empty((len(chosen), max(a.mesh.points.shape[1] for a in actors), 3))
     for k, actor in enumerate(actors):
         rows = slice(cuts[k], cuts[k + 1])
-        part = actor.mesh.points[chosen[rows] - starts[k]]
+        part = actor.mesh.points[chosen[rows]]
         points[rows, : part.shape[1]] = part
         points[rows, part.shape[1] :] = part[:, -1:]
     return points
@@ -78,27 +85,23 @@ def paint_actors(
     """
     if not actors:
         return []
-    counts = [len(a.mesh.counts) for a in actors]
-    owner = np.repeat(np.arange(len(actors)), counts)
     scale = pose.size / np.array([a.mesh.size for a in actors])
     # Most faces of distant actors are too thin: leave them out before anything is computed.
     nearest = np.maximum(pose.z - pose.size[:, :2].max(1), 0.3)
-    wide = _stack(actors, "thickness") * (camera.focal / nearest)[owner] > THINNEST
-    chosen = np.flatnonzero(wide)
-    owner = owner[chosen]
-    centroid = _stack(actors, "centroid")[chosen] * scale[owner]
-    centroid = pose.turn(centroid, owner) + pose.bottom(owner)
-    normal = pose.turn(_stack(actors, "normal")[chosen], owner)
-    away = (normal * centroid).sum(1) > 0
-    thick = _stack(actors, "thickness")[chosen] * camera.focal / np.maximum(centroid[:, 2], 0.3)
-    kept = np.flatnonzero((_stack(actors, "two_sided")[chosen] | ~away) & (thick > THINNEST))
-    distance = np.linalg.norm(centroid[kept], axis=1)
-    layer = _stack(actors, "layer")[chosen[kept]]
-    order = np.lexsort((-distance, layer, owner[kept]))
-    kept, distance = kept[order], distance[order]
+    table, chosen, owner = _candidates(actors, THINNEST * nearest / camera.focal)
+    centroid = pose.turn(table[:, 0:3] * scale[owner], owner) + pose.bottom(owner)
+    normal = pose.turn(table[:, 3:6], owner)
+    facing, distance = (normal * centroid).sum(1), np.linalg.norm(centroid, axis=1)
+    away = facing > 0
+    seen = 0.3 + 0.7 * np.abs(facing) / np.maximum(distance, 0.3)
+    thick = table[:, 6] * seen * camera.focal / np.maximum(centroid[:, 2], 0.3)
+    least = np.where(table[:, 8] >= DETAIL, 2 * THINNEST, THINNEST)
+    kept = np.flatnonzero(((table[:, 9] > 0) | ~away) & (thick > least))
+    kept = kept[np.lexsort((-distance[kept], table[kept, 8], owner[kept]))]
     normal = np.where(away[kept, None], -normal[kept], normal[kept])
-    centroid, owner, chosen = centroid[kept], owner[kept], chosen[kept]
-    slot = _stack(actors, "slot")[chosen]
+    centroid, distance = centroid[kept], distance[kept]
+    owner, chosen, table = owner[kept], chosen[kept], table[kept]
+    slot = table[:, 7].astype(int)
     palettes = np.array([a.palette for a in actors])
     lit = shader.radiance(palettes[owner, slot], normal, sunlit[owner])
     sight = centroid / np.maximum(distance, 1e-6)[:, None]
@@ -106,7 +109,7 @@ def paint_actors(
     colors = shader.display(lit, distance).tolist()
     points = _points(actors, chosen, owner) * scale[owner][:, None]
     points = pose.turn(points, owner) + pose.bottom(owner)[:, None]
-    corners = _stack(actors, "counts")[chosen].tolist()
+    corners = table[:, 10].astype(int).tolist()
     polygons = _polygons(points, corners, camera)
     cuts = np.searchsorted(owner, np.arange(len(actors) + 1))
     faces = list(zip(polygons, colors, strict=True))

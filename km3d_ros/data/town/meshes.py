@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -77,6 +78,12 @@ class Mesh:
     """Convex parts ((n, 3) points, slot): their hulls are the silhouette and the undercoat."""
     size: Array
     """(3,): length, width, height of the extent, which is the 3D box."""
+
+    @cached_property
+    def table(self) -> Array:
+        """(F, 11): centroid, normal, thickness, slot, layer, two_sided, counts in columns."""
+        rest = (self.thickness, self.slot, self.layer, self.two_sided, self.counts)
+        return np.column_stack([self.centroid, self.normal, *rest])
 
 
 class Builder:

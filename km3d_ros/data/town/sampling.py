@@ -97,7 +97,7 @@ def sample_film(rng: np.random.Generator) -> Film:
     return Film(
         gain=float(np.exp(rng.normal(0.1, 0.2))),
         balance=tuple(float(v) for v in np.exp(rng.normal(0, 0.04, 3))),
-        contrast=float(rng.uniform(0.9, 1.6)),
+        contrast=float(rng.uniform(0.9, 1.45)),
         vignette=float(rng.uniform(0, 0.35)),
         blur=float(rng.uniform(0.35, 0.9)) if rng.random() < 0.45 else 0.0,
         motion=int(rng.integers(3, 6)) if rng.random() < 0.06 else 0,

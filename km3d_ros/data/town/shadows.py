@@ -41,10 +41,11 @@ def _of_structures(scene: Scene, throw: Array) -> list[Array]:
     blocks, trees = scene.blocks, scene.trees
     base = _rectangles([(b.x, b.z, b.half[1], b.half[0], b.heading - np.pi / 2) for b in blocks])
     outlines = _swept(base, throw, np.array([b.height for b in blocks]))
+    eye = np.array([scene.view.x, scene.view.z])
     for tree in trees:
         center = np.array([tree.x, tree.z]) + throw * (tree.base + tree.top) / 2
         outlines.append(center + (0.30 if tree.trunk else 0.38) * tree.width * _RING)
-        if tree.trunk:
+        if tree.trunk and abs(center - eye).max() < 45:
             # Separate clumps of leaves around the crown's core.
             turn = tree.x + _CLUMPS[:, 0]
             spots = np.stack([np.cos(turn), np.sin(turn)], 1) * _CLUMPS[:, 1:2] * tree.width

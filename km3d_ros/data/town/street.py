@@ -260,7 +260,7 @@ def _fences(street: Street, rng: np.random.Generator, u: float) -> list[Block]:
     blocks, s = [], street.start
     height = rng.uniform(0.6, 2.2)
     hedge = rng.random() < 0.6
-    tint = np.ones(3) * rng.uniform(0.15, 0.75) if hedge else _wall_tint(rng)
+    tint = np.ones(3) * rng.uniform(0.25, 0.75) if hedge else _wall_tint(rng)
     texture = int(rng.integers(10**6))
     while s < street.length:
         long = rng.uniform(6, 18)

@@ -165,7 +165,7 @@ def crown(index: int) -> list[tuple[Array, Array]]:
     at = rng.normal(0, 0.42, (clumps, 2)).clip(-0.85, 0.85) * side * 0.36 + side / 2
     radius = rng.uniform(0.13, 0.22, clumps) * side
     at = at.clip(radius[:, None] + 6, side - radius[:, None] - 6)
-    hue = _leaf_hue(rng) * (rng.uniform(0.25, 0.6) if index % 3 == 0 else 1.0)
+    hue = _leaf_hue(rng) * (rng.uniform(0.4, 0.75) if index % 3 == 0 else 1.0)
     count = 130
     for k in np.argsort(at[:, 1] + rng.normal(0, 30, clumps)):
         turn, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count))
@@ -188,7 +188,7 @@ def foliage_wall(index: int) -> list[Array]:
     image = np.full((side, side, 3), 20, np.uint8)
     at = rng.uniform(0, side, (count, 2))
     light = np.sort(rng.uniform(0.1, 0.9, count)) + 0.15 * np.cos(at[:, 1] / side * 2 * np.pi)
-    hue = _leaf_hue(rng, autumn=False) * rng.uniform(0.3, 1.1)
+    hue = _leaf_hue(rng, autumn=False) * rng.uniform(0.5, 1.1)
     colors = _greens(rng, light.clip(0.05, 1.0), hue)
     _leaves(image, None, at, rng.uniform(2, 5, count), colors, rng)
     return pyramid(image)

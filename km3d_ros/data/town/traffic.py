@@ -76,7 +76,7 @@ def _parked(crowd: Crowd, density: float) -> None:
         reach = rng.uniform(35, FARTHEST)
         edge = abs(street.edges[k])
         nose = 0.0 if kind == "parallel" else rng.choice([np.pi / 2, np.pi / 3], p=[0.7, 0.3])
-        if rng.random() < 0.4:
+        if rng.random() < 0.33:
             _row(crowd, sign, edge + (1.05 if kind == "parallel" else 2.4), (2.0, reach), nose)
             continue
         step = rng.uniform(5.4, 6.6) if kind == "parallel" else rng.uniform(2.7, 3.3)
@@ -105,7 +105,7 @@ def _row(crowd: Crowd, sign: int, u: float, span: tuple[float, float], nose: flo
     """A dense row of parked cars, which hide one another; `nose` is 0 along the kerb."""
     street, rng = crowd.street, crowd.rng
     s = span[0] + rng.uniform(0, 4)
-    gap, hide = rng.uniform(0.5, 1.3), rng.uniform(0.0, 0.55)
+    gap, hide = rng.uniform(0.5, 1.3), rng.uniform(0.2, 0.75)
     while s < min(span[1], FARTHEST):
         turn = _parked_turn(crowd, sign, nose) + rng.normal(0, 0.03)
         place = sign * u + rng.normal(0, 0.08)

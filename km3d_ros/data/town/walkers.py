@@ -14,10 +14,10 @@ from km3d_ros.data.town.street import building_line
 def place_people(crowd: Crowd, busy: float) -> None:
     """Pedestrians and cyclists of a still frame; a street is as `busy` as 1 on average."""
     rng = crowd.rng
-    for _ in range(rng.poisson(3.0 * busy)):
+    for _ in range(rng.poisson(3.1 * busy)):
         size = int(rng.choice([1, 2, 3, 4], p=[0.62, 0.23, 0.1, 0.05]))
         _group(crowd, size)
-    for _ in range(rng.poisson(2.8 * busy)):
+    for _ in range(rng.poisson(1.9 * busy)):
         _cyclist(crowd)
 
 
