@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from km3d_ros.data.town import textures
@@ -28,10 +30,11 @@ def sample_scene(seed: int, index: int = 0) -> Scene:
     ego = (int(rng.integers(street.lanes[0])) + 0.5) * street.lane + rng.normal(0, 0.25)
     view = sample_view(rng, street, ego)
     blocks, trees = sample_blocks(street, rng), sample_trees(street, rng)
+    light = sample_light(rng)
     return Scene(
         view=view,
-        light=sample_light(rng),
-        film=sample_film(rng),
+        light=light,
+        film=_exposed(sample_film(rng), light),
         ground=ground_color(rng, street),
         ground_noise=int(rng.integers(textures.NOISES)),
         patches=ground_patches(street, rng),
@@ -90,6 +93,12 @@ def sample_light(rng: np.random.Generator) -> Light:
         shift=float(rng.uniform()),
         haze=float(rng.choice([0.0008, rng.uniform(0.001, 0.006)])),
     )
+
+
+def _exposed(film: Film, light: Light) -> Film:
+    """The film with the gain that a camera's automatic exposure would add in dim light."""
+    bright = light.sky_color.mean() + 0.6 * light.sun_color.mean() * max(light.sun[1], 0)
+    return replace(film, gain=film.gain * float(np.clip((0.6 / bright) ** 0.35, 0.95, 1.6)))
 
 
 def sample_film(rng: np.random.Generator) -> Film:

@@ -181,6 +181,20 @@ def crown(index: int) -> list[tuple[Array, Array]]:
 
 
 @cache
+def crown_outline(index: int, corners: int = 12) -> Array:
+    """(corners, 2): where the opaque part of a crown ends, -1 to 1 across and down."""
+    opaque = crown(index)[2][1] < 128
+    half = opaque.shape[0] / 2
+    steps = np.arange(1, int(half))
+    turn = np.arange(corners) * 2 * np.pi / corners
+    ray = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    at = (half + ray[:, None] * steps[:, None]).astype(int)
+    last = (opaque[at[..., 1], at[..., 0]] * steps).max(1) / half
+    # The mean with the neighbours, a little less: leaves at the rim have gaps.
+    return ray * (0.9 * (last + np.roll(last, 1) + np.roll(last, -1)) / 3)[:, None]
+
+
+@cache
 def foliage_wall(index: int) -> list[Array]:
     """Mip chain of a tileable hedge or ivy."""
     rng = np.random.default_rng((index, 109))

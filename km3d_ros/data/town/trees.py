@@ -14,8 +14,6 @@ Array = np.ndarray
 NEAREST = 1.5
 """Metres: nearer trees are left out."""
 _BARK = (0.06, 0.085, 0.10)
-_TURN = np.arange(10) * 2 * np.pi / 10
-_RING = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 
 class Grove:
@@ -44,8 +42,11 @@ class Grove:
         box = (base[0] - half, top, base[0] + half, bottom)
         gain = self.colors[index, 0] / 255 * 1.1
         _paint_sprite(canvas, textures.crown(tree.texture), box, tree.flip, gain)
-        reach = 0.33 * np.array([2 * half, bottom - top])
-        return [*hidden, fixed((base[0], (top + bottom) / 2) + reach * _RING)]
+        reach = np.array([-half if tree.flip else half, (bottom - top) / 2])
+        outline = fixed(
+            (base[0], (top + bottom) / 2) + reach * textures.crown_outline(tree.texture)
+        )
+        return [*hidden, cv2.convexHull(outline)[:, 0]]
 
     def _trunk(self, canvas: Array, index: int) -> list[Array]:
         tree, base, scale = self.trees[index], self.base[index], self.scale[index]
