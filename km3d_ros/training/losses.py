@@ -157,11 +157,15 @@ def _position_loss(center: Tensor, targets: ObjectTargets) -> Tensor:
 
 
 def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> Tensor:
-    """Cross entropy of the confidence to the 3D IoU that the prediction reached."""
+    """Cross entropy of the confidence to the root of the 3D IoU that the prediction reached.
+
+    The IoU itself would rank objects that are small against their depth error, pedestrians above
+    all, below any car that may not be there.
+    """
     with torch.no_grad():
         truth = Boxes3D(targets.center, targets.size, targets.yaw)
         overlap = volume_iou(boxes, truth).nan_to_num(0).clamp(0, 1)
-    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap, reduction="sum")
+    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap.sqrt(), reduction="sum")
 
 
 def _depth_error_loss(value: Tensor, depth: Tensor, targets: ObjectTargets) -> Tensor:

@@ -18,7 +18,7 @@ def varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
     # Kornia draws from PyTorch's generator, which belongs to the training.
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))
         pixels = _operations()(pixels)
     changed = (pixels[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(changed[..., ::-1])
@@ -34,7 +34,7 @@ def _operations() -> torch.nn.Module:
         ka.RandomGamma((0.6, 1.7), p=0.5),
         ka.ColorJiggle(brightness=0.25, contrast=0.3, saturation=0.6, hue=0.03, p=0.8),
         ka.RandomPlanckianJitter(p=0.3),
-        ka.RandomPlasmaShadow(shade_intensity=(-0.5, 0.0), shade_quantity=(0.0, 0.6), p=0.15),
+        ka.RandomLinearIllumination(gain=(0.05, 0.3), p=0.3),
         ka.RandomGaussianBlur((5, 5), (0.3, 1.6), p=0.3),
         ka.RandomMotionBlur(5, 15.0, 0.5, p=0.1),
         ka.RandomGaussianNoise(0.0, 0.03, p=0.3),
