@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.node.images import to_bgr
 
 MAX_FRAMES = 5000
-"""Of more images than this, every n-th is extracted: neighbours in a drive teach the same."""
+"""Of more images than this, evenly spread ones are extracted: neighbours teach the same."""
 
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
@@ -62,32 +64,65 @@ def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: 
     files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     files += [calibration] if calibration else []
     key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES))
-    return extract_once(cache, key, lambda: _frames(path, topic, calibration))
+    return extract_once(cache, key, lambda: _told(BagFrames(path, topic, calibration, MAX_FRAMES)))
 
 
-def _frames(path: Path, topic: str | None, calibration: Path | None) -> Iterator[CameraImage]:
-    """The frames in order of time, named by their number in the topic."""
-    done, broken = 0, []
-    with closing(_open(path)) as reader:
-        images = _choose_images(reader, path, topic)
-        infos = [] if calibration else _choose_infos(reader, path, images[0].topic)
-        for number, message, info in _paired(reader, path, images, infos):
-            where = f"{path}: image {number} of {images[0].topic}"
-            try:
-                image = to_bgr(message)
-            except InputError as error:
-                broken.append(f"{where}: {error}")
-                continue
-            try:
-                camera = _camera(calibration, info, images[0].topic, image.shape)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
-            done += 1
-            yield CameraImage(f"{number:06d}", image, camera)
-    if not done:
-        raise InputError(broken[0])
-    if broken:
-        print(f"{broken[0]} ({len(broken)} like this are left out)", file=sys.stderr)
+@dataclass
+class BagFrames:
+    """Frames of one image topic of a bag in order of time, named by their number in the topic.
+
+    They are read once. The other attributes are complete when all frames have been read.
+
+    path, topic, calibration: as for `extract_bag`; `topic` becomes the name of the only one.
+    most: of more images than this, evenly spread ones are taken.
+    total: number of images of the topic.
+    taken: number of frames by width, height and whether the camera has no lens distortion.
+    broken: the images that cannot be decoded, each with the reason.
+    """
+
+    path: Path
+    topic: str | None
+    calibration: Path | None
+    most: int
+    total: int = 0
+    taken: Counter[tuple[int, int, bool]] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[CameraImage]:
+        with closing(_open(self.path)) as reader:
+            images = _choose_images(reader, self.path, self.topic)
+            self.topic = images[0].topic
+            self.total = sum(connection.msgcount for connection in images)
+            infos = [] if self.calibration else _choose_infos(reader, self.path, self.topic)
+            for number, message, info in _paired(reader, self.path, images, infos, self._takes):
+                where = f"image {number} of {self.topic}"
+                try:
+                    image = to_bgr(message)
+                except InputError as error:
+                    self.broken.append(f"{where}: {error}")
+                    continue
+                try:
+                    camera = _camera(self.calibration, info, self.topic, image.shape)
+                except InputError as error:
+                    raise InputError(f"{self.path}: {where}: {error}") from None
+                self.taken[camera.width, camera.height, camera.is_rectified] += 1
+                yield CameraImage(f"{number:06d}", image, camera)
+        if not self.taken:
+            cause = self.broken[0] if self.broken else f"no images on {self.topic}"
+            raise InputError(f"{self.path}: {cause}")
+
+    def _takes(self, number: int) -> bool:
+        return number * self.most % self.total < self.most
+
+
+def _told(frames: BagFrames) -> Iterator[CameraImage]:
+    """The frames; what is left out is said on stderr."""
+    yield from frames
+    if frames.broken:
+        count = len(frames.broken)
+        print(
+            f"{frames.path}: {frames.broken[0]} ({count} like this are left out)", file=sys.stderr
+        )
 
 
 def _camera(
@@ -153,13 +188,16 @@ def _by_topic(reader: AnyReader, types: tuple[str, ...]) -> dict[str, list[Conne
 
 
 def _paired(
-    reader: AnyReader, path: Path, images: list[Connection], infos: list[Connection]
+    reader: AnyReader,
+    path: Path,
+    images: list[Connection],
+    infos: list[Connection],
+    takes: Callable[[int], bool],
 ) -> Iterator[tuple[int, Any, Any]]:
-    """Number, image and CameraInfo (None without `infos`).
+    """Number, image and CameraInfo (None without `infos`) of the images whose number is taken.
 
     An image waits for the next one: by then the CameraInfo of its stamp has been recorded, too.
     """
-    step = -(-sum(connection.msgcount for connection in images) // MAX_FRAMES)
     known: dict[tuple[int, int], Any] = {}
     newest, waiting, number = None, None, 0
     with _reading(path):
@@ -174,7 +212,7 @@ def _paired(
                 yield *waiting, known.get(_stamp(waiting[1]), newest)
                 waiting = None
             known = {_stamp(newest): newest} if newest else {}
-            if number % step == 0:
+            if takes(number):
                 waiting = number, reader.deserialize(data, connection.msgtype)
             number += 1
     if waiting:

@@ -9,55 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage
-from std_msgs.msg import Header
+from support.camera_bags import drive, header, image, info, jpeg, record
 from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
 
 from km3d_ros import bag_frames
-from km3d_ros.bag import BagWriter
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import write_calibration
 from km3d_ros.errors import InputError
-from km3d_ros.node.messages import image_message
 from km3d_ros.sources import open_unlabelled
-
-PERIOD = 100_000_000
-
-
-def header(i):
-    stamp = Header(frame_id="front")
-    stamp.stamp.sec, stamp.stamp.nanosec = 1_700_000_000 + i, 5
-    return stamp
-
-
-def image(i):
-    return image_message(picture(i), header(i))
-
-
-def jpeg(i):
-    data = cv2.imencode(".jpg", picture(i))[1].tobytes()
-    return CompressedImage(header=header(i), format="jpeg", data=array("B", data))
-
-
-def info(i, focal=0.0, model="plumb_bob", lens=(), width=WIDTH):
-    k = (K + np.diag([focal, focal, 0])).flatten()
-    p = (P + np.diag([focal, focal, 0]) @ np.eye(3, 4)).flatten()
-    return CameraInfo(
-        header=header(i), width=width, height=HEIGHT, distortion_model=model, d=lens, k=k, p=p
-    )
-
-
-def record(path, *messages, storage="mcap"):
-    """A bag of (topic, message), recorded at the rate of 10 Hz."""
-    with BagWriter(path, storage) as writer:
-        for i, (topic, message) in enumerate(messages):
-            writer.write(topic, message, i * PERIOD)
-    return path
-
-
-def drive(path, count=3, storage="mcap"):
-    topics = {"/cam/camera_info": info, "/cam/image_raw": image}
-    messages = [(topic, make(i)) for i in range(count) for topic, make in topics.items()]
-    return record(path, *messages, storage=storage)
 
 
 @pytest.fixture
@@ -79,7 +38,7 @@ def test_bag_becomes_frames_with_the_camera_of_its_camera_info(tmp_path, cache, 
 def test_bag_is_extracted_once(tmp_path, cache, monkeypatch):
     bag = drive(tmp_path / "a.mcap")
     first = open_unlabelled(bag, None, cache)
-    monkeypatch.setattr(bag_frames, "_frames", None)
+    monkeypatch.setattr(bag_frames, "BagFrames", None)
     again = open_unlabelled(bag, None, cache)
     assert again.images == first.images
     assert pickle.loads(pickle.dumps(again)).images == first.images

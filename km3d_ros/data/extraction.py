@@ -37,18 +37,27 @@ def extract_once(cache: Path, key: str, frames: Callable[[], Iterable[CameraImag
     The folder appears when it is complete; an interrupted extraction starts again. Of several
     processes, one writes and the others wait for it.
     """
-    folder, part = cache / key, cache / f".{key}.part"
+    folder = cache / key
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f".{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            shutil.rmtree(part, ignore_errors=True)
-            try:
-                _write(part, frames())
-                part.rename(folder)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+            write_folder(folder, frames())
     return folder
+
+
+def write_folder(folder: Path, frames: Iterable[CameraImage]) -> None:
+    """Write image_2 and calib into a folder that is new or empty.
+
+    The folder appears when it is complete. Until then the frames are in a hidden folder beside it.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write(part, frames)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def fingerprint(

@@ -6,7 +6,7 @@ import pytest
 
 from km3d_ros import cli
 
-VERBS = {"adapt", "convert", "detect", "eval", "town", "train"}
+VERBS = {"adapt", "convert", "detect", "eval", "extract", "town", "train"}
 
 
 def test_help_lists_the_verbs(capsys):

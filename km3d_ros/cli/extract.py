@@ -1,0 +1,86 @@
+"""`km3d extract`: the images of a bag as a KITTI-format folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._types import count
+from km3d_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from km3d_ros.bag_frames import BagFrames
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "extract",
+        help="write the images of a recording as a KITTI-format folder",
+        description="Write the images of one topic of a recording, without lens distortion: "
+        "DIR/image_2/NNNNNN.jpg and DIR/calib/NNNNNN.txt, NNNNNN is the number of the image in "
+        "the topic. With boxes of any detector in DIR/label_2 the folder serves km3d adapt "
+        "--boxes.",
+        formatter_class=HelpFormatter,
+    )
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="rosbag2 folder, or one .mcap or .db3 file")
+    add("--out", type=Path, required=True, metavar="DIR", help="new or empty folder to write")
+    add("--topic", metavar="NAME", help="image topic of a bag that has several")
+    add(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration instead of the CameraInfo of the bag: that of KITTI or of ROS",
+    )
+    add(
+        "--frames",
+        type=count,
+        default=1000,
+        metavar="N",
+        help="largest number of images; of more, evenly spread ones are written",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the folder."""
+    try:
+        from km3d_ros.bag_frames import BagFrames
+    except ImportError as error:
+        raise InputError(f"bags need rosbags: {error}") from error
+
+    from km3d_ros.data.extraction import write_folder
+
+    for needed in (args.bag, args.camera):
+        if needed and not needed.exists():
+            raise InputError(f"{needed}: no such file or folder")
+    if args.out.exists() and any(args.out.iterdir()):
+        raise InputError(f"{args.out}: has files, expected a new or empty folder")
+    frames = BagFrames(args.bag, args.topic, args.camera, args.frames)
+    write_folder(args.out.resolve(), frames)
+    print(f"{args.out}: {_summary(frames)}")
+    return 0
+
+
+def _summary(frames: BagFrames) -> str:
+    from km3d_ros.bag_frames import is_rectified
+    from km3d_ros.data.box_labels import counted
+
+    kinds = []
+    for width, height, undistorted in frames.taken:
+        if is_rectified(frames.topic):
+            kind = "rectified"
+        elif undistorted:
+            kind = "raw, no lens distortion in the calibration"
+        else:
+            kind = "raw, lens distortion removed"
+        kinds.append(f"{width}x{height}, {kind}")
+    spread = ", evenly spread" if frames.total > frames.most else ""
+    total = counted(frames.total, "image")
+    parts = [f"{frames.taken.total()} of {total} of {frames.topic}{spread}", *kinds]
+    if frames.broken:
+        left_out = counted(len(frames.broken), "image")
+        parts.append(f"left out: {left_out} that cannot be decoded ({frames.broken[0]})")
+    return "; ".join(parts)
