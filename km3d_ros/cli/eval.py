@@ -31,8 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "eval",
         help="average precision of result files or of weights",
-        description="Average precision (percent) as the KITTI benchmark defines it, and the "
-        "median relative error and bias of the distances of objects that were found. Either of "
+        description="Average precision (percent) as the KITTI benchmark defines it, the median "
+        "relative error and bias of the distances of objects that were found, and the part of "
+        "the objects of moderate difficulty that are found at the default score. Either of "
         "result files (--labels, --results): every label file is a frame, frames without a "
         "result file count as misses. Or of a detector (--data): it is run on every frame. Where "
         "covariances are at hand (--data, or detections.jsonl beside the result files), also how "
@@ -56,8 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="HEADS",
         help="let these heads say the truth, to see what their errors cost: "
         f"{', '.join(INFERENCE_HEADS)}, separated by commas (hm: peaks at the labelled objects "
-        "and nowhere else; hps: keypoints; dim: sizes; rot: observation angles; prob: 3D IoU as "
-        "confidence)",
+        "and nowhere else; hps: keypoints; dim: sizes; rot: observation angles; prob: root of the "
+        "3D IoU as confidence)",
     )
     add = parser.add_argument
     add(
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     from km3d_ros.evaluation.calibration import covariance_figures
     from km3d_ros.evaluation.kitti_ap import average_precision, curves
+    from km3d_ros.evaluation.recall import recall_figures
     from km3d_ros.evaluation.report import as_text, depth_figures
 
     _check_sources(args)
@@ -84,11 +86,12 @@ def run(args: argparse.Namespace) -> int:
     found = _detected(args) if args.data else _read(args.labels, args.results)
     table = curves(found.truth, found.results, args.iou)
     precision, depth = average_precision(table), depth_figures(found.truth, found.reported)
+    recall = recall_figures(found.truth, found.reported)
     honesty = covariance_figures(found.truth, found.records) if found.records else {}
     if args.json:
-        print(json.dumps({**precision, **depth, "covariance": honesty}))
+        print(json.dumps({**precision, **depth, **recall, "covariance": honesty}))
     else:
-        print(as_text(precision, depth, honesty))
+        print(as_text(precision, depth, recall, honesty))
     if args.plots:
         from km3d_ros.evaluation.plots import plot_depth_errors, plot_precision
 

@@ -138,6 +138,11 @@ def curves(
     return table
 
 
+def must_be_found(item: KittiObject, name: str, difficulty: str = "moderate") -> bool:
+    """Whether an object counts as a miss for a class at a difficulty, where it is not found."""
+    return _truth_role(item, name, DIFFICULTIES.index(difficulty)) == _COUNTS
+
+
 def _frames(
     ground_truth: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]]
 ) -> list[_Frame]:

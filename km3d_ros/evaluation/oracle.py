@@ -89,8 +89,8 @@ def detect_with_truth(
         labels: the objects of the image.
         heads: names of those that say the truth. "hm": a peak of score 1 in the middle of each
             labelled box, and no others. "hps", "dim", "rot": projected keypoints (but those
-            behind the camera), size and observation angle. "prob": the 3D IoU that the detection
-            comes to have with its object, 0 without one.
+            behind the camera), size and observation angle. "prob": the root of the 3D IoU that the
+            detection comes to have with its object, 0 without one.
     """
     graph = detector.choice.backend.graph
     inputs = GraphInputs.of([image], [camera], detector.spec)
@@ -105,7 +105,7 @@ def detect_with_truth(
     objects = _swapped(graph.read(features, peaks)[0], truth, owners, heads)
     if "prob" in heads:
         found = locate(objects, affine, camera, detector.spec.noise, detector.grm)
-        objects = replace(objects, confidence=_true_iou(found, truth, owners))
+        objects = replace(objects, confidence=_true_confidence(found, truth, owners))
     return detector.located(objects, affine, camera)
 
 
@@ -162,12 +162,12 @@ def _swapped(objects: Objects, truth: _Truth, owners: Tensor, heads: Collection[
     return replace(objects, **changed)
 
 
-def _true_iou(found: Detections, truth: _Truth, owners: Tensor) -> Tensor:
-    """3D IoU (K,) of the detections with their owners; 0 without one, or where not finite."""
+def _true_confidence(found: Detections, truth: _Truth, owners: Tensor) -> Tensor:
+    """Root of the 3D IoU (K,) with the owners; 0 without one, or where not finite."""
     rows = torch.nonzero(owners >= 0)[:, 0]
     owners = owners[rows]
     iou = volume_iou(
         Boxes3D(found.center[rows], found.size[rows], found.yaw[rows]),
         Boxes3D(truth.center[owners], truth.size[owners], truth.yaw[owners]),
     )
-    return torch.zeros_like(found.confidence).index_copy(0, rows, iou.nan_to_num(nan=0.0))
+    return torch.zeros_like(found.confidence).index_copy(0, rows, iou.nan_to_num(nan=0.0).sqrt())

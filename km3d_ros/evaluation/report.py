@@ -10,6 +10,7 @@ import numpy as np
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS, median_by_band, relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import MIN_IOU, AveragePrecision
+from km3d_ros.evaluation.recall import FALSE_POSITIVES, RECALL
 
 MEDIAN, BIAS = "median_relative_depth_error", "relative_depth_bias"
 
@@ -31,10 +32,16 @@ def depth_figures(
     return table
 
 
-def as_text(precision: AveragePrecision, depth: dict[str, Any], covariance: dict[str, Any]) -> str:
+def as_text(
+    precision: AveragePrecision,
+    depth: dict[str, Any],
+    recall: dict[str, Any],
+    covariance: dict[str, Any],
+) -> str:
     """The tables for people.
 
-    depth: as of `depth_figures`; covariance: as of `calibration.covariance_figures`.
+    depth, recall: as of `depth_figures` and `recall_figures`; covariance: as of
+    `calibration.covariance_figures`.
     """
     lines = [_row("AP, percent", "", "R40: easy", "moderate", "hard")]
     lines[0] += _cells("R11: easy", "moderate", "hard")
@@ -49,6 +56,11 @@ def as_text(precision: AveragePrecision, depth: dict[str, Any], covariance: dict
         cells = [_percent(value, "") for value in depth[MEDIAN][name].values()]
         cells += [_percent(value, "+") for value in depth[BIAS][name].values()]
         lines.append(_row(name, "", *cells))
+    lines += ["", _row("Found", "", f"recall: {bands[0]}", *bands[1:])]
+    lines[-1] += f"{'false positives a frame':>26}"
+    for name, shares in recall[RECALL].items():
+        cells = ["-" if share is None else f"{100 * share:.0f} %" for share in shares.values()]
+        lines.append(_row(name, "", *cells) + f"{recall[FALSE_POSITIVES][name]:>26.2f}")
     return "\n".join([*lines, "", *covariance_lines(covariance)] if covariance else lines)
 
 

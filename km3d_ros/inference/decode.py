@@ -65,7 +65,7 @@ class Objects:
     peak_score: Tensor
     """(...)"""
     confidence: Tensor
-    """(...): predicted 3D IoU."""
+    """(...): expected root of the 3D IoU (published weights: the IoU)."""
     depth_error: Tensor
     """(...): expected relative error of the depth."""
     keypoints: Tensor

@@ -22,7 +22,7 @@ class Detections:
     peak_score: Tensor
     """(N,): probability of the heatmap peak."""
     confidence: Tensor
-    """(N,): predicted 3D IoU."""
+    """(N,): expected root of the 3D IoU (published weights: the IoU)."""
     depth_error: Tensor
     """(N,): expected relative error of the depth."""
     box2d: Tensor

@@ -52,7 +52,8 @@ def test_table_shows_classes_and_depth_errors(folders, capsys):
     assert run(folders) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["Car", "2d", *["50.00"] * 3, *["54.55"] * 3]
-    assert lines[-3].split() == ["Car", "-", "1.0", "%", "-", "-", "+1.0", "%", "-"]
+    assert lines[-8].split() == ["Car", "-", "1.0", "%", "-", "-", "+1.0", "%", "-"]
+    assert lines[-3].split() == ["Car", "-", "50", "%", "-", "0.00"]
 
 
 def write_records(folders, deviation):

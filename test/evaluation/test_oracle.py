@@ -64,7 +64,7 @@ def test_true_heads_are_as_precise_as_the_labels_themselves(detector):
     perfect = [[replace(item, score=1.0) for item in known(i, ["Car"])] for i in truth]
     best = evaluate(truth, perfect)["Car"]["3d"]["R40"]
     assert evaluate(truth, results)["Car"]["3d"]["R40"] == best
-    assert best[2] > 10
+    assert best[2] >= 10
 
 
 def test_peak_says_the_truth_of_the_nearest_object_of_its_class_that_it_lies_on(

@@ -1,0 +1,67 @@
+"""Which objects are found at the score that is reported by default, and what is made up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.evaluation.depth_error import BANDS
+from km3d_ros.evaluation.kitti_ap import MIN_IOU, must_be_found
+from km3d_ros.evaluation.overlap import image_coverage, match_in_image
+
+RECALL, FALSE_POSITIVES = "recall", "false_positives_per_frame"
+UNCLEAR = 0.1
+"""Part of a result's 2D box in one labelled box from which on it is no clear false positive."""
+
+
+def recall_figures(
+    ground_truth: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]]
+) -> dict[str, Any]:
+    """How many objects are found, and how many results show nothing that is labelled.
+
+    Returns:
+        Under `RECALL`, by class and band of true z, the part of the objects of moderate difficulty
+        whose 2D box a result overlaps by more than half; None in empty bands. Under
+        `FALSE_POSITIVES`, by class, results per image whose 2D box no labelled box, of whatever
+        class, covers by a tenth.
+    """
+    return {
+        RECALL: {name: _recall(ground_truth, results, name) for name in MIN_IOU},
+        FALSE_POSITIVES: {name: _made_up(ground_truth, results, name) for name in MIN_IOU},
+    }
+
+
+def _recall(
+    ground_truth: Sequence[Sequence[KittiObject]],
+    results: Sequence[Sequence[KittiObject]],
+    name: str,
+) -> dict[str, float | None]:
+    depths, found = [], []
+    for truth, detected in zip(ground_truth, results, strict=True):
+        matched = {row for row, _ in match_in_image(truth, detected, name)}
+        for i, item in enumerate(truth):
+            if must_be_found(item, name) and item.has_box3d:
+                depths.append(item.center[2])
+                found.append(i in matched)
+    z, hits = np.array(depths), np.array(found)
+    shares = {}
+    for near, far in BANDS:
+        in_band = hits[(z >= near) & (z < far)]
+        shares[f"{near}-{far}"] = float(in_band.mean()) if len(in_band) else None
+    return shares
+
+
+def _made_up(
+    ground_truth: Sequence[Sequence[KittiObject]],
+    results: Sequence[Sequence[KittiObject]],
+    name: str,
+) -> float:
+    count = 0
+    for truth, detected in zip(ground_truth, results, strict=True):
+        of_class = [item for item in detected if item.class_name == name]
+        covered = image_coverage(truth, of_class).max(axis=0, initial=0)
+        count += int((covered < UNCLEAR).sum())
+    return count / len(ground_truth)
