@@ -31,8 +31,15 @@ def add_options(
 ) -> None:
     """Declare the options of a training; `defaults` replaces those of `Plan` and `Method`."""
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="labelled KITTI-format folder")
-    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="DIR",
+        help="labelled KITTI-format folders, each seen equally often",
+    )
+    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt of every --data, not all")
     add(
         "--unlabelled",
         type=Path,
@@ -82,7 +89,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.sources import open_unlabelled
     from km3d_ros.training import processes
-    from km3d_ros.training.dataset import Sources
+    from km3d_ros.training.dataset import Interleaved, Sources
     from km3d_ros.training.fit import fit
 
     with said_by_options():
@@ -91,7 +98,9 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
             for kind in (Plan, Method)
         )
     _require_partners(args)
-    labelled = KittiDataset(args.data, args.split)
+    folders = [KittiDataset(folder, args.split) for folder in args.data]
+    labelled = Interleaved(folders) if len(folders) > 1 else folders[0]
+    count = sum(map(len, folders))
     validation = KittiDataset(args.validation, args.validation_split) if args.validation else None
     unlabelled = (
         open_unlabelled(args.unlabelled, args.camera, args.run / "unlabelled", topic=args.topic)
@@ -102,7 +111,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     summary = {
         "command": shlex.join(["km3d", *sys.argv[1:]]),
-        "frames": len(labelled),
+        "frames": count,
         "unlabelled_frames": len(unlabelled) if unlabelled else 0,
         "boxed_frames": len(boxed) if boxed else 0,
         "images_seen": plan.steps * plan.batch_size,
@@ -113,7 +122,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         judge = _judge(spec, validation, plan.validation_frames, device) if validation else None
         if processes.rank() == 0:
             unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
-            print(f"{len(labelled)} labelled{unlabelled_count} frames", flush=True)
+            print(f"{count} labelled{unlabelled_count} frames", flush=True)
             print(*(boxed.report if boxed else ()), sep="\n", flush=True)
         sources = Sources(labelled, unlabelled, boxed)
         model = fit(model, spec, sources, plan, method, args.run, device, judge)

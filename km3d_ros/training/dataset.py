@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -47,6 +47,21 @@ class Frames(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int): ...
+
+
+class Interleaved:
+    """Frames of several data sets in turn, so that each is seen equally often."""
+
+    def __init__(self, parts: Sequence[Frames]):
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts) * max(map(len, self.parts))
+
+    def __getitem__(self, index: int):
+        turn, part = divmod(index, len(self.parts))
+        frames = self.parts[part]
+        return frames[turn % len(frames)]
 
 
 @dataclass(frozen=True)
