@@ -33,6 +33,8 @@ def main() -> None:
     ablations()
     grm()
     adaptation()
+    streets()
+    few_labels()
 
 
 def records(name: str) -> list[dict]:
@@ -209,6 +211,64 @@ def adaptation() -> None:
         rows.append((name, *precision, *(f"{100 * error:.1f} %" for error in errors.values())))
     bands = [f"depth {band} m" for band in errors]
     table(("weights", "AP2D@0.7", "AP3D@0.5", "AP3D@0.7", *bands), rows)
+
+
+def real(metric: str, name: str = "Car") -> Value:
+    """AP|R40 moderate at an overlap of 0.5 on the judged real frames."""
+    return lambda record: record["real"]["ap_r40"][name][metric][MODERATE]
+
+
+def real_depth(band: str) -> Value:
+    """Median relative depth error of real cars in percent."""
+    return lambda record: 100 * record["real"]["median_relative_depth_error"]["Car"][band]
+
+
+def streets() -> None:
+    """What each part of learning from 2D boxes adds."""
+    runs = {
+        "Town alone": "town",
+        "+ photometric variation": "photometric",
+        "+ 2D boxes, heatmap only": "boxes",
+        "+ extents of the keypoints": "extents",
+        "+ consensus": "consensus",
+    }
+    columns = {
+        "AP2D": real("2d"),
+        "AOS": real("aos"),
+        "AP3D": real("3d"),
+        "depth 0-15 m": real_depth("0-15"),
+        "depth 15-30 m": real_depth("15-30"),
+        "Pedestrian AP2D": real("2d", "Pedestrian"),
+        "Town AP3D": lambda record: record["town"]["ap_r40"]["Car"]["3d"][MODERATE],
+    }
+    table(
+        ("trained on", *columns),
+        [(n, *(cell(f"streets-{r}", v) for v in columns.values())) for n, r in runs.items()],
+    )
+
+
+def few_labels() -> None:
+    """Real frames with 3D labels on top of 2D boxes, by their number."""
+    counts = {0: ("extents", "consensus")}
+    counts |= {n: (f"labels-{n}", f"labels-{n}-consensus") for n in (25, 50, 110)}
+    metrics = {"AP2D": real("2d"), "AOS": real("aos"), "AP3D": real("3d")}
+    table(
+        ("labelled frames", *(f"{m}{k}" for m in metrics for k in ("", ", with consensus"))),
+        [
+            (str(n), *(cell(f"streets-{run}", v) for v in metrics.values() for run in runs))
+            for n, runs in counts.items()
+        ],
+    )
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for i, label in enumerate(("2D boxes and labels", "and consensus")):
+        points = [(n, *spread(f"streets-{runs[i]}", real("3d"))) for n, runs in counts.items()]
+        present = [point for point in points if not np.isnan(point[1])]
+        if present:
+            x, low, median, high = np.array(present).T
+            bars = (median - low, high - median)
+            axes.errorbar(x, median, bars, marker="o", capsize=3, label=label)
+    axes.set(xlabel="real frames with 3D labels", ylabel="real Car AP3D|R40 moderate, IoU 0.5")
+    _save(figure, "few-labels")
 
 
 def _save(figure: plt.Figure, name: str) -> None:

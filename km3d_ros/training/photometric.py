@@ -32,12 +32,14 @@ def _operations() -> torch.nn.Module:
         raise InputError("training needs Kornia: pip install kornia") from error
     return ka.AugmentationSequential(
         ka.RandomGamma((0.6, 1.7), p=0.5),
-        ka.ColorJiggle(brightness=0.25, contrast=0.3, saturation=0.6, hue=0.03, p=0.8),
+        ka.RandomBrightness((0.75, 1.25), p=0.5),
+        ka.RandomContrast((0.7, 1.3), p=0.5),
+        ka.RandomSaturation((0.3, 1.6), p=0.5),
         ka.RandomPlanckianJitter(p=0.3),
         ka.RandomLinearIllumination(gain=(0.05, 0.3), p=0.3),
         ka.RandomGaussianBlur((5, 5), (0.3, 1.6), p=0.3),
         ka.RandomMotionBlur(5, 15.0, 0.5, p=0.1),
         ka.RandomGaussianNoise(0.0, 0.03, p=0.3),
-        ka.RandomJPEG((25.0, 90.0), p=0.25),
+        ka.RandomJPEG((25.0, 90.0), p=0.15),
         ka.RandomGrayscale(p=0.05),
     )
