@@ -1,10 +1,11 @@
-"""Adapt the embedded weights to another camera from a bag that holds nothing but images.
+"""Adapt the embedded weights to another camera, from its bag alone and with 2D boxes.
 
     python benchmarks/experiments/adapt.py --data data/town
 
 The new camera sees Town as the weights never saw it: a longer lens, hardly any colour, darkness,
-fog and noise. A bag of its images, and the labelled frames of the old cameras, go into
-`km3d adapt`; prints the figures of both weights on other labelled frames of the new camera.
+fog and noise. `km3d adapt` sees the labelled frames of the old cameras, and of the new one first
+the bag, then the images that `km3d extract` took from it, with the 2D boxes of the silhouettes.
+Prints the figures of all weights on other labelled frames of the new camera.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from silhouette import Outline, outlines
 from std_msgs.msg import Header
 from tqdm import tqdm
 from train import RESULTS
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.kitti import KittiDataset, KittiObject, write_objects
 from km3d_ros.data.town import TownFrame, render, sample_scene
 from km3d_ros.data.town.dataset import prepare, write_frame
+from km3d_ros.data.town.labels import dont_care
+from km3d_ros.data.town.render import SIZE
 from km3d_ros.demo.drive import START, camera_info, image
 from km3d_ros.evaluation.validation import LEAST_SCORE, validate
 from km3d_ros.inference.detector import Detector
@@ -42,23 +46,59 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("out/adapt"), help="folder for the rest")
     parser.add_argument("rest", nargs="*", help="options of km3d adapt, after --")
     args = parser.parse_args()
-    bag, held_out = args.work / "new_camera.mcap", args.work / "held_out"
+    bag, street, held_out = (args.work / n for n in ("new_camera.mcap", "street", "held_out"))
     record(bag)
+    if not street.exists():
+        km3d("extract", bag, "--out", street)
+    write_boxes(street / "label_2")
     label(held_out)
-    adapted = args.work / "adapted.safetensors"
-    command = ["adapt", "--data", args.data, "--unlabelled", bag, "--run", args.work / "run"]
-    command += ["--out", adapted, *args.rest]
-    subprocess.run([sys.executable, "-m", "km3d_ros.cli", *map(str, command)], check=True)
+    weights: dict[str, Path | None] = {"embedded": None}
+    for name, source in (("unlabelled", bag), ("boxes", street)):
+        weights[name] = args.work / f"{name}.safetensors"
+        run = ("--run", args.work / name, "--out", weights[name])
+        km3d("adapt", "--data", args.data, f"--{name}", source, *run, *args.rest)
     compared = {
         name: validate(
             Detector.from_checkpoint(path, score_threshold=LEAST_SCORE), KittiDataset(held_out)
         )
-        for name, path in (("embedded", None), ("adapted", adapted))
+        for name, path in weights.items()
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "adapt.json").write_text(json.dumps(compared, indent=1) + "\n")
     for name, figures in compared.items():
         print(name, figures["ap_r40"]["Car"], figures["median_relative_depth_error"])
+
+
+def km3d(*arguments: str | Path) -> None:
+    """Run a verb of the command line."""
+    subprocess.run([sys.executable, "-m", "km3d_ros.cli", *map(str, arguments)], check=True)
+
+
+def write_boxes(folder: Path) -> None:
+    """Write the boxes of the visible silhouettes in the bag as KITTI labels without 3D columns."""
+    folder.mkdir(exist_ok=True)
+    for index in range(IMAGES):
+        known = list(outlines(sample_scene(BAG_SEED, index), FOCAL))
+        items = [in_image(item, known) for item in scene(BAG_SEED, index).objects]
+        write_objects(folder / f"{index:06d}.txt", items)
+
+
+def in_image(item: KittiObject, known: list[Outline]) -> KittiObject:
+    """What a 2D detector says of an object: the box of its silhouette, and no 3D box."""
+    limit = np.array(SIZE) - 1.0
+    boxes = [
+        np.clip((points.min(0), points.max(0)), 0, limit).ravel()
+        for seen in known
+        if seen.class_name == item.class_name
+        for points in (seen.cuboid, seen.painted)
+    ]
+    unknown = dont_care(item.box2d)
+    if not boxes:
+        return replace(unknown, class_name=item.class_name)
+    nearest = min(boxes[::2], key=lambda box: np.abs(box - item.box2d).max())
+    own = next(i for i, box in enumerate(boxes[::2]) if box is nearest)
+    box = boxes[2 * own + 1] if np.abs(nearest - item.box2d).max() < 1 else item.box2d
+    return replace(unknown, class_name=item.class_name, box2d=tuple(map(float, box)))
 
 
 def strange(frame: TownFrame, seed: int) -> np.ndarray:

@@ -13,7 +13,9 @@ uses; a random search found them on 800 scenes of seed 20, for the smallest mean
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from report import table
@@ -61,29 +63,45 @@ def main() -> None:
     corrections(found)
 
 
-def measure(scene: Scene) -> list[tuple[float, ...]]:
-    """A row per object: class, alpha, distance, the insets of the silhouette and of OUTERMOST."""
-    camera = Camera(scene.view, *SIZE, scene.view.focal * SIZE[0])
+class Outline(NamedTuple):
+    """An object as it is seen when nothing hides it; points (N, 2) in pixels."""
+
+    class_name: str
+    alpha: float
+    z: float
+    painted: Array
+    cuboid: Array
+    outermost: Array
+
+
+def outlines(scene: Scene, focal: float | None = None) -> Iterator[Outline]:
+    """The objects wholly in front of the camera; focal as of `render`."""
+    camera = Camera(scene.view, *SIZE, (focal or scene.view.focal) * SIZE[0])
     actors = [a for a in scene.actors if a.class_name in CLASSES]
     pose = Pose(actors, camera)
     sunlit = np.ones(len(actors))
     paintings = paint_actors(actors, pose, camera, Shader(scene.light, camera), sunlit)
-
-    def project(points: Array, k: int) -> Array:
+    for k, (actor, painting) in enumerate(zip(actors, paintings, strict=True)):
+        points = np.concatenate((CUBOID, OUTERMOST[actor.class_name]))
         owner = np.full(len(points), k)
         points = pose.turn(points * pose.size[k], owner) + pose.bottom(owner)
-        return camera.project(points) if points[:, 2].min() > NEAR else np.full((1, 2), np.inf)
-
-    rows = []
-    for k, (actor, painting) in enumerate(zip(actors, paintings, strict=True)):
-        cuboid = project(CUBOID, k)
-        if (cuboid < 0).any() or (cuboid > np.array(SIZE) - 1).any() or pose.z[k] > BANDS[-1][1]:
+        if points[:, 2].min() <= NEAR:
             continue
+        cuboid, outermost = np.split(camera.project(points), [len(CUBOID)])
         painted = np.concatenate([p for p, _ in painting.undercoat + painting.faces]) / 16
-        inner = project(np.array(OUTERMOST[actor.class_name]), k)
         alpha = pose.yaw[k] - np.arctan2(pose.x[k], pose.z[k])
-        edges = (*_inset(painted, cuboid), *_inset(inner, cuboid))
-        rows.append((CLASSES.index(actor.class_name), alpha, pose.z[k], *edges))
+        yield Outline(actor.class_name, alpha, pose.z[k], painted, cuboid, outermost)
+
+
+def measure(scene: Scene) -> list[tuple[float, ...]]:
+    """A row per object: class, alpha, distance, the insets of the silhouette and of OUTERMOST."""
+    rows = []
+    for seen in outlines(scene):
+        inside = (seen.cuboid >= 0) & (seen.cuboid <= np.array(SIZE) - 1)
+        if not inside.all() or seen.z > BANDS[-1][1]:
+            continue
+        edges = (*_inset(seen.painted, seen.cuboid), *_inset(seen.outermost, seen.cuboid))
+        rows.append((CLASSES.index(seen.class_name), seen.alpha, seen.z, *edges))
     return rows
 
 
