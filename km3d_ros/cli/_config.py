@@ -58,20 +58,26 @@ def _arguments(file: Path, known: Mapping[str, argparse.Action]) -> list[str]:
             shown = reprlib.repr(key)
             raise InputError(f"{file}: {shown} is not one of {', '.join(sorted(known))}")
         if value is not None:
-            arguments.append(_argument(f"{file}: {key}", known[key], value))
+            arguments += _argument(f"{file}: {key}", known[key], value)
     return arguments
 
 
-def _argument(where: str, action: argparse.Action, value: Any) -> str:
-    option = action.dest.replace("_", "-")
+def _argument(where: str, action: argparse.Action, value: Any) -> list[str]:
+    option = "--" + action.dest.replace("_", "-")
     if isinstance(action, argparse.BooleanOptionalAction):
         if not isinstance(value, bool):
             raise InputError(f"{where} is {reprlib.repr(value)}, expected true or false")
-        return f"--{option}" if value else f"--no-{option}"
+        return [option if value else option.replace("--", "--no-", 1)]
+    if action.nargs == "+":
+        values = value if isinstance(value, list) else [value]
+        # What starts with a dash would be the next option.
+        if not values or not all(isinstance(v, str) and v[:1] not in ("", "-") for v in values):
+            raise InputError(f"{where} is {reprlib.repr(value)}, expected one text or several")
+        return [option, *values]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InputError(f"{where} is {reprlib.repr(value)}, expected one number or text")
     try:
         (action.type or str)(str(value))
     except argparse.ArgumentTypeError as error:
         raise InputError(f"{where}: {error}") from error
-    return f"--{option}={value}"
+    return [f"{option}={value}"]

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from km3d_ros.training.trainer import Judge
 
 
-def add_options(
-    parser: argparse.ArgumentParser, unlabelled_required: bool = False, **defaults: Any
-) -> None:
+def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """Declare the options of a training; `defaults` replaces those of `Plan` and `Method`."""
     add = parser.add_argument
     add(
@@ -43,7 +41,6 @@ def add_options(
     add(
         "--unlabelled",
         type=Path,
-        required=unlabelled_required,
         metavar="PATH",
         help="images without labels: KITTI-format folder, folder of images, or bag",
     )
@@ -122,8 +119,8 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         judge = _judge(spec, validation, plan.validation_frames, device) if validation else None
         if processes.rank() == 0:
             unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
-            print(f"{count} labelled{unlabelled_count} frames", flush=True)
-            print(*(boxed.report if boxed else ()), sep="\n", flush=True)
+            found = [f"{count} labelled{unlabelled_count} frames"]
+            print(*found, *(boxed.report if boxed else ()), sep="\n", flush=True)
         sources = Sources(labelled, unlabelled, boxed)
         model = fit(model, spec, sources, plan, method, args.run, device, judge)
         if processes.rank() == 0:

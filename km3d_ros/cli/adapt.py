@@ -1,4 +1,4 @@
-"""`km3d adapt`: trained weights for another camera, from its images without labels."""
+"""`km3d adapt`: trained weights for another camera, from its images without 3D labels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from km3d_ros.cli import _training
 from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._types import UsageError
 
 DEFAULTS = {"steps": 3000, "learning_rate": 2e-4}
 """What differs from a training from the start."""
@@ -16,14 +17,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
         "adapt",
-        help="adapt weights to another camera with its unlabelled images",
+        help="adapt weights to another camera with its images without 3D labels",
         description="Go on training weights on labelled images, which may be those of other "
-        "cameras, and on unlabelled images of the camera at hand: two views of each must agree "
-        "on what they see. Interruptions, logs and torchrun as with km3d train.",
+        "cameras, and on images of the camera at hand, unlabelled or with 2D boxes: two views of "
+        "each must agree on what they see. Interruptions, logs and torchrun as with km3d train.",
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    _training.add_options(parser, unlabelled_required=True, **DEFAULTS)
+    _training.add_options(parser, **DEFAULTS)
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="weights to start from, or the embedded ones"
     )
@@ -31,6 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Adapt and write the weights."""
+    if not (args.unlabelled or args.boxes):
+        raise UsageError("one of the arguments --unlabelled and --boxes is required, or both")
     import torch
 
     from km3d_ros.inference.detector import DEFAULT_WEIGHTS

@@ -44,18 +44,25 @@ STRETCH = (0.5, 2.0)
 """Limits of the stretch in one step."""
 LARGE = 16.0
 """Cells of height from which on errors count relative to the height."""
+LEAST_ERROR = 0.05
+"""Cells; smaller errors cost their square."""
 LEAST_HEIGHT = 0.1
 """Cells; less is no height of a box."""
 
 
 def extent_loss(offsets: Tensor, targets: BoxTargets, classes: Sequence[str]) -> Tensor:
-    """L1 of the predicted keypoints to the same ones fitted into the boxes, summed over M objects.
+    """Distance of the predicted keypoints to the same ones fitted into the boxes, summed over M.
+
+    Along each axis, squared errors relative to the largest one: the gradients are proportional to
+    the errors, so that the keypoints keep their shape on the way. Those of an L1 are all alike.
 
     offsets: (M, 9, 2) keypoints relative to the peak, in cells.
     """
     outermost = outermost_points(offsets.detach()[:, :8], targets.class_index, classes)
     target, taught = fitted(offsets.detach(), outermost, targets.edges, targets.own)
-    error = torch.where(taught[:, None], (offsets - target).abs(), 0).sum(-1).mean(-1)
+    error = torch.where(taught[:, None], offsets - target, 0)
+    largest = error.detach().abs().amax(1, keepdim=True).clamp(min=LEAST_ERROR)
+    error = (error.square() / largest).sum(-1).mean(-1)
     height = targets.box_size[:, 1].clamp(min=LARGE)
     return (error * (LARGE / height)).sum()
 

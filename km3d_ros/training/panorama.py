@@ -6,6 +6,7 @@ vehicle's camera sees, and one view teaches several of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -64,7 +65,7 @@ def panorama(
     for top, bottom in pairwise(tops):
         left = 0
         while left < width:
-            tile, found = _tile(frame, left, (top, bottom), rng, height)
+            tile, found = _tile(frame, (left, top, width, bottom), rng, height)
             right = min(width, left + tile.shape[1])
             image[top:bottom, left:right] = tile[:, : right - left]
             boxes += seen_boxes(found, np.eye(2, 3), (left, top, right - 1, bottom - 1))
@@ -76,19 +77,24 @@ def panorama(
 
 
 def _tile(
-    frame: BoxedFrame, left: int, rows: tuple[int, int], rng: np.random.Generator, most: int
+    frame: BoxedFrame, room: tuple[int, int, int, int], rng: np.random.Generator, most: int
 ) -> tuple[np.ndarray, list[Box2D]]:
-    """A still, scaled to some rows of a panorama, and its boxes in the panorama's pixels."""
+    """A still, scaled to the rows of some room in a panorama, and its boxes in the panorama.
+
+    room: left, top, right and bottom. Of a still that is wider the left part is shown.
+    """
     still, size = _still(frame.image_path, most)
-    count = rows[1] - rows[0]
+    left, top, right, bottom = room
+    count = bottom - top
     scale = count / still.shape[0] * rng.uniform(1, ENLARGED)
-    columns, height = (max(1, round(side * scale)) for side in (still.shape[1], still.shape[0]))
+    shown = still[:, : math.ceil((right - left) / scale)]
+    columns, height = (max(1, round(side * scale)) for side in shown.shape[1::-1])
     height = max(height, count)
     above = int(rng.integers(height - count + 1))
-    tile = cv2.resize(still, (columns, height), interpolation=cv2.INTER_AREA)
+    tile = cv2.resize(shown, (columns, height), interpolation=cv2.INTER_AREA)
     # Pixels are areas: their centres move by half of what they grow.
-    zoom = np.array((columns, height)) / size
-    shift = np.array((left, rows[0] - above)) + (zoom - 1) / 2
+    zoom = np.array((columns, height)) / shown.shape[1::-1] * still.shape[1::-1] / size
+    shift = np.array((left, top - above)) + (zoom - 1) / 2
     affine = np.column_stack((np.diag(zoom), shift))
     everywhere = (-np.inf, -np.inf, np.inf, np.inf)
     boxes = seen_boxes(boxes_of(frame.objects, *size), affine, everywhere)

@@ -9,6 +9,9 @@ import torch
 
 from km3d_ros.errors import InputError
 
+OPERATIONS = (2, 6)
+"""Changes of one view: at least the first number, less than the second."""
+
 
 def varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The image as another camera, at another hour, would have stored it.
@@ -30,16 +33,21 @@ def _operations() -> torch.nn.Module:
         import kornia.augmentation as ka
     except ImportError as error:
         raise InputError("training needs Kornia: pip install kornia") from error
+    weighted = (
+        (3, ka.RandomGamma((0.6, 1.7), p=1)),
+        (3, ka.RandomBrightness((0.75, 1.25), p=1)),
+        (3, ka.RandomContrast((0.7, 1.3), p=1)),
+        (3, ka.RandomSaturation((0.3, 1.6), p=1)),
+        (2, ka.RandomPlanckianJitter(p=1)),
+        (2, ka.RandomLinearIllumination(gain=(0.05, 0.3), p=1)),
+        (2, ka.RandomGaussianBlur((5, 5), (0.3, 1.6), p=1)),
+        (2, ka.RandomGaussianNoise(0.0, 0.03, p=1)),
+        (1, ka.RandomMotionBlur(5, 15.0, 0.5, p=1)),
+        (1, ka.RandomJPEG((25.0, 90.0), p=1)),
+        (0.3, ka.RandomGrayscale(p=1)),
+    )
+    weights, operations = zip(*weighted, strict=True)
+    # Kornia computes an operation of probability p for every image: choosing some is quicker.
     return ka.AugmentationSequential(
-        ka.RandomGamma((0.6, 1.7), p=0.5),
-        ka.RandomBrightness((0.75, 1.25), p=0.5),
-        ka.RandomContrast((0.7, 1.3), p=0.5),
-        ka.RandomSaturation((0.3, 1.6), p=0.5),
-        ka.RandomPlanckianJitter(p=0.3),
-        ka.RandomLinearIllumination(gain=(0.05, 0.3), p=0.3),
-        ka.RandomGaussianBlur((5, 5), (0.3, 1.6), p=0.3),
-        ka.RandomMotionBlur(5, 15.0, 0.5, p=0.1),
-        ka.RandomGaussianNoise(0.0, 0.03, p=0.3),
-        ka.RandomJPEG((25.0, 90.0), p=0.15),
-        ka.RandomGrayscale(p=0.05),
+        *operations, random_apply=OPERATIONS, random_apply_weights=list(weights)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ PEAK_WIDTH = 0.54 / 6
 """Standard deviation of a peak relative to the sides of its box (TTFNet, arXiv 1909.00700)."""
 MIN_DEVIATION = 0.5
 """Smallest standard deviation of a peak, in cells."""
+NEGLIGIBLE = 5
+"""Standard deviations from which on a Gaussian counts as 0."""
 
 
 @dataclass(frozen=True)
@@ -312,8 +315,16 @@ def _ignore(
 def _draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
     """Put a Gaussian of the shape of a box, in cells, around a cell, keeping higher values."""
     x0, y0, x1, y1 = box
-    rows, columns = (np.arange(side) for side in heatmap.shape)
-    vertical = (rows - y) / max(PEAK_WIDTH * (y1 - y0), MIN_DEVIATION)
-    horizontal = (columns - x) / max(PEAK_WIDTH * (x1 - x0), MIN_DEVIATION)
-    squared = vertical[:, None] ** 2 + horizontal[None, :] ** 2
-    np.maximum(heatmap, np.exp(-squared / 2), out=heatmap)
+    rows, vertical = _bell(y, PEAK_WIDTH * (y1 - y0), heatmap.shape[0])
+    columns, horizontal = _bell(x, PEAK_WIDTH * (x1 - x0), heatmap.shape[1])
+    window = heatmap[rows, columns]
+    np.maximum(window, vertical[:, None] * horizontal, out=window)
+
+
+def _bell(middle: int, deviation: float, count: int) -> tuple[slice, np.ndarray]:
+    """A Gaussian over those of `count` cells where it is not negligible."""
+    deviation = max(deviation, MIN_DEVIATION)
+    reach = math.ceil(NEGLIGIBLE * deviation)
+    cells = slice(max(0, middle - reach), min(count, middle + reach + 1))
+    distance = (np.arange(cells.start, cells.stop) - middle) / deviation
+    return cells, np.exp(-(distance**2) / 2)

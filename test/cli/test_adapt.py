@@ -63,8 +63,18 @@ def test_source_that_is_missing_is_named(adapt, tmp_path, capsys):
     assert capsys.readouterr().err == f"km3d adapt: {tmp_path / 'none'}: no such file or folder\n"
 
 
-def test_unlabelled_images_are_asked_for(adapt, capsys):
+def test_images_without_3d_labels_are_asked_for(adapt, capsys):
     with pytest.raises(SystemExit) as stop:
         adapt()
     assert stop.value.code == 2
-    assert "--unlabelled" in capsys.readouterr().err
+    message = "one of the arguments --unlabelled and --boxes is required, or both"
+    assert capsys.readouterr().err.endswith(f"km3d adapt: error: {message}\n")
+
+
+def test_weights_are_adapted_with_2d_boxes_alone(adapt, tmp_path):
+    boxes = write_frames(tmp_path / "drive", 3)
+    assert adapt("--boxes", boxes, "--boxes-batch-size", 1) == 0
+    training = read_spec(tmp_path / "out.safetensors").training
+    assert (training["unlabelled_frames"], training["boxed_frames"]) == (0, 3)
+    header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")
+    assert {"boxes_hps", "consensus_position"} <= set(header)

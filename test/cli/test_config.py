@@ -49,6 +49,25 @@ def test_command_line_wins_wherever_the_file_is_named(parse, tmp_path):
     assert parse("train", "--config", file, *options, "--flip", "--data", "there")["flip"]
 
 
+@pytest.mark.parametrize("more", [[], ["--steps", "3"]])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[kitti, my street/coco.json]", ["kitti", "my street/coco.json"]),
+        ("[kitti]", ["kitti"]),
+        ("kitti", ["kitti"]),
+    ],
+)
+def test_option_of_several_values_is_a_text_or_a_list(parse, tmp_path, content, expected, more):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"boxes: {content}\nsteps: 7\n")
+    values = parse("train", "--config", file, *REQUIRED, *more)
+    assert values["boxes"] == [Path(name) for name in expected]
+    assert values["steps"] == (3 if more else 7)
+    given = parse("train", "--config", file, *REQUIRED, *more, "--boxes", "mine", "yours")
+    assert given["boxes"] == [Path("mine"), Path("yours")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -98,6 +117,12 @@ def test_file_that_is_not_given_is_wrong_usage(capsys):
             "input_size: 'big' is not WIDTHxHEIGHT in multiples of 32, at most 8388608 pixels",
         ),
         ("flip: 'no'", "flip is 'no', expected true or false"),
+        ("boxes: 3", "boxes is 3, expected one text or several"),
+        ("boxes: []", "boxes is [], expected one text or several"),
+        ("boxes: [a, 2]", "boxes is ['a', 2], expected one text or several"),
+        ("boxes: {a: b}", "boxes is {'a': 'b'}, expected one text or several"),
+        ("boxes: [a, --flip]", "boxes is ['a', '--flip'], expected one text or several"),
+        ("boxes: ['']", "boxes is [''], expected one text or several"),
     ],
 )
 def test_value_of_the_file_is_checked_like_an_option(tmp_path, capsys, content, message):

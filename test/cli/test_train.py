@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from support.box_files import street
 from support.frames import write_frames
 
 from km3d_ros.cli import main
@@ -117,6 +118,35 @@ def test_folder_as_output_is_refused_before_the_work(tmp_path, capsys, verb):
 def test_says_on_what_it_trains(data, tmp_path, capsys):
     assert main(arguments(tmp_path, "--unlabelled", str(data))) == 0
     assert capsys.readouterr().out.startswith("2 labelled and 2 unlabelled frames\n")
+
+
+def test_images_with_2d_boxes_are_learned_from(data, tmp_path, capsys):
+    items = (3, 20, 30, 80, 40), (1, 120, 30, 30, 60), (62, 5, 5, 20, 20)
+    file = street(tmp_path / "street", *items)
+    options = ["--boxes", str(data), str(file), "--boxes-batch-size", "3"]
+    assert main(arguments(tmp_path, *options)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "2 labelled frames",
+        f"{data}: 2 images (2 calibrated), 1 Car, 0 Pedestrian, 0 Cyclist",
+        f"{file}: 1 image, 1 Car, 1 Pedestrian, 0 Cyclist; 1 box of other classes taken as "
+        "background (chair 1)",
+        f"{tmp_path / 'out.safetensors'}: lite, 1 steps",
+    ]
+    training = read_spec(tmp_path / "out.safetensors").training
+    settings = {"boxed_frames": 3, "unlabelled_frames": 0, "boxes_batch_size": 3}
+    assert training.items() >= settings.items()
+    header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")
+    assert {"boxes_hm", "boxes_hps", "consensus_peak"} <= set(header)
+
+
+def test_boxes_of_nothing_that_is_learned_are_named_in_one_line(data, tmp_path, capsys):
+    file = street(tmp_path / "street", (62, 5, 5, 20, 20))
+    assert main(arguments(tmp_path, "--boxes", str(file))) == 1
+    shown = capsys.readouterr()
+    start = "km3d train: no Car, Pedestrian, Cyclist to learn from; found: "
+    assert shown.err.startswith(f"{start}{file}: 1 image, 0 Car, 0 Pedestrian, 0 Cyclist; 1 box")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
 
 
 def test_missing_folder_is_named(tmp_path, capsys):

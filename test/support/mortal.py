@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from km3d_ros.data.boxes import open_boxes
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import BACKBONES
@@ -52,9 +53,14 @@ def train(data: Path, run: Path, architecture: str = "tiny") -> None:
     torch.manual_seed(0)
     spec = replace(new_spec("lite", (64, 128)), architecture=architecture, head_width=8)
     frames = KittiDataset(data)
-    plan = Plan(STEPS, BATCH, BATCH, workers=0, log_every=2, save_every=1)
+    boxed = [
+        replace(frame, projection=None) if i % 2 else frame
+        for i, frame in enumerate(open_boxes([data], spec.classes))
+    ]
+    plan = Plan(STEPS, BATCH, BATCH, BATCH, workers=0, log_every=2, save_every=1)
+    sources = Sources(frames, frames, boxed)
     with processes.joined("cpu") as device:
-        fit(new_model(spec), spec, Sources(frames, frames), plan, Method(), run, device)
+        fit(new_model(spec), spec, sources, plan, Method(), run, device)
 
 
 def train_until_write(data: Path, run: Path, fatal_write: int) -> None:

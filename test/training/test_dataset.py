@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.frames import car, write_frames
 
+from km3d_ros.data.boxes import BoxedFrame, open_boxes
 from km3d_ros.data.kitti import KittiDataset, KittiFrame
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import grm
@@ -14,6 +15,7 @@ from km3d_ros.geometry.box3d import keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel, unproject
 from km3d_ros.training.dataset import (
     CONSENSUS_PEAKS,
+    Boxed,
     Labelled,
     Pairs,
     Sources,
@@ -52,8 +54,15 @@ def folder(tmp_path_factory):
     return write_frames(tmp_path_factory.mktemp("frames") / "town", 4)
 
 
-def views(frames, method=Method(), spec=SPEC, seed=3) -> TrainingViews:  # noqa: B008
-    return TrainingViews(Sources(frames, frames), spec, method, seed)
+@pytest.fixture(scope="module")
+def boxed(folder):
+    """Frames with 2D boxes, of which every other one has no calibration."""
+    frames = open_boxes([folder], SPEC.classes)
+    return [replace(f, projection=None) if i % 2 else f for i, f in enumerate(frames)]
+
+
+def views(frames, method=Method(), spec=SPEC, seed=3, boxed=None) -> TrainingViews:  # noqa: B008
+    return TrainingViews(Sources(frames, frames, boxed), spec, method, seed)
 
 
 def tensors(sample) -> list[torch.Tensor]:
@@ -61,6 +70,8 @@ def tensors(sample) -> list[torch.Tensor]:
         return [sample]
     if sample is None:
         return []
+    if isinstance(sample, tuple):
+        return [t for part in sample for t in tensors(part)]
     assert is_dataclass(sample)
     return [t for f in fields(sample) for t in tensors(getattr(sample, f.name))]
 
@@ -135,6 +146,106 @@ def test_pairs_lead_back_to_the_pixels_of_the_camera(spots):
     assert len(seen) == 4
 
 
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """A photo of a light object on dark ground, that fills the 2D box of a car."""
+    path = tmp_path_factory.mktemp("street") / "a.png"
+    image = np.full((240, 400, 3), 20, np.uint8)
+    image[80:161, 140:261] = 200
+    cv2.imwrite(str(path), image)
+    return BoxedFrame("a", path, None, [car((140.0, 80.0, 260.0, 160.0))])
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_targets_of_2d_boxes_are_where_the_objects_are_seen(street, calibrated):
+    projection = np.array([[300.0, 0, 200, 0], [0, 300, 120, 0], [0, 0, 1, 0]])
+    frame = replace(street, projection=projection if calibrated else None)
+    data = views([frame], Method(photometric=False), boxed=[frame])
+    measured, mirrored = 0, set()
+    for epoch in range(12):
+        sample = data[Key(Kind.BOXED, epoch, 0)]
+        for i, targets in enumerate(sample.targets):
+            mirrored.add(bool(sample.pairs.mirrored[i]))
+            objects = targets.objects
+            assert targets.views.tolist() == [0]
+            assert objects.batch.tolist() == [0] * len(objects)
+            levels = sample.pairs.images[i].float().mean(0)
+            cells = torch.stack((objects.x, objects.y), dim=-1)
+            peaks = targets.heatmap[0, objects.class_index, objects.y, objects.x]
+            assert (peaks == 1).all()
+            torch.testing.assert_close(
+                objects.edges.unflatten(1, (2, 2)).mean(1), objects.box_center
+            )
+            torch.testing.assert_close(
+                objects.edges[:, 2:] - objects.edges[:, :2], objects.box_size
+            )
+            for cell, edges, own in zip(cells, objects.edges, objects.own, strict=True):
+                box = (edges.unflatten(0, (2, 2)) + cell).flatten() * 4
+                x0, y0, x1, y1 = box.round().int().tolist()
+                if min(x1 - x0, y1 - y0) < 12 or not own.all():
+                    continue
+                around = levels[max(0, y0 - 5) : y1 + 6, max(0, x0 - 5) : x1 + 6]
+                dark, light = around.min(), around.max()
+                assert light > dark + 100
+                share = (around - dark) / (light - dark)
+                across, down = share[len(share) // 2].sum(), share[:, share.shape[1] // 2].sum()
+                assert across == pytest.approx(x1 - x0 + 1, abs=2)
+                assert down == pytest.approx(y1 - y0 + 1, abs=2)
+                assert levels[y0 + 3 : y1 - 2, x0 + 3 : x1 - 2].min() > light - 10
+                measured += 1
+    assert measured > 12
+    assert mirrored == {True, False}
+
+
+def test_both_views_of_2d_boxes_lead_back_to_the_object(street):
+    projection = np.array([[300.0, 0, 200, 0], [0, 300, 120, 0], [0, 0, 1, 0]])
+    frame = replace(street, projection=projection)
+    data = views([frame], boxed=[frame])
+    led_back = 0
+    for epoch in range(12):
+        pairs, both = (getattr(data[Key(Kind.BOXED, epoch, 0)], n) for n in ("pairs", "targets"))
+        for i, targets in enumerate(both):
+            objects = targets.objects
+            if not len(objects) or not objects.own.all():
+                continue
+            corners = objects.edges.reshape(2, 2) + torch.stack((objects.x, objects.y), -1)
+            is_mirrored = bool(pairs.mirrored[i])
+            for affine, box in (
+                (pairs.to_original[i], (140, 80, 260, 160)),
+                (pairs.to_image[i], (139, 80, 259, 160) if is_mirrored else (140, 80, 260, 160)),
+            ):
+                pixels = corners @ affine[:, :2].T + affine[:, 2]
+                low, high = pixels.amin(0), pixels.amax(0)
+                np.testing.assert_allclose((*low, *high), box, atol=0.01)
+            led_back += 1
+    assert led_back > 12
+
+
+def test_stills_are_shown_among_each_other_and_calibrated_frames_alone(tmp_path):
+    frames = []
+    for channel, name in enumerate(("blue", "green", "red")):
+        path, image = tmp_path / f"{name}.png", np.zeros((128, 256, 3), np.uint8)
+        image[..., channel] = 200
+        cv2.imwrite(str(path), image)
+        frames.append(BoxedFrame(name, path, PROJECTION if name == "red" else None, []))
+    data = views(frames, Method(photometric=False), BGR, boxed=frames)
+    assert data.stills == [0, 1]
+
+    def colours(pairs):
+        channels = pairs.images.movedim(1, -1).reshape(-1, 3)
+        return set(channels[channels.amax(-1) > 100].argmax(-1).tolist())
+
+    seen = set()
+    for epoch in range(8):
+        still, calibrated = (data[Key(Kind.BOXED, epoch, i)].pairs for i in (0, 2))
+        seen |= colours(still)
+        assert 0 in colours(still)
+        assert colours(calibrated) == {2}
+        assert calibrated.intrinsics[:, 0, 0].tolist() == [200, 200]
+        assert still.intrinsics[:, 0, 0].tolist() == [0.75 * 320] * 2
+    assert seen == {0, 1}
+
+
 def test_method_switches_mirror_and_dropout_off(spots):
     data = views(spots, Method(flip=False, keypoint_dropout=0.0))
     for epoch in range(8):
@@ -165,9 +276,10 @@ def test_images_have_the_channel_order_of_the_model(tmp_path, spec, channel):
         assert images[..., 32, 80].reshape(-1, 3).argmax(-1).unique().tolist() == [channel]
 
 
-def test_item_of_a_key_is_always_the_same(folder):
-    data, again = (views(KittiDataset(folder)) for _ in range(2))
-    for key in (Key(Kind.LABELLED, 0, 1), Key(Kind.UNLABELLED, 0, 1)):
+def test_item_of_a_key_is_always_the_same(folder, boxed):
+    data, again = (views(KittiDataset(folder), boxed=boxed) for _ in range(2))
+    kinds = (Kind.LABELLED, 1), (Kind.UNLABELLED, 1), (Kind.BOXED, 0), (Kind.BOXED, 1)
+    for key in (Key(kind, 0, index) for kind, index in kinds):
         sample = data[key]
         data[Key(Kind.LABELLED, 5, 0)]
         assert_same(sample, data[key])
@@ -186,10 +298,11 @@ def test_other_epochs_and_seeds_are_other_views(folder):
         assert not any(torch.equal(one, other) for other in pictures[:i])
 
 
-def test_views_travel_to_loading_processes(folder):
-    data = views(KittiDataset(folder))
+def test_views_travel_to_loading_processes(folder, boxed):
+    data = views(KittiDataset(folder), boxed=boxed)
     received = pickle.loads(pickle.dumps(data))
-    for key in (Key(Kind.LABELLED, 2, 0), Key(Kind.UNLABELLED, 2, 0)):
+    kinds = (Kind.LABELLED, 0), (Kind.UNLABELLED, 0), (Kind.BOXED, 0), (Kind.BOXED, 1)
+    for key in (Key(kind, 2, index) for kind, index in kinds):
         assert_same(received[key], data[key])
         assert_same(pickle.loads(pickle.dumps(data[key])), data[key])
 
@@ -222,9 +335,51 @@ def test_batch_joins_labelled_views_and_pairs(folder):
     assert collate([one, other]).pairs is None
 
 
-def test_batch_moves_to_a_device_as_a_whole(folder):
-    data = views(KittiDataset(folder))
-    batch = collate([data[Key(Kind.LABELLED, 0, 0)], data[Key(Kind.UNLABELLED, 0, 0)]])
+def test_batch_joins_boxed_images_before_unlabelled_ones(folder, boxed):
+    data = views(KittiDataset(folder), boxed=boxed)
+    keys = [
+        Key(Kind.UNLABELLED, 0, 0),
+        Key(Kind.BOXED, 0, 0),
+        Key(Kind.LABELLED, 0, 0),
+        Key(Kind.BOXED, 0, 1),
+    ]
+    pair, calibrated, _, still = samples = [data[key] for key in keys]
+    assert isinstance(calibrated, Boxed)
+    assert isinstance(still, Boxed)
+    batch = collate(samples)
+    in_order = [calibrated.pairs, still.pairs, pair]
+    for field in fields(Pairs):
+        expected = [getattr(p, field.name)[i] for i in range(2) for p in in_order]
+        assert_same(getattr(batch.pairs, field.name), torch.stack(expected))
+    assert batch.boxed.views.tolist() == [0, 1, 3, 4]
+    parts = [sample.targets[i] for i in range(2) for sample in (calibrated, still)]
+    assert_same(batch.boxed.heatmap, torch.cat([part.heatmap for part in parts]))
+    assert_same(batch.boxed.care, torch.cat([part.care for part in parts]))
+    objects = batch.boxed.objects
+    assert len(objects) == sum(len(part.objects) for part in parts) > 3
+    for view, part in zip(batch.boxed.views, parts, strict=True):
+        rows = objects.batch == view
+        for field in fields(objects):
+            if field.name != "batch":
+                assert_same(getattr(objects, field.name)[rows], getattr(part.objects, field.name))
+
+
+def test_batch_has_only_what_its_samples_have(folder, boxed):
+    data = views(KittiDataset(folder), boxed=boxed)
+    labelled, sample = data[Key(Kind.LABELLED, 0, 0)], data[Key(Kind.BOXED, 0, 0)]
+    batch = collate([labelled, sample])
+    assert batch.boxed.views.tolist() == [0, 1]
+    assert_same(batch.pairs, sample.pairs)
+    assert collate([labelled]).boxed is None
+    assert collate([labelled, data[Key(Kind.UNLABELLED, 0, 0)]]).boxed is None
+    nothing = collate([labelled, data[Key(Kind.BOXED, 0, 2)], sample])
+    assert nothing.boxed.views.tolist() == [0, 1, 2, 3]
+
+
+def test_batch_moves_to_a_device_as_a_whole(folder, boxed):
+    data = views(KittiDataset(folder), boxed=boxed)
+    kinds = (Kind.LABELLED, Kind.UNLABELLED, Kind.BOXED)
+    batch = collate([data[Key(kind, 0, 0)] for kind in kinds])
     moved = batch.to(torch.device("meta"))
     assert {t.device.type for t in tensors(moved)} == {"meta"}
     assert len(tensors(moved)) == len(tensors(batch))
@@ -236,11 +391,10 @@ def test_what_is_wrong_with_a_frame_comes_back_as_the_batch(folder, tmp_path):
     corrupt = tmp_path / "corrupt.png"
     corrupt.write_bytes(frame.image_path.read_bytes()[:200])
     uncalibrated = np.zeros((3, 4))
-    data = views(
-        [frame, replace(frame, image_path=corrupt), replace(frame, projection=uncalibrated)]
-    )
+    frames = [frame, replace(frame, image_path=corrupt), replace(frame, projection=uncalibrated)]
+    data = views(frames, boxed=frames)
     for index, cause in ((1, "corrupt.png"), (2, "focal")):
-        for kind in (Kind.LABELLED, Kind.UNLABELLED):
+        for kind in Kind:
             error = data[Key(kind, 0, index)]
             assert isinstance(error, InputError)
             assert cause in str(error)
@@ -257,6 +411,18 @@ def test_what_is_wrong_with_a_frame_comes_back_as_the_batch(folder, tmp_path):
         .args[0]
         .startswith(str(corrupt))
     )
+
+
+def test_still_that_cannot_be_read_is_named_whichever_panorama_it_is_in(boxed, tmp_path):
+    corrupt = tmp_path / "corrupt.png"
+    corrupt.write_bytes(boxed[1].image_path.read_bytes()[:200])
+    stills = [boxed[1], replace(boxed[1], image_path=corrupt)]
+    data = views(stills, boxed=stills)
+    errors = [data[Key(Kind.BOXED, epoch, 0)] for epoch in range(8)]
+    errors = [error for error in errors if isinstance(error, InputError)]
+    assert errors
+    for error in (*errors, data[Key(Kind.BOXED, 0, 1)]):
+        assert str(error).startswith(f"{corrupt}: not a readable")
 
 
 def test_label_that_cannot_be_read_names_its_file(tmp_path):

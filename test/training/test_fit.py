@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+from dataclasses import replace
 from itertools import count
 
 import cv2
@@ -12,6 +13,7 @@ import torch
 from support.frames import write_frames
 from torch.utils.data import Subset
 
+from km3d_ros.data.boxes import open_boxes
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.network.checkpoint import load
@@ -27,6 +29,7 @@ SPEC = new_spec("lite", (64, 128))
 CPU = torch.device("cpu")
 LOSSES = {"hm", "hps", "dim", "rot", "position", "prob", "wh", "reg", "hm_hp", "hp_offset"}
 LOSSES |= {"depth_error"}
+BOXES = {f"boxes_{name}" for name in ("hm", "hps", "wh", "reg")}
 CONSENSUS = {f"consensus_{part}" for part in ("peak", "size", "yaw", "position")}
 
 
@@ -68,6 +71,33 @@ def test_log_has_a_line_per_step_with_every_loss(frames, tmp_path):
 def test_unlabelled_frames_add_their_losses(frames, tmp_path):
     train(frames, tmp_path, 2, unlabelled=frames)
     assert set(log_of(tmp_path)[1]) == {"step", "rate"} | LOSSES | CONSENSUS
+
+
+def test_boxed_frames_add_their_losses(frames, tmp_path):
+    boxed = open_boxes([frames.root], SPEC.classes)
+    train(frames, tmp_path / "boxed", 2, boxed=boxed)
+    train(frames, tmp_path / "both", 2, unlabelled=frames, boxed=boxed)
+    for run in ("boxed", "both"):
+        row = log_of(tmp_path / run)[1]
+        assert set(row) == {"step", "rate"} | LOSSES | CONSENSUS | BOXES
+        assert row["boxes_hm"] > 0
+
+
+def test_training_goes_on_with_the_same_boxed_frames(frames, tmp_path):
+    boxed = open_boxes([frames.root], SPEC.classes)
+    train(frames, tmp_path, 1, boxed=boxed)
+    with pytest.raises(InputError, match=r"boxed data is 4 frames \w+ instead of 5 frames \w+$"):
+        train(frames, tmp_path, 2, boxed=Subset(boxed, range(4)))
+    with pytest.raises(InputError, match=r"boxes_batch_size is 1 instead of 2$"):
+        train(frames, tmp_path, 2, boxed=boxed, boxes_batch_size=1)
+    train(frames, tmp_path, 2, boxed=boxed)
+    assert [row["step"] for row in log_of(tmp_path)] == [1, 2]
+
+
+def test_boxed_frames_of_a_bad_step_are_named(frames, tmp_path):
+    boxed = [replace(f, name="street") for f in open_boxes([frames.root], SPEC.classes)]
+    with pytest.raises(FloatingPointError, match=r"frames: 00000\d, 00000\d, street, street$"):
+        train(frames, tmp_path, 20, boxed=boxed, learning_rate=1e30)
 
 
 class Terminal(io.StringIO):
@@ -183,6 +213,8 @@ def test_no_frames_is_an_error(frames, tmp_path):
         train(Subset(frames, []), tmp_path, 1)
     with pytest.raises(InputError, match="no unlabelled frames"):
         train(frames, tmp_path, 1, unlabelled=Subset(frames, []))
+    with pytest.raises(InputError, match="no boxed frames"):
+        train(frames, tmp_path, 1, boxed=[])
 
 
 def test_unreadable_frame_is_named_and_nothing_is_lost(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from support.frames import write_frames
 from torch import nn
 
+from km3d_ros.data.boxes import open_boxes
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS
@@ -19,6 +20,7 @@ from km3d_ros.training.start import new_spec
 SPEC = replace(new_spec("lite", (64, 160)), architecture="small", head_width=8)
 SUPERVISED = {"hm", "hps", "dim", "rot", "prob", "wh", "reg", "hm_hp", "hp_offset"}
 SUPERVISED |= {"depth_error", "position"}
+BOXES = {"boxes_hm", "boxes_hps", "boxes_wh", "boxes_reg"}
 
 
 class Small(nn.Sequential):
@@ -39,8 +41,10 @@ def small_backbone():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> TrainingViews:
-    frames = KittiDataset(write_frames(tmp_path_factory.mktemp("frames") / "town", 4))
-    return TrainingViews(Sources(frames, frames), SPEC, Method(), seed=0)
+    folder = write_frames(tmp_path_factory.mktemp("frames") / "town", 4)
+    frames, boxed = KittiDataset(folder), list(open_boxes([folder], SPEC.classes))
+    boxed[2] = replace(boxed[2], projection=None)
+    return TrainingViews(Sources(frames, frames, boxed), SPEC, Method(), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +58,9 @@ def no_gradients_left(model):
     model.zero_grad(set_to_none=True)
 
 
-def batch_of(data: TrainingViews, labelled: list[int], pairs: list[int]) -> Batch:
-    keys = [Key(Kind.LABELLED, 0, i) for i in labelled] + [
-        Key(Kind.UNLABELLED, 0, i) for i in pairs
-    ]
-    return collate([data[key] for key in keys])
+def batch_of(data: TrainingViews, labelled: list[int], pairs: list[int], boxed=()) -> Batch:
+    kinds = (Kind.LABELLED, labelled), (Kind.UNLABELLED, pairs), (Kind.BOXED, boxed)
+    return collate([data[Key(kind, 0, i)] for kind, indices in kinds for i in indices])
 
 
 EMPTY = 3
@@ -77,6 +79,101 @@ def test_every_head_learns_from_every_batch(data, model, labelled, pairs, progre
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("pairs", [[], [1]])
+@pytest.mark.parametrize("boxed", [[0], [2], [0, 1, 2], [EMPTY], [EMPTY, 1]])
+def test_images_with_2d_boxes_add_their_losses(data, model, boxed, pairs):
+    batch = batch_of(data, [0, 1], pairs, boxed)
+    losses = Objective(model, SPEC, Method())(batch, 1.0)
+    assert set(losses) == SUPERVISED | set(CONSENSUS_PARTS) | BOXES
+    assert all(value.shape == () and value.isfinite() for value in losses.values())
+    assert losses["boxes_hm"] > 0
+    for name in BOXES - {"boxes_hm"}:
+        assert (losses[name] > 0) == (len(batch.boxed.objects) > 0), name
+    sum(losses[name] for name in BOXES).backward()
+    taught = {
+        n.split(".")[1]
+        for n, p in model.heads.named_parameters(prefix="heads")
+        if p.grad is not None
+    }
+    assert taught == {"hm", "hps", "wh", "reg"}
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@torch.no_grad()
+def test_images_with_2d_boxes_but_no_objects_teach_that_there_is_nothing(data, model):
+    losses = Objective(model, SPEC, Method())(batch_of(data, [0], [], [EMPTY]), 1.0)
+    assert {name: bool(losses[name] > 0) for name in BOXES} == {
+        "boxes_hm": True,
+        "boxes_hps": False,
+        "boxes_wh": False,
+        "boxes_reg": False,
+    }
+
+
+@torch.no_grad()
+def test_2d_boxes_teach_at_once_and_as_much_as_the_method_says(data, model):
+    batch = batch_of(data, [0], [1], [0, 1, 2])
+    default, early, half, none = (
+        Objective(model, SPEC, Method(extent_weight=weight))(batch, progress)
+        for weight, progress in ((1.0, 1.0), (1.0, 0.0), (0.5, 1.0), (0.0, 1.0))
+    )
+    assert default["boxes_hps"] > 0
+    for name in SUPERVISED | set(CONSENSUS_PARTS) | BOXES:
+        factor = 1.0 if name != "boxes_hps" else 0.5
+        torch.testing.assert_close(half[name], default[name] * factor, msg=name)
+        off = name == "boxes_hps"
+        torch.testing.assert_close(none[name], default[name] * (not off), msg=name)
+    for name in BOXES:
+        torch.testing.assert_close(early[name], default[name], msg=name)
+
+
+@torch.no_grad()
+def test_2d_boxes_do_not_change_what_the_labels_teach(data, model):
+    objective = Objective(model, SPEC, Method())
+    alone = objective(batch_of(data, [0, 1], []), 1.0)
+    mixed = objective(batch_of(data, [0, 1], [2], [0, 1, 2]), 1.0)
+    for name, value in alone.items():
+        torch.testing.assert_close(mixed[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@torch.no_grad()
+def test_unlabelled_images_do_not_change_what_2d_boxes_teach(data, model):
+    objective = Objective(model, SPEC, Method())
+    alone = objective(batch_of(data, [0, 1], [], [0, 1, 2]), 1.0)
+    mixed = objective(batch_of(data, [EMPTY], [2, 1], [0, 1, 2]), 1.0)
+    for name in BOXES:
+        torch.testing.assert_close(mixed[name], alone[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@torch.no_grad()
+def test_losses_of_2d_boxes_are_per_object(data, model):
+    objective = Objective(model, SPEC, Method())
+    once = objective(batch_of(data, [0], [], [0, 1, 2]), 1.0)
+    twice = objective(batch_of(data, [0], [], [0, 1, 2] * 2), 1.0)
+    for name in BOXES:
+        torch.testing.assert_close(twice[name], once[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@torch.no_grad()
+def test_box_heads_learn_the_2d_boxes_of_both_views(data, model):
+    batch = batch_of(data, [0], [1], [0, 2])
+    objects = batch.boxed.objects
+    changed = KM3DNet(SPEC)
+    changed.load_state_dict(model.state_dict())
+    for name in ("wh", "reg"):
+        changed.heads[name][-1].weight.zero_()
+    changed.heads["wh"][-1].bias.copy_(torch.tensor([3.0, 2.0]))
+    changed.heads["reg"][-1].bias.copy_(torch.tensor([0.25, 0.5]))
+    losses = Objective(changed, SPEC, Method())(batch, 0.0)
+    for name, truth, said in (
+        ("wh", objects.box_size, (3, 2)),
+        ("reg", objects.box_center, (0.25, 0.5)),
+    ):
+        error = (truth - torch.tensor(said)).abs().sum() / len(objects) * WEIGHTS[name]
+        torch.testing.assert_close(losses[f"boxes_{name}"], error, rtol=1e-3, atol=0)
+    assert {0, 3} <= set(objects.batch.tolist())  # the first views, then the second ones
 
 
 def test_batch_without_objects_teaches_that_there_is_nothing(data, model):
