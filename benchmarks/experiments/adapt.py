@@ -75,7 +75,7 @@ def km3d(*arguments: str | Path) -> None:
 
 
 def write_boxes(folder: Path) -> None:
-    """Write the boxes of the visible silhouettes in the bag as KITTI labels without 3D columns."""
+    """Write the 2D boxes of the bag's images as a detector would: silhouettes, no 3D columns."""
     folder.mkdir(exist_ok=True)
     for index in range(IMAGES):
         known = list(outlines(sample_scene(BAG_SEED, index), FOCAL))
@@ -84,21 +84,17 @@ def write_boxes(folder: Path) -> None:
 
 
 def in_image(item: KittiObject, known: list[Outline]) -> KittiObject:
-    """What a 2D detector says of an object: the box of its silhouette, and no 3D box."""
-    limit = np.array(SIZE) - 1.0
-    boxes = [
-        np.clip((points.min(0), points.max(0)), 0, limit).ravel()
-        for seen in known
-        if seen.class_name == item.class_name
-        for points in (seen.cuboid, seen.painted)
-    ]
-    unknown = dont_care(item.box2d)
-    if not boxes:
-        return replace(unknown, class_name=item.class_name)
-    nearest = min(boxes[::2], key=lambda box: np.abs(box - item.box2d).max())
-    own = next(i for i, box in enumerate(boxes[::2]) if box is nearest)
-    box = boxes[2 * own + 1] if np.abs(nearest - item.box2d).max() < 1 else item.box2d
-    return replace(unknown, class_name=item.class_name, box2d=tuple(map(float, box)))
+    """An object without its 3D box, and with the box of its silhouette where that is known."""
+
+    def box(points: np.ndarray) -> np.ndarray:
+        return np.clip((points.min(0), points.max(0)), 0, np.array(SIZE) - 1.0).ravel()
+
+    side = item.box2d
+    for seen in known:
+        if seen.class_name == item.class_name and np.allclose(box(seen.cuboid), side, atol=0.5):
+            side = tuple(box(seen.painted).tolist())
+            break
+    return replace(dont_care(side), class_name=item.class_name)
 
 
 def strange(frame: TownFrame, seed: int) -> np.ndarray:

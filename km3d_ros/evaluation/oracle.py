@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle, volume_iou
+from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle, tolerant_iou
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import Objects, Peaks, locate
 from km3d_ros.inference.detections import Detections
@@ -89,7 +89,7 @@ def detect_with_truth(
         labels: the objects of the image.
         heads: names of those that say the truth. "hm": a peak of score 1 in the middle of each
             labelled box, and no others. "hps", "dim", "rot": projected keypoints (but those
-            behind the camera), size and observation angle. "prob": the root of the 3D IoU that the
+            behind the camera), size and observation angle. "prob": the tolerant 3D IoU that the
             detection comes to have with its object, 0 without one.
     """
     graph = detector.choice.backend.graph
@@ -163,11 +163,11 @@ def _swapped(objects: Objects, truth: _Truth, owners: Tensor, heads: Collection[
 
 
 def _true_confidence(found: Detections, truth: _Truth, owners: Tensor) -> Tensor:
-    """Root of the 3D IoU (K,) with the owners; 0 without one, or where not finite."""
+    """Tolerant 3D IoU (K,) with the owners; 0 without one, or where not finite."""
     rows = torch.nonzero(owners >= 0)[:, 0]
     owners = owners[rows]
-    iou = volume_iou(
+    iou = tolerant_iou(
         Boxes3D(found.center[rows], found.size[rows], found.yaw[rows]),
         Boxes3D(truth.center[owners], truth.size[owners], truth.yaw[owners]),
     )
-    return torch.zeros_like(found.confidence).index_copy(0, rows, iou.nan_to_num(nan=0.0).sqrt())
+    return torch.zeros_like(found.confidence).index_copy(0, rows, iou.nan_to_num(nan=0.0))

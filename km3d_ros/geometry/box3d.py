@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -98,6 +98,15 @@ def bev_iou(a: Boxes3D, b: Boxes3D) -> Tensor:
     overlap = _ground_overlap(a, b)
     area_a, area_b = _ground_area(a), _ground_area(b)
     return _ratio(overlap, area_a + area_b - overlap)
+
+
+def tolerant_iou(first: Boxes3D, second: Boxes3D) -> Tensor:
+    """`volume_iou` (...) of both boxes at twice their size.
+
+    A pedestrian who is a metre off has no overlap with the truth, a car has most of it. At twice
+    the size both overlap, and either value falls with the error.
+    """
+    return volume_iou(*(replace(boxes, size=2 * boxes.size) for boxes in (first, second)))
 
 
 def volume_iou(a: Boxes3D, b: Boxes3D) -> Tensor:

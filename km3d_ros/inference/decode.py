@@ -65,7 +65,7 @@ class Objects:
     peak_score: Tensor
     """(...)"""
     confidence: Tensor
-    """(...): expected root of the 3D IoU (published weights: the IoU)."""
+    """(...): expected 3D IoU, both boxes at twice their size (published weights: plain IoU)."""
     depth_error: Tensor
     """(...): expected relative error of the depth."""
     keypoints: Tensor

@@ -22,7 +22,7 @@ class Detections:
     peak_score: Tensor
     """(N,): probability of the heatmap peak."""
     confidence: Tensor
-    """(N,): expected root of the 3D IoU (published weights: the IoU)."""
+    """(N,): expected 3D IoU, both boxes at twice their size (published weights: plain IoU)."""
     depth_error: Tensor
     """(N,): expected relative error of the depth."""
     box2d: Tensor

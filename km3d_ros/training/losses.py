@@ -18,7 +18,7 @@ from km3d_ros.geometry.box3d import (
     Boxes3D,
     keypoint_offsets,
     observation_angle,
-    volume_iou,
+    tolerant_iou,
     wrap_angle,
     yaw_from_observation,
 )
@@ -157,15 +157,14 @@ def _position_loss(center: Tensor, targets: ObjectTargets) -> Tensor:
 
 
 def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> Tensor:
-    """Cross entropy of the confidence to the root of the 3D IoU that the prediction reached.
+    """Cross entropy of the confidence to the tolerant 3D IoU that the prediction reached.
 
-    The IoU itself would rank objects that are small against their depth error, pedestrians above
-    all, below any car that may not be there.
+    The plain IoU of pedestrians is mostly 0, and would rank them below any car that may not exist.
     """
     with torch.no_grad():
         truth = Boxes3D(targets.center, targets.size, targets.yaw)
-        overlap = volume_iou(boxes, truth).nan_to_num(0).clamp(0, 1)
-    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap.sqrt(), reduction="sum")
+        overlap = tolerant_iou(boxes, truth).nan_to_num(0).clamp(0, 1)
+    return F.binary_cross_entropy_with_logits(logit.squeeze(-1), overlap, reduction="sum")
 
 
 def _depth_error_loss(value: Tensor, depth: Tensor, targets: ObjectTargets) -> Tensor:

@@ -45,7 +45,7 @@ def test_command_line_wins_wherever_the_file_is_named(parse, tmp_path):
     values = parse("train", "--steps", 9, "--config", file, *options)
     assert values == parse("train", *options, f"--config={file}", "--steps", 9)
     assert (values["steps"], values["learning_rate"], values["flip"]) == (9, 1e-4, False)
-    assert (values["input_size"], values["data"]) == ((32, 64), Path("here"))
+    assert (values["input_size"], values["data"]) == ((32, 64), [Path("here")])
     assert parse("train", "--config", file, *options, "--flip", "--data", "there")["flip"]
 
 
@@ -74,7 +74,7 @@ def test_option_of_several_values_is_a_text_or_a_list(parse, tmp_path, content, 
         ("stepz: 3", "'stepz' is not one of architecture, batch_size,"),
         ("batch-size: 3", "'batch-size' is not one of"),
         ("config: other.yaml", "'config' is not one of"),
-        ("data: [a, b]", "data is ['a', 'b'], expected one number or text"),
+        ("run: [a, b]", "run is ['a', 'b'], expected one number or text"),
         ("just words", "expected lines of the form key: value"),
         ("a: b: c", "not a YAML file (mapping values are not allowed here"),
         ("x" * 70_000, "70000 bytes, expected a file of at most 65536"),
