@@ -57,8 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="HEADS",
         help="let these heads say the truth, to see what their errors cost: "
         f"{', '.join(INFERENCE_HEADS)}, separated by commas (hm: peaks at the labelled objects "
-        "and nowhere else; hps: keypoints; dim: sizes; rot: observation angles; prob: as confidence "
-        "the 3D IoU of the boxes at twice their size)",
+        "and nowhere else; hps: keypoints; dim: sizes; rot: observation angles; prob: the 3D "
+        "IoU of the boxes at twice their size)",
     )
     add = parser.add_argument
     add(
