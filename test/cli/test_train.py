@@ -189,3 +189,10 @@ def test_torchrun_trains_in_two_processes(data, tmp_path):
     written = tmp_path / "out.safetensors"
     assert done.stdout == f"2 labelled frames\n{written}: lite, 1 steps\n"
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2
+
+
+def test_several_labelled_folders_are_seen_together(data, tmp_path, capsys):
+    other = write_frames(tmp_path / "other", 3)
+    assert main([*arguments(tmp_path), "--data", str(data), str(other)]) == 0
+    assert "5 labelled frames" in capsys.readouterr().out
+    assert read_spec(tmp_path / "out.safetensors").training["frames"] == 5

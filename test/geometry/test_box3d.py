@@ -14,6 +14,7 @@ from km3d_ros.geometry.box3d import (
     keypoints,
     observation_angle,
     quaternion,
+    tolerant_iou,
     volume_iou,
     wrap_angle,
     yaw_from_observation,
@@ -206,3 +207,8 @@ def test_bev_iou_is_symmetric_and_independent_of_the_frame(x, z, length, width, 
         yaw=yaw + turn,
     )
     assert bev_iou(box(x=3.0, z=30.0, yaw=turn), moved).item() == pytest.approx(iou, abs=1e-9)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0, 1), (1, 7 / 9), (4, 1 / 3), (8, 0)])
+def test_tolerant_iou_falls_with_the_error_up_to_twice_the_size(shift, expected):
+    assert tolerant_iou(box(), box(x=shift)).item() == pytest.approx(expected)

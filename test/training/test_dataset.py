@@ -16,6 +16,7 @@ from km3d_ros.geometry.camera import CameraModel, unproject
 from km3d_ros.training.dataset import (
     CONSENSUS_PEAKS,
     Boxed,
+    Interleaved,
     Labelled,
     Pairs,
     Sources,
@@ -432,3 +433,9 @@ def test_label_that_cannot_be_read_names_its_file(tmp_path):
     error = views(KittiDataset(root))[Key(Kind.LABELLED, 0, 0)]
     assert isinstance(error, InputError)
     assert str(label) in str(error)
+
+
+def test_interleaved_frames_are_seen_equally_often():
+    frames = Interleaved(["abc", "x", "12"])
+    assert len(frames) == 9
+    assert [frames[i] for i in range(len(frames))] == list("ax1bx2cx1")
