@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from rclpy.serialization import deserialize_message
 
 from km3d_ros.bag.cameras import IMAGE_TYPES, Camera, CameraInfos
-from km3d_ros.bag.files import described, type_store
 from km3d_ros.bag.journal import Result
 from km3d_ros.bag.records import Message, Topic
+from km3d_ros.bag.ros_messages import described, type_store
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
 from km3d_ros.node.pairing import Frame

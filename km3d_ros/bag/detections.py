@@ -18,10 +18,10 @@ from tqdm import tqdm
 from km3d_ros import __version__
 from km3d_ros.bag.answers import Answers
 from km3d_ros.bag.cameras import IMAGE_TYPES, Camera, choose_cameras
-from km3d_ros.bag.files import described
 from km3d_ros.bag.journal import Journal, Result
 from km3d_ros.bag.recording import Recording
 from km3d_ros.bag.records import Message, Topic
+from km3d_ros.bag.ros_messages import described
 from km3d_ros.bag.survey import Notes, Survey
 from km3d_ros.bag.writing import RecordingWriter
 from km3d_ros.errors import InputError

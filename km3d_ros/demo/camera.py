@@ -15,8 +15,8 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.utilities import remove_ros_args
 
-from km3d_ros.bag import play
 from km3d_ros.demo.drive import record_drive
+from km3d_ros.demo.player import play
 
 
 def main(argv: Sequence[str] | None = None) -> int:

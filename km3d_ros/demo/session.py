@@ -19,7 +19,8 @@ from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from km3d_ros.bag import BagWriter, Recorder
+from km3d_ros.bag import BagWriter
+from km3d_ros.demo.recorder import Recorder
 from km3d_ros.demo.topics import ANSWERS, DETECTIONS, IMAGE, RECORDED
 from km3d_ros.errors import InputError
 
@@ -144,7 +145,7 @@ def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
     log = bag.with_name("published.csv")
     profile = str(get_package_share_path("km3d_ros") / "config" / "fastdds_shm.xml")
     # The two subscribers are the node and the recorder.
-    command = [sys.executable, "-m", "km3d_ros.bag", "play", bag, "--subscribers", "2"]
+    command = [sys.executable, "-m", "km3d_ros.demo.player", bag, "--subscribers", "2"]
     command += ["--log", log]
     words = bag.with_name("player.log")
     with _Program(command, words, FASTDDS_DEFAULT_PROFILES_FILE=profile) as player:

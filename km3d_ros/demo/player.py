@@ -1,43 +1,27 @@
-"""Recording and playing bags over DDS."""
+"""Play a bag over DDS: `python -m km3d_ros.demo.player BAG`."""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
 
-from km3d_ros.bag.files import BagWriter, message_class, open_bag
+from km3d_ros.bag import message_class, open_bag
+from km3d_ros.errors import InputError
 
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 SETTLING = 1.0
 """Seconds between a publisher's match with a subscriber and the first message: a best-effort
 subscriber learns of the match a little later, and until then it drops what arrives."""
-
-
-class Recorder:
-    """Writes the messages of some topics to a bag as they arrive.
-
-    Attributes:
-        arrivals: per topic, when each message arrived (`time.monotonic_ns`).
-    """
-
-    def __init__(self, node: Node, writer: BagWriter, topics: Mapping[str, type]) -> None:
-        self.arrivals: dict[str, list[int]] = {topic: [] for topic in topics}
-        self._writer = writer
-        for topic, message_type in topics.items():
-            callback = partial(self._store, topic, message_type)
-            node.create_subscription(message_type, topic, callback, RELIABLE, raw=True)
-
-    def _store(self, topic: str, message_type: type, data: bytes) -> None:
-        self.arrivals[topic].append(time.monotonic_ns())
-        self._writer.write_serialized(topic, message_type, data, time.time_ns())
 
 
 def play(
@@ -76,3 +60,40 @@ def play(
     if log:
         with open(log, "w", newline="") as file:
             csv.writer(file).writerows(published)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the player; `argv` begins with the program. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m km3d_ros.demo.player",
+        description="Publish the messages of a bag at their recorded pace.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("bag", help="rosbag2 folder or .mcap file")
+    add("--rate", type=_speed, default=1.0, help="speed, as a multiple of recorded")
+    add("--subscribers", type=int, default=0, help="start once every topic has so many")
+    add("--log", help="CSV of topic, recorded and publication time in ns")
+    options = parser.parse_args(remove_ros_args(argv)[1:])
+    rclpy.init(args=argv)
+    try:
+        play(options.bag, options.rate, options.subscribers, options.log)
+    except InputError as error:
+        print(f"player: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no speed, expected a number above 0")
+    return speed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -16,6 +16,7 @@ from vision_msgs.msg import Detection3DArray
 
 from km3d_ros import bag
 from km3d_ros.cli import main
+from km3d_ros.demo.recorder import Recorder
 from km3d_ros.node.detector_node import DetectorNode
 
 PATIENCE = 60.0
@@ -32,7 +33,7 @@ def cameras(path, frames):
 
 def start_playing(path, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "km3d_ros.bag", "play", path, "--subscribers", "1", *arguments],
+        [sys.executable, "-m", "km3d_ros.demo.player", path, "--subscribers", "1", *arguments],
         cwd=Path(bag.__file__).parents[2],
     )
 
@@ -53,7 +54,7 @@ def test_played_bag_arrives_whole_at_the_wanted_pace(tmp_path, node):
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     with bag.BagWriter(tmp_path / "received.mcap") as writer:
-        recorder = bag.Recorder(node, writer, topics)
+        recorder = Recorder(node, writer, topics)
         pace = ("--rate", "0.5", "--log", tmp_path / "log.csv")
         player = start_playing(tmp_path / "sent.mcap", *pace)
         while player.poll() is None or min(map(len, recorder.arrivals.values())) < 6:
@@ -72,7 +73,7 @@ def test_played_bag_arrives_whole_at_the_wanted_pace(tmp_path, node):
 
 
 def test_playing_a_missing_bag_fails_in_one_line():
-    command = [sys.executable, "-m", "km3d_ros.bag", "play", "/nowhere.mcap"]
+    command = [sys.executable, "-m", "km3d_ros.demo.player", "/nowhere.mcap"]
     player = subprocess.run(command, capture_output=True, text=True, check=False)
     assert player.returncode == 1
     assert "/nowhere.mcap" in player.stderr
