@@ -20,6 +20,7 @@ from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.node.images import to_bgr
+from km3d_ros.node.pairing import RecordedInfos
 
 MAX_FRAMES = 5000
 """Of more images than this, evenly spread ones are extracted: neighbours teach the same."""
@@ -45,12 +46,25 @@ def camera_info_beside(topic: str, candidates: Collection[str]) -> str | None:
     return next((name for name in candidates if name.lstrip("/") == beside), None)
 
 
+def open_bag(path: Path) -> AnyReader:
+    """A reader of a whole bag.
+
+    Raises:
+        InputError: there is no such bag, or it is broken.
+    """
+    with _reading(path):
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        reader.open()
+    return reader
+
+
 def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:
     """The images of one topic of a bag, without lens distortion, in a KITTI-format folder.
 
     Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
-    (K and D). An image belongs to the CameraInfo of its stamp, else to the newest one. Of more
-    than `MAX_FRAMES` images, evenly spread ones are taken; what cannot be decoded is left out.
+    (K and D). An image belongs to the CameraInfo of its stamp, else to the newest that had been
+    recorded. Of more than `MAX_FRAMES` images, evenly spread ones are taken; what cannot be
+    decoded is left out.
 
     Args:
         path: the bag.
@@ -89,7 +103,7 @@ class BagFrames:
     broken: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[CameraImage]:
-        with closing(_open(self.path)) as reader:
+        with closing(open_bag(self.path)) as reader:
             images = _choose_images(reader, self.path, self.topic)
             self.topic = images[0].topic
             self.total = sum(connection.msgcount for connection in images)
@@ -132,19 +146,14 @@ def _camera(
     height, width, _ = shape
     if calibration:
         return read_camera(calibration, width, height, rectified)
+    if info is None:
+        raise InputError(f"no CameraInfo of {topic} can be read")
     camera = CameraModel.from_camera_info(info, rectified)
     if (camera.width, camera.height) != (width, height):
         raise InputError(
             f"{width}x{height} pixels, but its CameraInfo is for {camera.width}x{camera.height}"
         )
     return camera
-
-
-def _open(path: Path) -> AnyReader:
-    with _reading(path):
-        reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
-        reader.open()
-    return reader
 
 
 @contextmanager
@@ -194,30 +203,13 @@ def _paired(
     infos: list[Connection],
     takes: Callable[[int], bool],
 ) -> Iterator[tuple[int, Any, Any]]:
-    """Number, image and CameraInfo (None without `infos`) of the images whose number is taken.
-
-    An image waits for the next one: by then the CameraInfo of its stamp has been recorded, too.
-    """
-    known: dict[tuple[int, int], Any] = {}
-    newest, waiting, number = None, None, 0
+    """Number, image and CameraInfo (None without `infos`) of the images whose number is taken."""
     with _reading(path):
-        if infos:
-            newest = reader.deserialize(next(reader.messages(infos))[2], _INFO_TYPE)
-        for connection, _, data in reader.messages([*images, *infos]):
-            if connection.msgtype == _INFO_TYPE:
-                newest = reader.deserialize(data, _INFO_TYPE)
-                known[_stamp(newest)] = newest
-                continue
-            if waiting:
-                yield *waiting, known.get(_stamp(waiting[1]), newest)
-                waiting = None
-            known = {_stamp(newest): newest} if newest else {}
+        recorded = [(time, data) for _, time, data in reader.messages(infos)] if infos else []
+        known = RecordedInfos(
+            recorded, lambda data: reader.deserialize(data, _INFO_TYPE), same_frame=False
+        )
+        for number, (connection, time, data) in enumerate(reader.messages(images)):
             if takes(number):
-                waiting = number, reader.deserialize(data, connection.msgtype)
-            number += 1
-    if waiting:
-        yield *waiting, known.get(_stamp(waiting[1]), newest)
-
-
-def _stamp(message: Any) -> tuple[int, int]:
-    return message.header.stamp.sec, message.header.stamp.nanosec
+                image = reader.deserialize(data, connection.msgtype)
+                yield number, image, known.find(image, time)[0]

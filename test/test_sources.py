@@ -93,7 +93,7 @@ def test_image_without_its_own_camera_info_has_the_newest_or_the_first(tmp_path,
     messages += [("image", image(2)), ("camera_info", info(60, 20)), ("image", image(3))]
     messages += [("image", image(4))]
     frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
-    assert [frame.projection[0, 0] for frame in frames] == [120, 120, 130, 130, 130]
+    assert [frame.projection[0, 0] for frame in frames] == [120, 120, 120, 130, 130]
 
 
 def test_topic_is_chosen_among_several_and_has_its_own_camera(tmp_path, cache):

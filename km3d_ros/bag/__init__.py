@@ -8,9 +8,8 @@ from km3d_ros.bag.ros_messages import (
     BagMessage,
     BagWriter,
     message_class,
-    open_bag,
     read_bag,
     type_store,
 )
 
-__all__ = ["BagMessage", "BagWriter", "message_class", "open_bag", "read_bag", "type_store"]
+__all__ = ["BagMessage", "BagWriter", "message_class", "read_bag", "type_store"]

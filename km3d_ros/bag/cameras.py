@@ -1,19 +1,16 @@
-"""Which topics of a recording belong to its cameras, and which CameraInfo to which image."""
+"""Which topics of a recording belong to its cameras."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from km3d_ros.bag_frames import camera_info_beside, is_rectified, namespace_of
 from km3d_ros.errors import InputError
-from km3d_ros.node.pairing import Stamp, stamp_of
 
 IMAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
@@ -113,37 +110,3 @@ def _names(path: Path, topics: Sequence[str]) -> list[str]:
         raise InputError(f"{path}: {' and '.join(topics)} are images of one camera")
     names = [space.rpartition("/")[2] for space in spaces]
     return names if len(set(names)) == len(names) else [s.replace("/", "_") for s in spaces]
-
-
-class CameraInfos:
-    """The CameraInfo messages of a topic, all of a recording."""
-
-    def __init__(self, recorded: Iterable[tuple[int, bytes]]) -> None:
-        """Args: recorded time in nanoseconds and serialised message."""
-        self._by_stamp: dict[Stamp, bytes] = {}
-        self._by_frame: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        for time, data in sorted(recorded):
-            try:
-                info = deserialize_message(data, CameraInfo)
-            except Exception:  # rclpy has no class of its own for what cannot be deserialised
-                continue
-            self._by_stamp[stamp_of(info)] = data
-            self._by_frame[info.header.frame_id].append((time, data))
-
-    def find(self, image: Image | CompressedImage, time: int) -> tuple[CameraInfo | None, bool]:
-        """The CameraInfo of an image that was recorded at this time.
-
-        That of the same stamp; else, of the same frame_id, the newest that had been recorded, or
-        the first one for images before it.
-
-        Returns:
-            The CameraInfo, None where there is none, and whether the stamps are the same.
-        """
-        data = self._by_stamp.get(stamp_of(image))
-        if data is not None:
-            return deserialize_message(data, CameraInfo), True
-        same_frame = self._by_frame.get(image.header.frame_id)
-        if not same_frame:
-            return None, False
-        newest = max(0, bisect_right(same_frame, time, key=lambda entry: entry[0]) - 1)
-        return deserialize_message(same_frame[newest][1], CameraInfo), False

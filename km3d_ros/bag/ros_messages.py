@@ -10,12 +10,12 @@ from typing import Any, Literal, NamedTuple
 
 from ament_index_python.packages import get_package_share_path
 from rclpy.serialization import deserialize_message, serialize_message
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from km3d_ros.bag.records import Message, Topic
 from km3d_ros.bag.writing import RecordingWriter
+from km3d_ros.bag_frames import open_bag
 from km3d_ros.errors import InputError
 
 PACKAGES = ("vision_msgs", "km3d_ros")
@@ -109,24 +109,10 @@ def read_bag(path: str | Path, topics: Sequence[str] | None = None) -> Iterator[
     Raises:
         InputError: there is no such bag, it is broken, or a type of it is not installed.
     """
-    with closing(open_bag(path)) as reader:
+    with closing(open_bag(Path(path))) as reader:
         chosen = [c for c in reader.connections if topics is None or c.topic in topics]
         classes = {c.msgtype: message_class(c.msgtype) for c in chosen}
         if chosen:
             for connection, stamp, data in reader.messages(chosen):
                 message = deserialize_message(data, classes[connection.msgtype])
                 yield BagMessage(connection.topic, message, stamp)
-
-
-def open_bag(path: str | Path) -> AnyReader:
-    """A reader of a whole bag.
-
-    Raises:
-        InputError: there is no such bag, or it is broken.
-    """
-    try:
-        reader = AnyReader([Path(path)])
-        reader.open()
-    except (AnyReaderError, OSError) as error:
-        raise InputError(f"{path} is not a readable bag: {error}") from error
-    return reader

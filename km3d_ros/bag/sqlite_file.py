@@ -1,15 +1,21 @@
-"""sqlite3 bags (`.db3`): rows by number, and page by page where the file is damaged."""
+"""sqlite3 files (`.db3`), read and written with sqlite3.
+
+rosbags reads no file that was cut and no log (`-wal`) of a recorder that died. It writes no topic
+whose type has no definition.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from km3d_ros.bag.records import METADATA_VERSION, Message, Report, Topic
-from km3d_ros.bag.sqlite_pages import declared_size, read_rows
 
+_NEXT = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id LIMIT 1"
 _SCHEMA = """
 CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
 CREATE TABLE metadata(
@@ -30,57 +36,60 @@ INSERT INTO schema VALUES (4, '');
 
 
 class SqliteReader:
-    """The messages of a file by their numbers; an iterable. What is damaged is reported."""
+    """The messages of a file by their numbers, as far as SQLite can read it; an iterable.
 
-    def __init__(self, path: Path, report: Report) -> None:
+    Damage is reported.
+
+    compression: "", sqlite3 files have none.
+    """
+
+    compression = ""
+
+    def __init__(self, path: Path, report: Report, scratch: Path) -> None:
+        """Args: the file; takes damage; a folder for a copy of a file that was cut."""
         self._path = path
         self._report = report
-        self._topics: dict[int, Topic] = {}
+        self._scratch = scratch
 
     def __iter__(self) -> Iterator[Message]:
-        size, declared = self._path.stat().st_size, declared_size(self._path)
-        with closing(_open(self._path, self._report)) as database:
+        number, (page, declared) = 0, _page_and_file_size(self._path)
+        size = self._path.stat().st_size
+        damage = f"cut at byte {size} of {declared}" if size < declared else ""
+        with closing(self._open(page, size)) as database:
             try:
-                self._topics.update(_topics(database))
+                topics = dict(_topics(database))
+                # One by one: a cursor over all rows loses the last one before the damage.
+                while row := database.execute(_NEXT, (number,)).fetchone():
+                    number, topic_id, time, data = row
+                    topic = topics.get(topic_id)
+                    if topic and isinstance(time, int) and isinstance(data, bytes):
+                        yield Message(topic, time, data, time)
+                    else:
+                        what = f"message {number} is damaged, or of no known topic"
+                        self._report(f"{self._path}: {what}, and is left out")
             except sqlite3.Error as error:
-                self._report(f"{self._path}: not all of its topics can be read: {error}")
-            if size < declared:
-                # SQLite is not asked: it takes what is missing of the last page for zeros.
-                self._report(f"{self._path}: cut at byte {size} of {declared}")
-                damaged_after = 0
-            else:
-                damaged_after = yield from self._rows(database)
-        if damaged_after is not None and self._topics:
-            yield from self._pages(damaged_after)
+                damage = damage or f"damaged after message {number}: {error}"
+        if damage:
+            self._report(f"{self._path}: {damage}; `sqlite3 FILE .recover` may find more")
 
-    def _rows(self, database: sqlite3.Connection) -> Generator[Message, None, int | None]:
-        """The rows as SQLite finds them; returns the last number before damage, if any."""
-        number = 0
-        rows = "SELECT id, topic_id, timestamp, data FROM messages ORDER BY id"
-        try:
-            for number, topic_id, time, data in database.execute(rows):
-                yield from self._message(number, topic_id, time, data)
-        except sqlite3.Error as error:
-            self._report(f"{self._path}: damaged after message {number}: {error}")
-            return number
-        return None
-
-    def _pages(self, damaged_after: int) -> Iterator[Message]:
-        """The rows that the damage hides from SQLite."""
-        for row in read_rows(self._path, damaged_after):
-            if row.data is None:
-                spot = f"message {row.number} (page at byte {row.offset})"
-                self._report(f"{self._path}: {spot} is incomplete and left out")
-            else:
-                yield from self._message(row.number, row.topic_id, row.time, row.data)
-
-    def _message(self, number: int, topic_id: int, time: int, data: bytes) -> Iterator[Message]:
-        topic = self._topics.get(topic_id)
-        if topic and isinstance(time, int) and time >= 0 and isinstance(data, bytes):
-            yield Message(topic, time, data, time)
-        else:
-            what = f"message {number} is of no known topic, or damaged,"
-            self._report(f"{self._path}: {what} and is left out")
+    def _open(self, page: int, size: int) -> sqlite3.Connection:
+        """The database, read-only, with its log where a recorder that died left one."""
+        if Path(f"{self._path}-wal").exists():
+            try:
+                database = _connect(self._path, "mode=ro")
+                database.execute("SELECT count(*) FROM sqlite_schema")
+                return database
+            except sqlite3.Error as error:
+                cause = f"cannot be read, and thus not the newest messages: {error}"
+                self._report(f"{self._path}-wal: {cause}")
+        if not page or size % page == 0:
+            return _connect(self._path, "mode=ro&immutable=1")
+        # SQLite would take what is missing of the last page for zeros, and give wrong messages.
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        whole_pages = self._scratch / f"pages_{self._path.name}"
+        shutil.copyfile(self._path, whole_pages)
+        os.truncate(whole_pages, size - size % page)
+        return _connect(whole_pages, "mode=ro&immutable=1")
 
 
 class SqliteWriter:
@@ -126,44 +135,32 @@ class SqliteWriter:
         ).lastrowid
 
 
-def _open(path: Path, report: Report) -> sqlite3.Connection:
-    """The database, to be read only, with what is in its log where a recorder left one."""
-    if Path(f"{path}-wal").exists():
-        try:
-            database = _connect(path, "mode=ro")
-            database.execute("SELECT count(*) FROM sqlite_schema")
-            return database
-        except sqlite3.Error as error:
-            report(f"{path}-wal: cannot be read, and thus not the newest messages: {error}")
-    return _connect(path, "mode=ro&immutable=1")
-
-
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)
-    database.text_factory = lambda text: text.decode(errors="replace")
+    # Without this SQLite opens no file that is shorter than it says.
+    database.execute("PRAGMA writable_schema = ON")
     return database
 
 
+def _page_and_file_size(path: Path) -> tuple[int, int]:
+    """Bytes of a page and of the whole file, as the file itself says; 0 where that is lost."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    page = int.from_bytes(header[16:18], "big")
+    page = 65536 if page == 1 else page
+    return page, page * int.from_bytes(header[28:32], "big")
+
+
 def _topics(database: sqlite3.Connection) -> Iterator[tuple[int, Topic]]:
-    """Number and topic. Younger recordings say more about a topic than older ones."""
-    # Without this SQLite opens no file that is shorter than it says.
-    database.execute("PRAGMA writable_schema = ON")
-    definitions = {}
-    with suppress(sqlite3.Error):
-        query = "SELECT topic_type, encoded_message_definition, encoding FROM message_definitions"
-        rows = filter(_are_texts, database.execute(query))
-        definitions = {name: definition for name, *definition in rows}
+    """Number and topic. Older recordings say less about a topic."""
     columns = {column[1] for column in database.execute("PRAGMA table_info(topics)")}
-    qos, type_hash = (
-        name if name in columns else "''"
-        for name in ("offered_qos_profiles", "type_description_hash")
-    )
+    optional = ("offered_qos_profiles", "type_description_hash")
+    qos, type_hash = (name if name in columns else "''" for name in optional)
+    definitions = {}
+    if list(database.execute("PRAGMA table_info(message_definitions)")):
+        query = "SELECT topic_type, encoded_message_definition, encoding FROM message_definitions"
+        definitions = {name: definition for name, *definition in database.execute(query)}
     query = f"SELECT id, name, type, serialization_format, {qos}, {type_hash} FROM topics"
     for number, *texts in database.execute(query):
-        if _are_texts(texts):
+        if all(isinstance(text, str) for text in texts):
             yield number, Topic(*texts, *definitions.get(texts[1], ("", "")))
-
-
-def _are_texts(values: Sequence[object]) -> bool:
-    """Whether all values are texts, none of which was cut and taken for zeros."""
-    return all(isinstance(value, str) and "\0" not in value for value in values)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _detector
 from km3d_ros.cli._types import topic_prefix
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from km3d_ros.bag.detections import Summary
+    from km3d_ros.bag.detect import Summary
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -21,8 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "bag",
         help="detect objects in a recording of ROS topics",
         description="Detect objects in every image of a recording, in order, and write it again "
-        "with the detections beside the images. What is left of a damaged recording is kept. An "
-        "interrupted run goes on from OUT.partial when the same command is given again.",
+        "with the detections beside the images. Of a damaged recording, what can be read is kept.",
     )
     add = parser.add_argument
     add("source", type=Path, metavar="IN", help="rosbag2 folder, or one .mcap or .db3 file")
@@ -59,34 +58,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect and write."""
     try:
-        from km3d_ros.bag.detections import Request, detect_in_bag
+        from km3d_ros.bag.detect import Request, detect_in_bag
     except ImportError as error:
         raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
 
     detector = _detector.load(args)
     request = Request(args.source, args.out, args.image, args.rectified, args.prefix)
-    try:
-        summary = detect_in_bag(request, detector, _settings(args))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted; the same command goes on from {request.partial}"
-        ) from None
+    summary = detect_in_bag(request, detector)
     print(_as_json(summary) if args.json else _as_text(summary))
     return 0
-
-
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What the results of the detector depend on; of the weights, their content."""
-    import hashlib
-
-    from km3d_ros.inference.detector import DEFAULT_WEIGHTS
-
-    names = ("score_threshold", "max_detections", "grm", "precision")
-    weights = (args.weights or DEFAULT_WEIGHTS).read_bytes()
-    return {
-        "weights": hashlib.sha256(weights).hexdigest(),
-        **{name: getattr(args, name) for name in names},
-    }
 
 
 def _as_json(summary: Summary) -> str:

@@ -15,7 +15,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 
-from km3d_ros.bag import message_class, open_bag
+from km3d_ros.bag import message_class
+from km3d_ros.bag_frames import open_bag
 from km3d_ros.errors import InputError
 
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -41,7 +42,7 @@ def play(
     """
     node = Node("bag_player")
     published: list[tuple[str, int, int]] = []
-    with closing(open_bag(path)) as reader:
+    with closing(open_bag(Path(path))) as reader:
         publishers = {
             c.topic: node.create_publisher(message_class(c.msgtype), c.topic, RELIABLE)
             for c in reader.connections

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from bisect import bisect_right
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -88,6 +90,57 @@ class Pairer:
         self._stamps_match = info is None
         self._last_inexact = stamp_of(frame.image)
         return replace(frame, info=info)
+
+
+class RecordedInfos:
+    """Pairs the images of a recording with all CameraInfo messages of a recorded topic.
+
+    By exact stamp, otherwise with the newest CameraInfo that had been recorded when the image was,
+    or with the first one for images before it. CameraInfo that cannot be deserialised is left out.
+    """
+
+    def __init__(
+        self,
+        recorded: Iterable[tuple[int, bytes]],
+        deserialize: Callable[[bytes], CameraInfo],
+        same_frame: bool = True,
+    ) -> None:
+        """Prepare; the messages stay serialised to save memory.
+
+        Args:
+            recorded: recorded time in nanoseconds and serialised message.
+            deserialize: of a serialised CameraInfo.
+            same_frame: without an equal stamp, an equal frame_id is necessary.
+        """
+        self._deserialize = deserialize
+        self._same_frame = same_frame
+        self._by_stamp: dict[Stamp, bytes] = {}
+        self._by_frame: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for time, data in sorted(recorded):
+            try:
+                info = deserialize(data)
+            except Exception:  # neither rclpy nor rosbags has one class for it
+                continue
+            self._by_stamp[stamp_of(info)] = data
+            self._by_frame[self._frame_of(info)].append((time, data))
+
+    def find(self, image: Image | CompressedImage, time: int) -> tuple[CameraInfo | None, bool]:
+        """The CameraInfo of an image that was recorded at this time, in nanoseconds.
+
+        Returns:
+            The CameraInfo, None where there is none, and whether the stamps are the same.
+        """
+        data = self._by_stamp.get(stamp_of(image))
+        if data is not None:
+            return self._deserialize(data), True
+        candidates = self._by_frame.get(self._frame_of(image))
+        if not candidates:
+            return None, False
+        newest = max(0, bisect_right(candidates, time, key=lambda entry: entry[0]) - 1)
+        return self._deserialize(candidates[newest][1]), False
+
+    def _frame_of(self, message: Image | CompressedImage | CameraInfo) -> str:
+        return message.header.frame_id if self._same_frame else ""
 
 
 def stamp_of(message: Image | CompressedImage | CameraInfo) -> Stamp:

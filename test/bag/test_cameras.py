@@ -1,10 +1,8 @@
 from pathlib import Path
 
 import pytest
-from rclpy.serialization import serialize_message
-from support.drives import PERIOD, START, camera_info, image
 
-from km3d_ros.bag.cameras import Camera, CameraInfos, choose_cameras
+from km3d_ros.bag.cameras import Camera, choose_cameras
 from km3d_ros.errors import InputError
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -84,32 +82,3 @@ def test_name_says_whether_images_are_rectified_unless_the_user_does(rectified, 
 def test_choices_that_make_no_sense_are_named(types, wanted, message):
     with pytest.raises(InputError, match=rf"a\.mcap: .*{message}"):
         choose(types, wanted)
-
-
-def infos(*entries):
-    """Of (number of the stamp, frame_id, focal length), recorded when they were stamped."""
-    return CameraInfos(
-        (START + i * PERIOD, serialize_message(camera_info(i, frame, focal)))
-        for i, frame, focal in entries
-    )
-
-
-def test_image_gets_the_camera_info_of_its_stamp_else_the_newest_of_its_frame():
-    known = infos((1, "camera", 10.0), (4, "camera", 40.0), (2, "other", 20.0))
-    cases = {
-        (1, "camera"): (10.0, True),
-        (2, "camera"): (20.0, True),  # the stamp decides, as in the node
-        (3, "camera"): (10.0, False),
-        (5, "camera"): (40.0, False),
-        (0, "camera"): (10.0, False),  # none had been recorded: the first one
-        (5, "other"): (20.0, False),
-    }
-    for (i, frame), (focal, exact) in cases.items():
-        found, same_stamp = known.find(image(i, frame), START + i * PERIOD)
-        assert (found.k[0], same_stamp) == (focal, exact)
-    assert known.find(image(5, "unknown"), START) == (None, False)
-
-
-def test_camera_info_that_cannot_be_deserialised_is_left_out():
-    known = CameraInfos([(START, b"\0\1\0\0"), (START, serialize_message(camera_info(0)))])
-    assert known.find(image(5), START)[0].k[0] == 90.0

@@ -1,4 +1,6 @@
 import json
+import resource
+import signal
 import sqlite3
 
 import cv2
@@ -184,23 +186,68 @@ def test_types_that_a_recording_does_not_define_are_defined_in_the_new_one(tmp_p
 def test_cut_recording_keeps_what_is_left_and_names_the_spot(
     tmp_path, options, source, storage, out, capsys
 ):
-    bag = drive(tmp_path / source, 10, storage=storage)
+    bag = drive(tmp_path / source, 10, storage=storage, padding=300_000)
     before = raw(bag)
     (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
-    file.write_bytes(file.read_bytes()[: int(0.6 * file.stat().st_size)])
+    file.write_bytes(file.read_bytes()[: int(0.9 * file.stat().st_size)])
     assert run(bag, tmp_path / out, *options, "--json") == 0
     shown = capsys.readouterr()
     summary = json.loads(shown.out)
     originals = [entry for entry in raw(tmp_path / out) if "/km3d" not in entry[0]]
     assert originals == before[: len(originals)]
-    assert 12 < len(originals) == summary["messages"] < 24
+    assert 20 < len(originals) == summary["messages"] < 28
     assert summary["damaged"] == 1
     assert summary["cameras"][0]["answered"] == summary["cameras"][0]["frames"] > 3
     assert f"{file}: cut" in shown.err
 
 
+def test_interrupted_run_leaves_nothing(tmp_path, options, monkeypatch):
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    bag = drive(tmp_path / "in.mcap", 2)
+    monkeypatch.setattr(Detector, "__call__", interrupt)
+    assert run(bag, tmp_path / "out", *options) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mcap"]
+
+
+def test_remains_of_a_run_that_was_killed_are_replaced(tmp_path, options):
+    bag = drive(tmp_path / "in.mcap", 2)
+    remains = [tmp_path / "out.partial" / name for name in ("new/out_0.mcap", "unpacked/in.mcap")]
+    for file in remains:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"remains")
+    assert run(bag, tmp_path / "out", *options) == 0
+    assert len(raw(tmp_path / "out")) == len(raw(bag)) + 4
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_recording_in_the_place_of_the_partial_one_is_refused(tmp_path, options, capsys):
+    bag = drive(tmp_path / "out.partial", 2)
+    assert run(bag, tmp_path / "out", *options) == 1
+    assert f"{bag} is where {tmp_path}/out is written" in capsys.readouterr().err
+    assert len(raw(bag)) == 6
+
+
+def test_full_disk_is_named_and_nothing_is_left(tmp_path, options, capsys):
+    bag = drive(tmp_path / "in.mcap", 8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        code = run(bag, tmp_path / "out.mcap", *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"km3d bag: {tmp_path}/out.mcap.partial/new/out_0.mcap: File too large"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mcap"]
+
+
 def test_cut_recording_without_a_camera_left_is_kept(tmp_path, options, capsys):
-    entries = [("/chatter", Header(frame_id="a"), 0), ("/front/image_raw", image(0), 1)]
+    chatter = Header(frame_id=2**20 * "a")  # ends its chunk
+    entries = [("/chatter", chatter, 0), ("/front/image_raw", image(0), 1)]
     bag = record(tmp_path / "in.mcap", [*entries, ("/front/camera_info", camera_info(0), 2)])
     before = raw(bag)
     bag.write_bytes(bag.read_bytes()[: bag.read_bytes().index(pixels(0).tobytes()) + 1000])

@@ -1,9 +1,10 @@
 from itertools import permutations
 
 import pytest
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-from km3d_ros.node.pairing import REMEMBERED, Pairer
+from km3d_ros.node.pairing import REMEMBERED, Pairer, RecordedInfos
 
 
 def stamped(message, sec, frame_id="camera"):
@@ -121,3 +122,39 @@ def test_every_image_comes_out_exactly_once():
             )
         out += pairer.flush()
         assert sorted(frame.image.header.stamp.sec for frame in out) == [1, 2, 3]
+
+
+def recorded(*entries, **options):
+    """The CameraInfo messages of (stamp, frame_id), recorded when they were stamped."""
+    return RecordedInfos(
+        ((sec, serialize_message(info(sec, frame_id))) for sec, frame_id in entries),
+        lambda data: deserialize_message(data, CameraInfo),
+        **options,
+    )
+
+
+def test_recorded_image_gets_the_info_of_its_stamp_else_the_newest_of_its_frame():
+    known = recorded((1, "camera"), (4, "camera"), (2, "other"))
+    cases = {
+        (1, "camera"): (1, True),
+        (2, "camera"): (2, True),  # the stamp decides, as in the node
+        (3, "camera"): (1, False),
+        (5, "camera"): (4, False),
+        (0, "camera"): (1, False),  # none had been recorded: the first one
+        (5, "other"): (2, False),
+    }
+    for (sec, frame_id), (expected, exact) in cases.items():
+        found, same_stamp = known.find(image(sec, frame_id), sec)
+        assert (found.header.stamp.sec, same_stamp) == (expected, exact)
+    assert known.find(image(5, "unknown"), 5) == (None, False)
+
+
+def test_recorded_image_of_another_frame_gets_an_info_where_that_is_allowed():
+    known = recorded((1, "camera"), (4, "camera"), same_frame=False)
+    assert known.find(image(3, "unknown"), 3)[0].header.stamp.sec == 1
+
+
+def test_recorded_info_that_cannot_be_deserialised_is_left_out():
+    messages = [(0, b"\0\1\0\0"), (0, serialize_message(info(0)))]
+    known = RecordedInfos(messages, lambda data: deserialize_message(data, CameraInfo))
+    assert known.find(image(5), 5)[0] == info(0)

@@ -1,20 +1,12 @@
-"""Small recordings of cameras, and `km3d bag` in processes of its own, which may die."""
+"""Small recordings of cameras."""
 
-import contextlib
-import os
-import resource
-import signal
-import sys
 from array import array
-from multiprocessing import get_context
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.bag.journal import Journal
-from km3d_ros.cli import main
 
 WIDTH, HEIGHT = 96, 64
 START = 1_700_000_000_000_000_000
@@ -61,49 +53,12 @@ def record(path, entries, storage="mcap"):
     return path
 
 
-def drive(path, frames, cameras=("front",), storage="mcap"):
-    """A recording of cameras, and of something else."""
+def drive(path, frames, cameras=("front",), storage="mcap", padding=0):
+    """A recording of cameras, and of something else, which is so many bytes longer."""
     entries = []
     for i in range(frames):
         for n, name in enumerate(cameras):
             entries.append((f"/{name}/image_raw", image(10 * n + i), i * PERIOD + 1))
             entries.append((f"/{name}/camera_info", camera_info(i), i * PERIOD + 2))
-        entries.append(("/chatter", String(data=f"frame {i}"), i * PERIOD + 3))
+        entries.append(("/chatter", String(data=f"frame {i}" + padding * "-"), i * PERIOD + 3))
     return record(path, entries, storage)
-
-
-def run_in_a_process(arguments, log, kill_at=None, file_limit=None):
-    """Exit code of `km3d bag`; negative where a signal killed it.
-
-    kill_at: number of the frame whose result is not kept any more.
-    file_limit: largest size of any file, in bytes.
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=_run, args=(arguments, str(log), kill_at, file_limit))
-    process.start()
-    process.join()
-    return process.exitcode
-
-
-def _run(arguments, log, kill_at, file_limit):
-    if kill_at is not None:
-        die_at(kill_at, signal.SIGKILL)
-    if file_limit is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    with open(log, "w", buffering=1) as stream, contextlib.redirect_stderr(stream):
-        code = main(["bag", *map(str, arguments)])
-    sys.exit(code)
-
-
-def die_at(frame, signum, patch=setattr):
-    """Let this process get a signal instead of keeping the result of a frame."""
-    add = Journal.add
-
-    def add_or_die(journal, result):
-        if len(journal) == frame:
-            os.kill(os.getpid(), signum)
-        add(journal, result)
-
-    patch(Journal, "add", add_or_die)

@@ -1,18 +1,19 @@
-"""Images of a recording in, serialised detections out."""
+"""From an image of a recording to serialised detections."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo
 
-from km3d_ros.bag.cameras import IMAGE_TYPES, Camera, CameraInfos
-from km3d_ros.bag.journal import Result
+from km3d_ros.bag.cameras import IMAGE_TYPES, Camera
 from km3d_ros.bag.records import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
-from km3d_ros.node.pairing import Frame
+from km3d_ros.node.pairing import Frame, RecordedInfos
 from km3d_ros.node.processing import View, ViewReader
 from km3d_ros.node.statistics import DropCause, DroppedFrame
 
@@ -20,11 +21,22 @@ DETECTIONS = "vision_msgs/msg/Detection3DArray"
 OBJECTS = "km3d_ros/msg/KeypointDetectionArray"
 
 
-class Answers:
-    """Answers the images of some cameras, each on its own: no frame depends on another.
+class Result(NamedTuple):
+    """What became of a frame.
 
-    topics: of the results, by image topic: detections and objects.
+    messages: by topic of the results, serialised; empty where the frame could not be used.
+    exact: its CameraInfo carries the same stamp.
+    cause, reason: why it could not be used; else empty.
     """
+
+    messages: Mapping[Topic, bytes]
+    exact: bool = False
+    cause: str = ""
+    reason: str = ""
+
+
+class FrameDetector:
+    """Detects in the images of some cameras, each on its own: no frame depends on another."""
 
     def __init__(
         self,
@@ -35,9 +47,14 @@ class Answers:
         """Args: infos: by topic, recorded time and serialised CameraInfo."""
         self._detector = detector
         self._types = type_store()
-        self._infos = {c.images: CameraInfos(infos.get(c.infos, ())) for c in cameras}
+        self._infos = {
+            c.images: RecordedInfos(
+                infos.get(c.infos, ()), lambda data: deserialize_message(data, CameraInfo)
+            )
+            for c in cameras
+        }
         self._readers = {c.images: ViewReader(c.rectified, lambda camera: None) for c in cameras}
-        self.topics: dict[str, tuple[Topic, Topic]] = {
+        self._topics: dict[str, tuple[Topic, Topic]] = {
             camera.images: (
                 described(f"{camera.results}/detections", DETECTIONS, self._types),
                 described(f"{camera.results}/objects", OBJECTS, self._types),
@@ -45,17 +62,22 @@ class Answers:
             for camera in cameras
         }
 
+    def takes(self, message: Message) -> bool:
+        """Whether this is an image of one of the cameras."""
+        return message.topic.name in self._topics and message.topic.type in IMAGE_TYPES
+
     def __call__(self, message: Message) -> Result:
-        """Answer an image, or say why that cannot be done."""
+        """Detect in an image, or say why that cannot be done."""
         try:
             frame = self._frame(message)
             view = self._readers[message.topic.name](frame)
-            return Result(*self._detect(view), frame.exact)
+            topics = self._topics[message.topic.name]
+            return Result(dict(zip(topics, self._detect(view), strict=True)), frame.exact)
         except DroppedFrame as dropped:
-            return Result(None, None, False, dropped.cause.value, str(dropped))
+            return Result({}, False, dropped.cause.value, str(dropped))
         except Exception as error:  # as in the node: one frame does not end the others
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Result(None, None, False, DropCause.FAILED.value, reason)
+            return Result({}, False, DropCause.FAILED.value, reason)
 
     def _frame(self, message: Message) -> Frame:
         try:

@@ -1,4 +1,7 @@
-"""Reading recordings, whole or damaged: rosbag2 folders, and single files of theirs."""
+"""Reading recordings, whole or damaged: rosbag2 folders, and single files of theirs.
+
+rosbags reads no folder without metadata.yaml, which a recorder that died has not written.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,23 @@ from pathlib import Path
 
 import zstandard
 
-from km3d_ros.bag.mcap_file import McapReader, compression_of
+from km3d_ros.bag.compression import decompress
+from km3d_ros.bag.mcap_file import McapReader
 from km3d_ros.bag.records import Message, Report
 from km3d_ros.bag.sqlite_file import SqliteReader
-from km3d_ros.bag.unpacking import unpack
 from km3d_ros.bag.writing import naming
 from km3d_ros.data.files import read_yaml
 from km3d_ros.errors import InputError
 
-_READERS = {".mcap": McapReader, ".db3": SqliteReader}
 _STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class Recording:
-    """A recording: all that is left of it in its files.
+    """A recording: all storage files of a folder, whatever its metadata.yaml says.
 
-    Of a folder all storage files are read, whatever its metadata.yaml says, which a recorder that
-    died has not written.
-
-    files: in the order in which they were written.
     storage: "mcap" or "sqlite3".
+    compression: of the MCAP chunks that were read so far: "lz4", "zstd" or "".
     """
 
     def __init__(self, path: Path, scratch: Path) -> None:
@@ -37,13 +36,13 @@ class Recording:
         Raises:
             InputError: there is no such recording.
         """
-        self.path = path
-        self.files = _storage_files(path)
-        suffixes = {_suffix(file) for file in self.files}
-        if len(suffixes) != 1:
+        self._path = path
+        self._files = _storage_files(path)
+        storages = {_STORAGES[_suffix(file)] for file in self._files}
+        if len(storages) != 1:
             raise InputError(f"{path}: expected .mcap or .db3 files, found both")
-        self._suffix = suffixes.pop()
-        self.storage = _STORAGES[self._suffix]
+        self.storage = storages.pop()
+        self.compression = ""
         self._scratch = scratch
 
     def messages(self, report: Report) -> Iterator[Message]:
@@ -51,17 +50,17 @@ class Recording:
 
         report: takes what is damaged.
         """
-        for name in _missing(self.path):
-            report(f"{self.path / name}: the file is missing")
-        for file in self.files:
-            for message in _READERS[self._suffix](self._unpacked(file, report), report):
+        for name in _missing(self._path):
+            report(f"{self._path / name}: the file is missing")
+        for file in self._files:
+            path = self._unpacked(file, report)
+            if self.storage == "mcap":
+                reader = McapReader(path, report)
+            else:
+                reader = SqliteReader(path, report, self._scratch)
+            for message in reader:
                 yield from _decompressed(message, file, report)
-
-    def compression(self) -> str:
-        """How chunks are compressed: "lz4", "zstd", or "" where they are not."""
-        if self._suffix == ".mcap":
-            return compression_of(self._unpacked(self.files[0], lambda spot: None))
-        return ""
+            self.compression = self.compression or reader.compression
 
     def _unpacked(self, file: Path, report: Report) -> Path:
         """The file itself, or, where it is compressed as a whole, what can be unpacked of it."""
@@ -82,7 +81,7 @@ def _storage_files(path: Path) -> list[Path]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     candidates = path.iterdir() if path.is_dir() else [path]
-    files = [file for file in candidates if file.is_file() and _suffix(file) in _READERS]
+    files = [file for file in candidates if file.is_file() and _suffix(file) in _STORAGES]
     if not files:
         raise InputError(f"{path} is no recording: expected .mcap or .db3")
     return sorted(files, key=_by_number)
@@ -111,14 +110,13 @@ def _missing(path: Path) -> list[str]:
 
 
 def _decompressed(message: Message, file: Path, report: Report) -> Iterator[Message]:
-    """The message; its content is unpacked where it was compressed on its own."""
+    """The message, decompressed where it was compressed on its own; nothing if it is damaged."""
     if not message.data.startswith(_ZSTD_MAGIC):
         yield message
         return
-    unpacker = zstandard.ZstdDecompressor().decompressobj()
-    data = unpack(unpacker, message.data)
-    if unpacker.eof:
-        yield message._replace(data=data)
+    try:
+        data = decompress(message.data, "zstd")
+    except ValueError as error:
+        report(f"{file}: the message of {message.time} ns is damaged and left out: {error}")
     else:
-        unpacked = f"{len(data)} bytes of it can be unpacked"
-        report(f"{file}: the message of {message.time} ns is damaged and left out: {unpacked}")
+        yield message._replace(data=data)
