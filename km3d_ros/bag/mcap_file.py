@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
+from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, McapRecord, Schema
 from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader, breakup_chunk
@@ -45,6 +47,8 @@ class McapReader:
     def __iter__(self) -> Iterator[Message]:
         position, size = 0, self._path.stat().st_size
         with self._path.open("rb") as file:
+            for record in _topics_of_summary(file):
+                self._learn(record)
             try:
                 reader = StreamReader(file, emit_chunks=True, record_size_limit=size)
                 for record in reader.records:
@@ -73,6 +77,17 @@ class McapReader:
             return []
 
     def _take(self, record: McapRecord) -> Iterator[Message]:
+        if not isinstance(record, McapMessage):
+            self._learn(record)
+        elif record.channel_id in self._topics:
+            topic = self._topics[record.channel_id]
+            times = {"time": record.log_time, "sent": record.publish_time}
+            yield Message(topic, data=record.data, sequence=record.sequence, **times)
+        else:
+            name = f"the message of {record.log_time} ns"
+            self._report(f"{self._path}: {name} belongs to no known topic and is left out")
+
+    def _learn(self, record: McapRecord) -> None:
         if isinstance(record, Schema):
             self._schemas[record.id] = record
         elif isinstance(record, Channel):
@@ -86,13 +101,16 @@ class McapReader:
                 schema.data.decode(errors="replace"),
                 schema.encoding if schema.data else "",
             )
-        elif isinstance(record, McapMessage) and record.channel_id in self._topics:
-            topic = self._topics[record.channel_id]
-            times = {"time": record.log_time, "sent": record.publish_time}
-            yield Message(topic, data=record.data, sequence=record.sequence, **times)
-        elif isinstance(record, McapMessage):
-            name = f"the message of {record.log_time} ns"
-            self._report(f"{self._path}: {name} belongs to no known topic and is left out")
+
+
+def _topics_of_summary(file: BinaryIO) -> list[McapRecord]:
+    """What describes the topics, once more: the chunk that has it may be damaged."""
+    try:
+        summary = make_reader(file).get_summary()
+    except Exception:  # as of records: the summary may be cut or damaged, too
+        summary = None
+    file.seek(0)
+    return [*summary.schemas.values(), *summary.channels.values()] if summary else []
 
 
 class McapWriter:

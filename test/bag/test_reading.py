@@ -80,14 +80,17 @@ def test_mcap_without_chunks_cut_anywhere_keeps_every_complete_message(tmp_path)
 
 
 @pytest.mark.parametrize("compression", ["", "lz4", "zstd"])
-def test_damaged_chunk_costs_no_other_chunk(tmp_path, compression):
+@pytest.mark.parametrize("chunk", [0, 1])  # the first one describes the topics
+def test_damaged_chunk_costs_no_other_chunk(tmp_path, compression, chunk):
     messages = random_messages(300, (20000,))
     file = write(tmp_path / "a.mcap", messages, compression=compression)
     data = bytearray(file.read_bytes())
-    data[data.index(messages[70].data[5000:5030])] ^= 1  # random bytes are stored as they are
+    data[data.index(messages[chunk * PER_CHUNK + 20].data[5000:5030])] ^= (
+        1  # random bytes are stored as they are
+    )
     file.write_bytes(data)
     found, (spot,) = read(file)
-    assert found == messages[:PER_CHUNK] + messages[2 * PER_CHUNK :]
+    assert found == messages[: chunk * PER_CHUNK] + messages[(chunk + 1) * PER_CHUNK :]
     assert "a.mcap: chunk at byte" in spot
     assert "is damaged and left out" in spot
 
