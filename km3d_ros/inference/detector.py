@@ -22,7 +22,7 @@ from km3d_ros.inference.table import columns, pack, unpack
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import MAX_DETECTIONS, SCORE_THRESHOLD, ModelSpec
 
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_town.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_streets.safetensors"
 
 
 @dataclass(frozen=True)
