@@ -1,5 +1,6 @@
 """RViz's setup: what can be said about it where there is no RViz."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,13 @@ def published():
     context.init()
     node = Node("km3d", context=context)
     Outputs(node, camera="")
-    names = node.get_publisher_names_and_types_by_node("km3d", "/")
-    yield {name: types[0] for name, types in names if name.startswith("/km3d/")}
+    found: dict[str, str] = {}
+    # A node learns of its own publishers by discovery, too.
+    deadline = time.monotonic() + 10
+    while not found and time.monotonic() < deadline:
+        names = node.get_publisher_names_and_types_by_node("km3d", "/")
+        found = {name: types[0] for name, types in names if name.startswith("/km3d/")}
+    yield found
     node.destroy_node()
     context.shutdown()
 
