@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from km3d_ros.training.targets import BoxTargets
+from km3d_ros.training.box_targets import BoxTargets
 
 OUTERMOST = {
     "Car": (

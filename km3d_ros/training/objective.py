@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training import processes
+from km3d_ros.training.box_targets import BoxedTargets
 from km3d_ros.training.consensus import consensus_losses
 from km3d_ros.training.dataset import Batch
 from km3d_ros.training.extent import extent_loss
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
 from km3d_ros.training.method import Method
-from km3d_ros.training.targets import BoxedTargets, ObjectTargets, Targets, keypoint_cells
+from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells
 
 RAMP = (0.1, 0.3)
 """Parts of a training between which position and consensus losses grow to their weights."""
