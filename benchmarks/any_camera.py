@@ -27,16 +27,16 @@ import torch
 from tqdm import tqdm
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.data.town import render, sample_scene
-from km3d_ros.data.town.lens import photograph
-from km3d_ros.data.town.render import TownFrame
 from km3d_ros.evaluation.depth_error import relative_depth_errors
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import Boxes3D, keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.results import to_kitti
+from km3d_ros.inference.formats import to_kitti
+from km3d_ros.town import render, sample_scene
+from km3d_ros.town.lens import photograph
+from km3d_ros.town.render import TownFrame
 
 FOCALS = (0.4, 0.6, 0.8, 1.0, 1.3)
 FIXED = 0.75

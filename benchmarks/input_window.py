@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from km3d_ros.data.town import render, sample_scene
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.town import render, sample_scene
 
 DOCS = Path(__file__).parents[1] / "docs"
 INPUT = (384, 1280)

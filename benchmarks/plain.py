@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from km3d_ros.data.town import render, sample_scene
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import Peaks, decode
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector, StageSeconds
@@ -24,6 +23,7 @@ from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import INFERENCE_HEADS, MAX_DETECTIONS, ModelSpec
+from km3d_ros.town import render, sample_scene
 
 EQUAL = 1e-3
 """Part of the distance up to which positions are the same; the package is in float32."""

@@ -13,7 +13,7 @@ import time
 import cv2
 import numpy as np
 
-from km3d_ros.data.town import render, sample_scene
+from km3d_ros.town import render, sample_scene
 
 
 def main() -> None:

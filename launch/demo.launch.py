@@ -47,7 +47,7 @@ def generate_launch_description() -> LaunchDescription:
     # Camera: images larger than Fast DDS's own shared memory need the profile where they are sent
     camera = ExecuteProcess(
         cmd=[
-            *(sys.executable, "-m", "km3d_ros.demo.camera"),
+            *(sys.executable, "-m", "km3d_ros.demo.town_camera"),
             *("--frames", LaunchConfiguration("frames")),
             *("--seed", LaunchConfiguration("seed")),
         ],

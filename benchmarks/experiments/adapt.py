@@ -26,13 +26,13 @@ from train import RESULTS
 
 from km3d_ros.bag import BagWriter
 from km3d_ros.data.kitti import KittiDataset, KittiObject, write_objects
-from km3d_ros.data.town import TownFrame, render, sample_scene
-from km3d_ros.data.town.dataset import prepare, write_frame
-from km3d_ros.data.town.labels import dont_care
-from km3d_ros.data.town.render import SIZE
 from km3d_ros.demo.drive import START, camera_info, image
 from km3d_ros.evaluation.validation import LEAST_SCORE, validate
 from km3d_ros.inference.detector import Detector
+from km3d_ros.town import TownFrame, render, sample_scene
+from km3d_ros.town.dataset import prepare, write_frame
+from km3d_ros.town.labels import dont_care
+from km3d_ros.town.render import SIZE
 
 FOCAL = 1.2
 IMAGES, BAG_SEED = 400, 21

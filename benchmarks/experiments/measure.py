@@ -18,7 +18,7 @@ from km3d_ros.geometry.box3d import keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.results import to_kitti
+from km3d_ros.inference.formats import to_kitti
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 

@@ -21,12 +21,12 @@ import numpy as np
 from report import table
 from tqdm import tqdm
 
-from km3d_ros.data.town import sample_scene
-from km3d_ros.data.town.camera import NEAR, Camera
-from km3d_ros.data.town.faces import Pose, paint_actors
-from km3d_ros.data.town.render import SIZE
-from km3d_ros.data.town.scene import Scene
-from km3d_ros.data.town.shading import Shader
+from km3d_ros.town import sample_scene
+from km3d_ros.town.faces import Pose, paint_actors
+from km3d_ros.town.projection import NEAR, Camera
+from km3d_ros.town.render import SIZE
+from km3d_ros.town.scene import Scene
+from km3d_ros.town.shading import Shader
 from km3d_ros.training.extent import OUTERMOST
 
 Array = np.ndarray

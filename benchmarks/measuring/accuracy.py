@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from km3d_ros.data.kitti import KittiDataset, KittiObject
-from km3d_ros.data.town.dataset import prepare, write_stills
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.overlap import image_iou
-from km3d_ros.network.spec import SCORE_THRESHOLD
+from km3d_ros.inference.options import SCORE_THRESHOLD
+from km3d_ros.town.dataset import prepare, write_stills
 
 SIZE = (1280, 384)
 

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
-from km3d_ros.bag.cameras import IMAGE_TYPES, Camera
-from km3d_ros.bag.records import Message, Topic
+from km3d_ros.bag.camera_topics import IMAGE_TYPES, Camera
+from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
+from km3d_ros.frames.pairing import Frame, RecordedInfos
+from km3d_ros.frames.statistics import DropCause, DroppedFrame
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
-from km3d_ros.node.pairing import Frame, RecordedInfos
 from km3d_ros.node.processing import View, ViewReader
-from km3d_ros.node.statistics import DropCause, DroppedFrame
 
 DETECTIONS = "vision_msgs/msg/Detection3DArray"
 OBJECTS = "km3d_ros/msg/KeypointDetectionArray"

@@ -19,7 +19,7 @@ from mcap.writer import CompressionType, Writer
 
 from km3d_ros import __version__
 from km3d_ros.bag.compression import decompress
-from km3d_ros.bag.records import Message, Report, Topic
+from km3d_ros.bag.message import Message, Report, Topic
 
 _COMPRESSIONS = {
     "": CompressionType.NONE,

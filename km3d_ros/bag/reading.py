@@ -13,7 +13,7 @@ import zstandard
 
 from km3d_ros.bag.compression import decompress
 from km3d_ros.bag.mcap_file import McapReader
-from km3d_ros.bag.records import Message, Report
+from km3d_ros.bag.message import Message, Report
 from km3d_ros.bag.sqlite_file import SqliteReader
 from km3d_ros.bag.writing import naming
 from km3d_ros.data.files import read_yaml

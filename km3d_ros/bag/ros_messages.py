@@ -13,9 +13,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from km3d_ros.bag.records import Message, Topic
+from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.writing import RecordingWriter
-from km3d_ros.bag_frames import open_bag
+from km3d_ros.data.bag_images import open_bag
 from km3d_ros.errors import InputError
 
 PACKAGES = ("vision_msgs", "km3d_ros")

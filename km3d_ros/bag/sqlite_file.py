@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from km3d_ros.bag.records import METADATA_VERSION, Message, Report, Topic
+from km3d_ros.bag.message import METADATA_VERSION, Message, Report, Topic
 
 _NEXT = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id LIMIT 1"
 _SCHEMA = """

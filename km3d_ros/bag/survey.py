@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from km3d_ros.bag.cameras import IMAGE_TYPES, INFO_TYPE
-from km3d_ros.bag.records import Message
+from km3d_ros.bag.camera_topics import IMAGE_TYPES, INFO_TYPE
+from km3d_ros.bag.message import Message
 
 SHOWN = 5
 

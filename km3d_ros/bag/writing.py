@@ -14,7 +14,7 @@ import yaml
 from rosbags.interfaces import QosDurability, QosHistory, QosLiveliness, QosReliability
 
 from km3d_ros.bag.mcap_file import McapWriter
-from km3d_ros.bag.records import METADATA_VERSION, Message, Topic
+from km3d_ros.bag.message import METADATA_VERSION, Message, Topic
 from km3d_ros.bag.sqlite_file import SqliteWriter
 from km3d_ros.errors import InputError
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = parser.parse_args(with_config(argv, subparsers.choices))
-        return verbs[args.verb].run(args) or 0
+        return verbs[args.verb.replace("-", "_")].run(args) or 0
     except UsageError as error:
         return subparsers.choices[args.verb].error(str(error))
     except (InputError, OSError, FloatingPointError) as error:

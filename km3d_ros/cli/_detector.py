@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli._types import count_up_to, probability
-from km3d_ros.network.spec import BACKENDS, MAX_DETECTIONS, PRECISIONS, SCORE_THRESHOLD
+from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
+from km3d_ros.network.spec import MAX_DETECTIONS
 
 if TYPE_CHECKING:
     from km3d_ros.inference.detector import Detector

@@ -15,7 +15,7 @@ from km3d_ros.cli._config import add_config
 from km3d_ros.cli._types import UsageError, natural, number, output_file, said_by_options
 from km3d_ros.errors import InputError
 from km3d_ros.training.method import Method
-from km3d_ros.training.plan import Plan
+from km3d_ros.training.settings import Plan
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     """Train a model as the options say, in all processes of torchrun, and write its weights."""
     from km3d_ros.data.boxes import open_boxes
     from km3d_ros.data.kitti import KittiDataset
-    from km3d_ros.sources import open_unlabelled
+    from km3d_ros.data.unlabelled import open_unlabelled
     from km3d_ros.training import processes
     from km3d_ros.training.dataset import Interleaved, Sources
     from km3d_ros.training.fit import fit
@@ -152,7 +152,7 @@ def _write(
     """Write the weights in half precision, with their noise and figures where there is truth."""
     import torch
 
-    from km3d_ros.evaluation.calibration import calibrate
+    from km3d_ros.evaluation.covariances import fit_and_judge
     from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all, figures_of
     from km3d_ros.inference.detector import Detector
     from km3d_ros.network import checkpoint
@@ -166,9 +166,9 @@ def _write(
     figures = {"validation": figures_of(findings)}
     noise = spec.noise
     try:
-        noise, figures["calibration"] = calibrate(findings)
+        noise, figures["calibration"] = fit_and_judge(findings)
     except InputError as error:
-        print(f"The covariances are not calibrated: {error}", file=sys.stderr)
+        print(f"The covariances are not fitted: {error}", file=sys.stderr)
     print(json.dumps(figures, indent=2))
     spec = replace(spec, noise=noise, training=spec.training | figures)
     checkpoint.rewrite(path, path, spec)

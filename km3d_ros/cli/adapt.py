@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from km3d_ros.inference.detector import DEFAULT_WEIGHTS
-    from km3d_ros.training.start import from_weights
+    from km3d_ros.training.initial_weights import from_weights
 
     torch.manual_seed(args.seed)
     model, spec = from_weights(args.weights or DEFAULT_WEIGHTS)

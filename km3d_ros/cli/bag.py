@@ -12,7 +12,7 @@ from km3d_ros.cli._types import topic_prefix
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from km3d_ros.bag.detect import Summary
+    from km3d_ros.bag.detect_bag import Summary
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect and write."""
     try:
-        from km3d_ros.bag.detect import Request, detect_in_bag
+        from km3d_ros.bag.detect_bag import Request, detect_in_bag
     except ImportError as error:
         raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
 

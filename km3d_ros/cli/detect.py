@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
     from km3d_ros.data.image_file import check_one_size, read_image
     from km3d_ros.data.kitti import write_objects
-    from km3d_ros.inference.results import to_kitti, to_records
-    from km3d_ros.node.drawing import draw_detections
+    from km3d_ros.drawing.boxes import draw_detections
+    from km3d_ros.inference.formats import to_kitti, to_records
 
     images = _list_images(args.images)
     if not args.calib.exists():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from km3d_ros.cli._types import UsageError, to_float
 from km3d_ros.errors import InputError
-from km3d_ros.network.spec import BACKENDS, INFERENCE_HEADS, PRECISIONS
+from km3d_ros.inference.options import BACKENDS, PRECISIONS
+from km3d_ros.network.spec import INFERENCE_HEADS
 
 if TYPE_CHECKING:
     from km3d_ros.data.kitti import KittiObject
@@ -74,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
-    from km3d_ros.evaluation.calibration import covariance_figures
+    from km3d_ros.evaluation.covariances import covariance_figures
     from km3d_ros.evaluation.kitti_ap import average_precision, curves
     from km3d_ros.evaluation.recall import recall_figures
     from km3d_ros.evaluation.report import as_text, depth_figures
@@ -141,7 +142,7 @@ def _detected(args: argparse.Namespace) -> _Found:
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all, reported
     from km3d_ros.inference.detector import Detector
-    from km3d_ros.inference.results import to_records
+    from km3d_ros.inference.formats import to_records
 
     frames = KittiDataset(args.data, args.split)
     detector = Detector.from_checkpoint(
@@ -161,7 +162,7 @@ def _detected(args: argparse.Namespace) -> _Found:
 def _read(labels: Path, results: Path) -> _Found:
     """What the result files of all label files say; all of it is reported."""
     from km3d_ros.data.kitti import read_objects
-    from km3d_ros.inference.results import read_records
+    from km3d_ros.inference.formats import read_records
 
     for folder in (labels, results):
         if not folder.is_dir():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli._types import UsageError, count, output_file
 from km3d_ros.errors import InputError
-from km3d_ros.network.spec import SCORE_THRESHOLD
+from km3d_ros.inference.options import SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from km3d_ros.data.unlabelled import UnlabelledFrames
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     model, spec = checkpoint.load(weights)
     if args.int8:
         quantisation = _import("km3d_ros.inference.quantisation", "onnxruntime")
-        from km3d_ros.sources import open_unlabelled
+        from km3d_ros.data.unlabelled import open_unlabelled
 
         with TemporaryDirectory() as folder:
             frames = open_unlabelled(args.calibrate, args.camera, Path(folder), args.topic)
@@ -139,9 +139,9 @@ def _inputs(frames: UnlabelledFrames, indices: list[int], spec: ModelSpec) -> Gr
 
 def _town(spec: ModelSpec) -> GraphInputs:
     """Rendered streets."""
-    from km3d_ros.data.town import render, sample_scene
     from km3d_ros.geometry.camera import CameraModel
     from km3d_ros.inference.graph import GraphInputs
+    from km3d_ros.town import render, sample_scene
 
     frames = [render(sample_scene(0, i)) for i in range(CHECKED)]
     sizes = [frame.image.shape[1::-1] for frame in frames]

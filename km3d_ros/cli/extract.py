@@ -11,7 +11,7 @@ from km3d_ros.cli._types import count
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from km3d_ros.bag_frames import BagFrames
+    from km3d_ros.data.bag_images import BagFrames
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the folder."""
     try:
-        from km3d_ros.bag_frames import BagFrames
+        from km3d_ros.data.bag_images import BagFrames
     except ImportError as error:
         raise InputError(f"bags need rosbags: {error}") from error
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(frames: BagFrames) -> str:
-    from km3d_ros.bag_frames import is_rectified
+    from km3d_ros.data.bag_images import is_rectified
     from km3d_ros.data.box_labels import counted
 
     kinds = []

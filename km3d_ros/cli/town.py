@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Render."""
     from tqdm import tqdm
 
-    from km3d_ros.data.town.dataset import prepare, write_drive, write_stills
+    from km3d_ros.town.dataset import prepare, write_drive, write_stills
 
     _claim(args.out, _scenes(args))
     prepare(args.out)

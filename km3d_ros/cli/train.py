@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
     import torch
 
-    from km3d_ros.training.start import from_weights, new_model, new_spec
+    from km3d_ros.training.initial_weights import from_weights, new_model, new_spec
 
     torch.manual_seed(args.seed)
     if args.weights is None:

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from km3d_ros.demo import session
-from km3d_ros.demo.answers import read_answers
 from km3d_ros.demo.drive import RATE, record_drive
-from km3d_ros.demo.film import write_film
+from km3d_ros.demo.recorded_frames import read_answers
 from km3d_ros.demo.summary import summarize, table
+from km3d_ros.demo.video import write_film
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS
 from km3d_ros.network import checkpoint

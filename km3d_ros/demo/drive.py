@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from km3d_ros.bag import BagWriter
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.data.town import drive
 from km3d_ros.demo.topics import CAMERA_INFO, IMAGE
+from km3d_ros.town import drive
 
 FRAME_ID = "camera"
 RATE = 10.0  # Hz

@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 
 from km3d_ros.bag import message_class
-from km3d_ros.bag_frames import open_bag
+from km3d_ros.data.bag_images import open_bag
 from km3d_ros.errors import InputError
 
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)

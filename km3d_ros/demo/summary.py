@@ -10,12 +10,12 @@ import numpy as np
 
 from km3d_ros.bag import read_bag
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.demo.answers import Answer
+from km3d_ros.demo.recorded_frames import Answer
 from km3d_ros.demo.session import Clocking
 from km3d_ros.demo.topics import DIAGNOSTICS, TIMING
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.kitti_ap import DIFFICULTIES, evaluate
-from km3d_ros.inference.results import to_kitti
+from km3d_ros.inference.formats import to_kitti
 
 STAGES = ("wait", "preprocess", "network", "decode", "publish", "total")
 PERCENTILES = (50, 95, 99)

@@ -17,8 +17,8 @@ from km3d_ros.evaluation.oracle import detect_with_truth
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.results import to_kitti
-from km3d_ros.network.spec import SCORE_THRESHOLD
+from km3d_ros.inference.formats import to_kitti
+from km3d_ros.inference.options import SCORE_THRESHOLD
 
 LEAST_SCORE = 0.02
 """Score threshold of a detector that is judged: AP is about the whole precision-recall curve."""

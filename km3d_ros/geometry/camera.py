@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from km3d_ros.errors import InputError
-from km3d_ros.geometry import lens
+from km3d_ros.geometry import lens_models
 
 MAX_RATIO = 1000.0
 """Times the size of the image that focal lengths and principal point are at most."""
@@ -38,7 +38,7 @@ class CameraModel:
     width, height: size of the image in pixels.
     intrinsics: (3, 3) float64, K.
     translation: (3,) float64, metres; t of P = K [I | t], not zero for a second camera.
-    distortion_model: a key of `lens.COEFFICIENTS`, "" for a rectified image.
+    distortion_model: a key of `lens_models.COEFFICIENTS`, "" for a rectified image.
     distortion: float64 coefficients of that model, in the order of CameraInfo.d.
     rotation: (3, 3) float64, R of CameraInfo; the identity for a rectified image.
 
@@ -95,14 +95,14 @@ class CameraModel:
             InputError: unknown model, or more coefficients than the model has.
         """
         coefficients = [float(value) for value in distortion]
-        if distortion_model not in lens.COEFFICIENTS:
-            known = ", ".join(name for name in lens.COEFFICIENTS if name)
+        if distortion_model not in lens_models.COEFFICIENTS:
+            known = ", ".join(name for name in lens_models.COEFFICIENTS if name)
             name = reprlib.repr(distortion_model)
             raise InputError(f"unknown distortion model {name}; known: {known}")
         # Not so for "equidistant": without coefficients it is the ideal fisheye, no pinhole.
         if distortion_model != "equidistant" and not any(coefficients):
             distortion_model, coefficients = "", []
-        count = lens.COEFFICIENTS[distortion_model]
+        count = lens_models.COEFFICIENTS[distortion_model]
         if any(coefficients[count:]):
             raise InputError(
                 f"distortion model {distortion_model!r} has {count} coefficients, "
@@ -195,7 +195,7 @@ class CameraModel:
         """
         u, v = pixels.unbind(-1)
         bent = torch.stack(((u - self.cx) / self.fx, (v - self.cy) / self.fy), dim=-1)
-        straight = lens.undistort(bent, self.distortion_model, self.distortion.tolist())
+        straight = lens_models.undistort(bent, self.distortion_model, self.distortion.tolist())
         ahead = F.pad(straight, (0, 1), value=1.0) @ self.rotation.to(straight).T
         return torch.where(ahead[..., 2:] > 0, ahead[..., :2] / ahead[..., 2:], math.nan)
 
@@ -203,7 +203,7 @@ class CameraModel:
         """Pixels (..., 2) of points (..., 3) in the camera frame; meaningful where z > 0."""
         points = (points + self.translation.to(points)) @ self.rotation.to(points)
         rays = points[..., :2] / points[..., 2:]
-        bent_x, bent_y = lens.distort(
+        bent_x, bent_y = lens_models.distort(
             rays, self.distortion_model, self.distortion.tolist()
         ).unbind(-1)
         return torch.stack((bent_x * self.fx + self.cx, bent_y * self.fy + self.cy), dim=-1)

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.backends.choice import Choice, choose
 from km3d_ros.inference.backends.pytorch import TorchBackend
+from km3d_ros.inference.backends.selection import Choice, choose
 from km3d_ros.inference.decode import Objects, locate
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.inference.table import columns, pack, unpack
 from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.network.spec import MAX_DETECTIONS, SCORE_THRESHOLD, ModelSpec
+from km3d_ros.network.spec import MAX_DETECTIONS, ModelSpec
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_streets.safetensors"
 

@@ -40,15 +40,6 @@ MAX_INPUT_PIXELS = 2**23
 MAX_DETECTIONS = 100
 """Most objects of one image; what is decoded of each image, so that all of it has one shape."""
 
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
-"""What runs a network; auto: the quickest that is installed, for the device at hand."""
-
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-"""Number formats of a network; auto: the quickest that costs next to no accuracy, by device."""
-
-SCORE_THRESHOLD = 0.15
-"""Least score of a detection that is reported, where nothing else is asked for."""
-
 
 @dataclass(frozen=True)
 class Noise:

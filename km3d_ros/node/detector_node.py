@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node import diagnostics, parameters
 from km3d_ros.node.diagnostics import Health
@@ -27,7 +28,6 @@ from km3d_ros.node.log import library_log
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.processing import Processor
-from km3d_ros.node.statistics import FrameStatistics
 from km3d_ros.node.stream import LOG_PERIOD
 from km3d_ros.node.streams import Streams
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from km3d_ros.node.statistics import DropCause, Totals
+from km3d_ros.frames.statistics import DropCause, Totals
 
 GRACE = 2.0
 """Seconds without a message after which a topic counts as silent."""

@@ -10,8 +10,8 @@ from geometry_msgs.msg import Point, Pose, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from km3d_ros.drawing.shapes import color_of
 from km3d_ros.inference.detections import Detections
-from km3d_ros.node.canvas import color_of
 from km3d_ros.node.messages import poses
 
 HEADING_BEYOND_BOX = 1.0

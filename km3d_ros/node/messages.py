@@ -17,12 +17,12 @@ from vision_msgs.msg import (
     ObjectHypothesisWithPose,
 )
 
+from km3d_ros.frames.statistics import DropCause
 from km3d_ros.geometry.box3d import quaternion
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import StageSeconds
 from km3d_ros.msg import FrameTiming, KeypointDetection, KeypointDetectionArray
-from km3d_ros.node.statistics import DropCause
 
 # Rows of PoseWithCovariance are x, y, z and the turns about them; yaw turns about the camera's y.
 COVARIANCE_ROWS = torch.tensor([0, 1, 2, 4])

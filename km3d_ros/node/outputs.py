@@ -11,12 +11,12 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection3D, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from km3d_ros.drawing.boxes import draw_bev, draw_detections
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
-from km3d_ros.node.drawing import draw_bev, draw_detections
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, image_message, keypoint_array
+from km3d_ros.node.middleware import QosConflicts
 from km3d_ros.node.processing import Answer
-from km3d_ros.node.qos import QosConflicts
 
 
 class Outputs:

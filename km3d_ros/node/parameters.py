@@ -16,7 +16,8 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from km3d_ros.network.spec import BACKENDS, MAX_DETECTIONS, PRECISIONS, SCORE_THRESHOLD
+from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
+from km3d_ros.network.spec import MAX_DETECTIONS
 
 Value = bool | int | float | str | list[str]
 

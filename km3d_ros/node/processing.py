@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.pairing import Frame
+from km3d_ros.frames.statistics import DropCause, DroppedFrame
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector, StageSeconds, check_image
-from km3d_ros.node.images import to_bgr
-from km3d_ros.node.pairing import Frame
 from km3d_ros.node.parameters import LiveSettings
-from km3d_ros.node.statistics import DropCause, DroppedFrame
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo

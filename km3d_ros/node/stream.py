@@ -14,15 +14,15 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from km3d_ros.frames.pairing import Frame, Pairer
+from km3d_ros.frames.statistics import DropCause, DroppedFrame, FrameStatistics
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.messages import frame_timing
+from km3d_ros.node.middleware import Gaps
 from km3d_ros.node.outputs import Outputs
-from km3d_ros.node.pairing import Frame, Pairer
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.processing import Answer, View, ViewReader
-from km3d_ros.node.qos import Gaps
-from km3d_ros.node.statistics import DropCause, DroppedFrame, FrameStatistics
 
 INFO_PATIENCE = 0.5
 """Seconds that an image waits for its CameraInfo when no further message arrives."""

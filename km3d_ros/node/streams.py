@@ -7,12 +7,12 @@ from functools import partial
 
 from rclpy.lifecycle import Node
 
+from km3d_ros.frames.pairing import Frame
+from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.node import parameters
 from km3d_ros.node.diagnostics import Health
 from km3d_ros.node.outputs import Outputs
-from km3d_ros.node.pairing import Frame
 from km3d_ros.node.processing import Answer, Processor, View
-from km3d_ros.node.statistics import FrameStatistics
 from km3d_ros.node.stream import Stream
 from km3d_ros.node.worker import NewestWorker
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from km3d_ros.data.kitti import DONT_CARE
 from km3d_ros.network.spec import STRIDE, ModelSpec
-from km3d_ros.training.boxes2d import Box2D, Edges, seen_boxes
+from km3d_ros.training.box_edges import Box2D, Edges, seen_boxes
 from km3d_ros.training.targets import MIN_BOX, draw_peak, ignore
 
 

@@ -17,8 +17,8 @@ from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training import interruption, processes
 from km3d_ros.training.dataset import Sources, TrainingViews, collate
 from km3d_ros.training.method import Method
-from km3d_ros.training.order import Kind, StepOrder
-from km3d_ros.training.plan import Plan
+from km3d_ros.training.sampler import Kind, StepOrder
+from km3d_ros.training.settings import Plan
 from km3d_ros.training.state import identity_of
 from km3d_ros.training.trainer import Judge, Trainer
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from km3d_ros.data.boxes import BoxedFrame
 from km3d_ros.data.image_file import read_image
-from km3d_ros.training.boxes2d import Box2D, boxes_of, seen_boxes
+from km3d_ros.training.box_edges import Box2D, boxes_of, seen_boxes
 
 ROWS = (1, 2, 3, 4)
 ROW_CHANCES = (0.4, 0.3, 0.2, 0.1)

@@ -18,8 +18,8 @@ from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.training.dataset import Frames, Sources
 from km3d_ros.training.method import Method
-from km3d_ros.training.order import Kind
-from km3d_ros.training.plan import Plan
+from km3d_ros.training.sampler import Kind
+from km3d_ros.training.settings import Plan
 
 SAMPLES = 64
 """Frames by which a data set is recognised."""

@@ -19,7 +19,7 @@ from km3d_ros.training.dataset import Batch, Frames
 from km3d_ros.training.method import Method
 from km3d_ros.training.objective import Objective
 from km3d_ros.training.optimizer import new_average, new_optimizer, set_rate
-from km3d_ros.training.plan import Plan
+from km3d_ros.training.settings import Plan
 from km3d_ros.training.state import Log, read_state, write_state
 
 GRADIENT_NORM = 20.0

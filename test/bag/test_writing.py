@@ -7,7 +7,7 @@ from rosbags.interfaces import QosDurability, QosHistory, QosReliability
 from rosbags.rosbag2 import Reader
 from support.recordings import START, random_messages, read, write
 
-from km3d_ros.bag.records import Message, Topic
+from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.writing import RecordingWriter
 from km3d_ros.errors import InputError
 

@@ -264,7 +264,7 @@ def test_bag_without_a_camera_needs_a_file(tmp_path, capsys):
 
 def test_missing_library_is_named(tmp_path, capsys, monkeypatch):
     bag = drive(tmp_path / "a.mcap")
-    monkeypatch.delitem(sys.modules, "km3d_ros.bag_frames")
+    monkeypatch.delitem(sys.modules, "km3d_ros.data.bag_images")
     monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
     assert extract(bag, tmp_path / "out") == 1
     (error,) = capsys.readouterr().err.splitlines()

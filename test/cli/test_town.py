@@ -6,8 +6,8 @@ import pytest
 from km3d_ros.cli import main
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import KittiDataset
-from km3d_ros.data.town import render, sample_scene
-from km3d_ros.data.town.dataset import prepare
+from km3d_ros.town import render, sample_scene
+from km3d_ros.town.dataset import prepare
 
 
 def town(out, *options: str) -> int:

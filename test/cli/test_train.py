@@ -41,7 +41,7 @@ def test_validation_figures_are_stored_with_the_weights(data, tmp_path, capsys):
     assert set(figures["median_relative_depth_error"]) == {"0-15", "15-30", "30-50"}
     shown = capsys.readouterr()
     assert '"frames": 2' in shown.out
-    assert "The covariances are not calibrated: 0 labelled objects were found" in shown.err
+    assert "The covariances are not fitted: 0 labelled objects were found" in shown.err
 
 
 def test_periodic_validation_is_logged_and_keeps_the_best(data, tmp_path):
@@ -106,7 +106,7 @@ def test_options_that_cannot_be_are_wrong_usage(tmp_path, capsys, options, messa
     assert f"km3d train: error: {message}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["train", "calibrate"])
+@pytest.mark.parametrize("verb", ["train", "fit-covariance"])
 def test_folder_as_output_is_refused_before_the_work(tmp_path, capsys, verb):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--data", "D", "--out", str(tmp_path)])

@@ -9,7 +9,7 @@ from km3d_ros.msg import FrameTiming
 from km3d_ros.bag import BagWriter
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.demo import topics
-from km3d_ros.demo.answers import Answer
+from km3d_ros.demo.recorded_frames import Answer
 from km3d_ros.demo.session import Clocking
 from km3d_ros.demo.summary import summarize, table
 from km3d_ros.geometry.camera import CameraModel

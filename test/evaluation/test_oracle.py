@@ -8,14 +8,14 @@ import torch
 from support.frames import car
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.data.town import render, sample_scene
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.oracle import detect_with_truth
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import Peaks
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.results import to_kitti
+from km3d_ros.inference.formats import to_kitti
 from km3d_ros.network.spec import INFERENCE_HEADS
+from km3d_ros.town import render, sample_scene
 
 WIDTH, HEIGHT = 320, 128
 

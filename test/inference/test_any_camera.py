@@ -13,12 +13,12 @@ import pytest
 import torch
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from km3d_ros.data.town import render, sample_scene
-from km3d_ros.data.town.lens import photograph
 from km3d_ros.evaluation.oracle import detect_with_truth
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
+from km3d_ros.town import render, sample_scene
+from km3d_ros.town.lens import photograph
 
 FOCAL, WIDTH, HEIGHT = 900.0, 1280, 384
 STRONG = {

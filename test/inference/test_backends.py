@@ -10,17 +10,18 @@ import openvino
 import pytest
 import torch
 
-from km3d_ros.data.town import render, sample_scene
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.backends import backend, choice
-from km3d_ros.inference.backends.choice import choose
+from km3d_ros.inference.backends.selection import choose
 from km3d_ros.inference.decode import Objects
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
 from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.options import BACKENDS
 from km3d_ros.inference.table import unpack
-from km3d_ros.network.spec import BACKENDS, MAX_DETECTIONS
+from km3d_ros.network.spec import MAX_DETECTIONS
+from km3d_ros.town import render, sample_scene
 
 NAMES = [name for name in BACKENDS if name != "auto"]
 FLAGS = "flags\t\t: fpu avx2 avx512f avx512_vnni"

@@ -15,7 +15,6 @@ import torch
 from onnx import helper
 from support.plausible import plausible
 
-from km3d_ros.data.town import render, sample_scene
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
@@ -29,6 +28,7 @@ from km3d_ros.inference.export import read_spec, to_onnx, with_spec
 from km3d_ros.inference.quantisation import FLOAT_LAYERS, _quantisable, quantise
 from km3d_ros.inference.table import columns, unpack
 from km3d_ros.network import checkpoint
+from km3d_ros.town import render, sample_scene
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from rclpy.exceptions import InvalidParameterValueException
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray
 
+from km3d_ros.frames.statistics import DropCause
 from km3d_ros.node.processing import Processor
-from km3d_ros.node.statistics import DropCause
 
 NAMES = ["front", "left", "right"]
 

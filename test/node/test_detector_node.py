@@ -20,10 +20,10 @@ from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from km3d_ros.frames.statistics import DropCause
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.node import outputs
 from km3d_ros.node.processing import Processor
-from km3d_ros.node.statistics import DropCause
 
 
 def totals(bench):

@@ -1,7 +1,7 @@
 import pytest
 
+from km3d_ros.frames.statistics import DropCause, FrameStatistics
 from km3d_ros.node.diagnostics import ERROR, OK, STALE, WARN, HealthMonitor, stream_values
-from km3d_ros.node.statistics import DropCause, FrameStatistics
 
 
 @pytest.fixture

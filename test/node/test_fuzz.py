@@ -12,7 +12,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage
 from support import malformed
 
-from km3d_ros.node.statistics import DropCause
+from km3d_ros.frames.statistics import DropCause
 
 BATCH = 20
 PATIENCE = 10.0

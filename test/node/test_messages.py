@@ -6,13 +6,13 @@ import torch
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
+from km3d_ros.frames.statistics import DropCause
 from km3d_ros.geometry.box3d import corner_offsets
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import StageSeconds
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, frame_timing, image_message, keypoint_array
-from km3d_ros.node.statistics import DropCause
 
 CLASSES = ("Car", "Pedestrian")
 CAMERA = CameraModel.from_intrinsics([[700, 0, 640], [0, 710, 192], [0, 0, 1]], 1280, 384)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import km3d_ros
+from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.node.diagnostics import stream_values
-from km3d_ros.node.statistics import FrameStatistics
 
 DOCS = Path(km3d_ros.__file__).parents[1] / "docs"
 

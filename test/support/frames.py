@@ -8,7 +8,7 @@ import numpy as np
 from km3d_ros.data.kitti import KittiObject, write_calibration, write_objects
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine
-from km3d_ros.training.start import new_spec
+from km3d_ros.training.initial_weights import new_spec
 
 SPEC = new_spec("lite", (192, 640))
 PROJECTION = np.array([[900.0, 0, 640, 45], [0, 880, 190, 0], [0, 0, 1, 0.003]])

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from rcl_interfaces.msg import Parameter, ParameterValue
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from km3d_ros.geometry import lens
-from km3d_ros.node.images import LAYOUTS
+from km3d_ros.frames.encodings import LAYOUTS
+from km3d_ros.geometry import lens_models
 from km3d_ros.node.parameters import PARAMETERS
 
 WIDTH, HEIGHT, FOCAL = 160, 96, 150.0
@@ -149,7 +149,7 @@ INFO_FIELDS = {
     "p": _entries(12),
     "r": _entries(9),
     "d": DISTORTION,
-    "distortion_model": st.sampled_from(sorted(lens.COEFFICIENTS)) | TEXT,
+    "distortion_model": st.sampled_from(sorted(lens_models.COEFFICIENTS)) | TEXT,
     "binning_x": UINT32,
     "binning_y": UINT32,
     "roi": st.fixed_dictionaries({n: UINT32 for n in ("x_offset", "y_offset", "width", "height")}),

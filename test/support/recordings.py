@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.reading import Recording
-from km3d_ros.bag.records import Message, Topic
 from km3d_ros.bag.writing import RecordingWriter
 
 START = 1_700_000_000_000_000_000

@@ -23,9 +23,9 @@ from km3d_ros.training.dataset import (
     TrainingViews,
     collate,
 )
+from km3d_ros.training.initial_weights import new_spec
 from km3d_ros.training.method import Method
-from km3d_ros.training.order import Key, Kind
-from km3d_ros.training.start import new_spec
+from km3d_ros.training.sampler import Key, Kind
 
 SPEC = new_spec("lite", (64, 160))
 BGR = replace(SPEC, channel_order="bgr")

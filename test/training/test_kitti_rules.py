@@ -8,7 +8,7 @@ from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine
 from km3d_ros.network.spec import STRIDE
-from km3d_ros.training.start import new_spec
+from km3d_ros.training.initial_weights import new_spec
 from km3d_ros.training.targets import make_targets
 
 SPEC = new_spec("lite", (192, 640))

@@ -10,6 +10,7 @@ from km3d_ros.geometry.box3d import observation_angle
 from km3d_ros.inference.decode import BIN_CENTERS
 from km3d_ros.network.spec import TYPICAL_DEPTH_ERROR
 from km3d_ros.training.augment import kept_keypoints
+from km3d_ros.training.initial_weights import new_spec
 from km3d_ros.training.losses import (
     PLAUSIBLE_POSITION,
     POSITION_TOLERANCE,
@@ -17,7 +18,6 @@ from km3d_ros.training.losses import (
     focal_loss,
     object_losses,
 )
-from km3d_ros.training.start import new_spec
 from km3d_ros.training.targets import ObjectTargets, make_targets
 
 

@@ -5,7 +5,7 @@ from support.frames import car
 
 from km3d_ros.data.boxes import BoxedFrame
 from km3d_ros.errors import InputError
-from km3d_ros.training.boxes2d import OWN
+from km3d_ros.training.box_edges import OWN
 from km3d_ros.training.panorama import RESOLUTION, as_picture, panorama
 
 INPUT = (96, 320)

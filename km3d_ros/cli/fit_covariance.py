@@ -1,0 +1,68 @@
+"""`km3d fit-covariance`: covariances that tell how far off detections are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from km3d_ros.cli._types import output_file
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        "fit-covariance",
+        help="fit the covariances of a detector to labelled images",
+        description="Fit the noise that the covariances of detections are made of. Every other "
+        "labelled image is fitted to; how honest the covariances are is told from the rest: how "
+        "many percent of the errors lie inside one and two standard deviations (68 and 95 are "
+        "ideal), and the rank correlation (Spearman) of the relative standard deviation of z "
+        "with its relative error. The network itself stays as it is.",
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="KITTI-format folder")
+    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
+    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    add(
+        "--out",
+        type=output_file,
+        required=True,
+        metavar="FILE",
+        help="weights to write, .safetensors",
+    )
+    add(
+        "--device",
+        default="auto",
+        help="auto (a GPU if there is one), cpu, cuda, ... (default: auto)",
+    )
+    add("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, write and print."""
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.evaluation.covariances import fit_and_judge
+    from km3d_ros.evaluation.validation import detect_all
+    from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
+    from km3d_ros.network import checkpoint
+
+    frames = KittiDataset(args.data, args.split)
+    weights = args.weights or DEFAULT_WEIGHTS
+    detector = Detector.from_checkpoint(weights, args.device)
+    noise, figures = fit_and_judge(detect_all(detector, frames))
+    training = detector.spec.training | {"calibration": figures}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.rewrite(weights, args.out, replace(detector.spec, noise=noise, training=training))
+    table = {"noise": asdict(noise), "held_out": figures}
+    print(json.dumps(table) if args.json else _as_text(table))
+    return 0
+
+
+def _as_text(table: dict[str, Any]) -> str:
+    from km3d_ros.evaluation.report import covariance_lines
+
+    noise = "  ".join(f"{name} {value:g}" for name, value in table["noise"].items())
+    return "\n".join([f"Noise       {noise}", *covariance_lines(table["held_out"])])

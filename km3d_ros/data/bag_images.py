@@ -1,0 +1,215 @@
+"""The images of a bag as pinhole frames on disk; needs no ROS installation."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
+
+from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint
+from km3d_ros.errors import InputError
+from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.pairing import RecordedInfos
+from km3d_ros.geometry.camera import CameraModel
+
+MAX_FRAMES = 5000
+"""Of more images than this, evenly spread ones are extracted: neighbours teach the same."""
+
+_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_RECTIFIED = re.compile(r"[/_]rect")
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether an image topic is named like image_rect."""
+    return bool(_RECTIFIED.search(f"/{topic}"))
+
+
+def namespace_of(topic: str) -> str:
+    """That of an image topic: /front of /front/image_raw and of /front/image_raw/compressed."""
+    return topic.removesuffix("/compressed").rpartition("/")[0]
+
+
+def camera_info_beside(topic: str, candidates: Collection[str]) -> str | None:
+    """The one of the CameraInfo topics that is in the namespace of an image topic, if any."""
+    beside = f"{namespace_of(topic)}/camera_info".lstrip("/")
+    return next((name for name in candidates if name.lstrip("/") == beside), None)
+
+
+def open_bag(path: Path) -> AnyReader:
+    """A reader of a whole bag.
+
+    Raises:
+        InputError: there is no such bag, or it is broken.
+    """
+    with _reading(path):
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        reader.open()
+    return reader
+
+
+def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:
+    """The images of one topic of a bag, without lens distortion, in a KITTI-format folder.
+
+    Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
+    (K and D). An image belongs to the CameraInfo of its stamp, else to the newest that had been
+    recorded. Of more than `MAX_FRAMES` images, evenly spread ones are taken; what cannot be
+    decoded is left out.
+
+    Args:
+        path: the bag.
+        topic: the image topic; None for the only one.
+        calibration: as for `read_camera`, used instead of CameraInfo.
+        cache: folder that keeps what was extracted.
+
+    Raises:
+        InputError: no such bag or topic, a broken bag, no camera, or no image to decode.
+    """
+    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    files += [calibration] if calibration else []
+    key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES))
+    return extract_once(cache, key, lambda: _told(BagFrames(path, topic, calibration, MAX_FRAMES)))
+
+
+@dataclass
+class BagFrames:
+    """Frames of one image topic of a bag in order of time, named by their number in the topic.
+
+    They are read once. The other attributes are complete when all frames have been read.
+
+    path, topic, calibration: as for `extract_bag`; `topic` becomes the name of the only one.
+    most: of more images than this, evenly spread ones are taken.
+    total: number of images of the topic.
+    taken: number of frames by width, height and whether the camera has no lens distortion.
+    broken: the images that cannot be decoded, each with the reason.
+    """
+
+    path: Path
+    topic: str | None
+    calibration: Path | None
+    most: int
+    total: int = 0
+    taken: Counter[tuple[int, int, bool]] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[CameraImage]:
+        with closing(open_bag(self.path)) as reader:
+            images = _choose_images(reader, self.path, self.topic)
+            self.topic = images[0].topic
+            self.total = sum(connection.msgcount for connection in images)
+            infos = [] if self.calibration else _choose_infos(reader, self.path, self.topic)
+            for number, message, info in _paired(reader, self.path, images, infos, self._takes):
+                where = f"image {number} of {self.topic}"
+                try:
+                    image = to_bgr(message)
+                except InputError as error:
+                    self.broken.append(f"{where}: {error}")
+                    continue
+                try:
+                    camera = _camera(self.calibration, info, self.topic, image.shape)
+                except InputError as error:
+                    raise InputError(f"{self.path}: {where}: {error}") from None
+                self.taken[camera.width, camera.height, camera.is_rectified] += 1
+                yield CameraImage(f"{number:06d}", image, camera)
+        if not self.taken:
+            cause = self.broken[0] if self.broken else f"no images on {self.topic}"
+            raise InputError(f"{self.path}: {cause}")
+
+    def _takes(self, number: int) -> bool:
+        return number * self.most % self.total < self.most
+
+
+def _told(frames: BagFrames) -> Iterator[CameraImage]:
+    """The frames; what is left out is said on stderr."""
+    yield from frames
+    if frames.broken:
+        count = len(frames.broken)
+        print(
+            f"{frames.path}: {frames.broken[0]} ({count} like this are left out)", file=sys.stderr
+        )
+
+
+def _camera(
+    calibration: Path | None, info: Any, topic: str, shape: tuple[int, ...]
+) -> CameraModel:
+    rectified = is_rectified(topic)
+    height, width, _ = shape
+    if calibration:
+        return read_camera(calibration, width, height, rectified)
+    if info is None:
+        raise InputError(f"no CameraInfo of {topic} can be read")
+    camera = CameraModel.from_camera_info(info, rectified)
+    if (camera.width, camera.height) != (width, height):
+        raise InputError(
+            f"{width}x{height} pixels, but its CameraInfo is for {camera.width}x{camera.height}"
+        )
+    return camera
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a storage or compression library says of a broken bag is an InputError."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{path} is not a readable bag: {error}") from error
+
+
+def _choose_images(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:
+    found = _by_topic(reader, _IMAGE_TYPES)
+    if topic is None and len(found) == 1:
+        (topic,) = found
+    if topic not in found:
+        known = ", ".join(sorted(found)) or "none"
+        wanted = f"no images on {topic}" if topic else "name the image topic"
+        raise InputError(f"{path}: {wanted}; image topics in this bag: {known}")
+    return found[topic]
+
+
+def _choose_infos(reader: AnyReader, path: Path, topic: str) -> list[Connection]:
+    """The CameraInfo beside the image topic, else the only one."""
+    found = _by_topic(reader, (_INFO_TYPE,))
+    if len(found) == 1:
+        return next(iter(found.values()))
+    beside = camera_info_beside(topic, found)
+    if beside is None:
+        raise InputError(f"{path}: no CameraInfo for {topic} in this bag: a camera file is needed")
+    return found[beside]
+
+
+def _by_topic(reader: AnyReader, types: tuple[str, ...]) -> dict[str, list[Connection]]:
+    """The connections that have messages; a topic has one per publisher."""
+    found: dict[str, list[Connection]] = {}
+    for connection in reader.connections:
+        if connection.msgtype in types and connection.msgcount:
+            found.setdefault(connection.topic, []).append(connection)
+    return found
+
+
+def _paired(
+    reader: AnyReader,
+    path: Path,
+    images: list[Connection],
+    infos: list[Connection],
+    takes: Callable[[int], bool],
+) -> Iterator[tuple[int, Any, Any]]:
+    """Number, image and CameraInfo (None without `infos`) of the images whose number is taken."""
+    with _reading(path):
+        recorded = [(time, data) for _, time, data in reader.messages(infos)] if infos else []
+        known = RecordedInfos(
+            recorded, lambda data: reader.deserialize(data, _INFO_TYPE), same_frame=False
+        )
+        for number, (connection, time, data) in enumerate(reader.messages(images)):
+            if takes(number):
+                image = reader.deserialize(data, connection.msgtype)
+                yield number, image, known.find(image, time)[0]

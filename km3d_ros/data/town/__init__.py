@@ -1,7 +1,0 @@
-"""Town: procedural street scenes in KITTI format (design, section 10)."""
-
-from km3d_ros.data.town.drive import drive
-from km3d_ros.data.town.render import TownFrame, render
-from km3d_ros.data.town.sampling import sample_scene
-
-__all__ = ["TownFrame", "drive", "render", "sample_scene"]

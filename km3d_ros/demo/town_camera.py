@@ -1,0 +1,47 @@
+"""A camera that drives through Town: `python -m km3d_ros.demo.town_camera`.
+
+It renders a drive and then publishes it on `image` and `camera_info`, once the node listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.utilities import remove_ros_args
+
+from km3d_ros.demo.drive import record_drive
+from km3d_ros.demo.player import play
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the camera; `argv` begins with the program. Returns the exit code."""
+    argv = sys.argv if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="python -m km3d_ros.demo.town_camera",
+        description="Render a drive and publish it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--frames", type=int, default=200, help="length of the drive, at 10 Hz")
+    parser.add_argument("--seed", type=int, default=7, help="of the drive")
+    args = parser.parse_args(remove_ros_args(argv)[1:])
+    try:
+        with TemporaryDirectory(prefix="km3d_") as folder:
+            bag = Path(folder) / "drive.mcap"
+            record_drive(bag, args.frames, args.seed)
+            rclpy.init(args=argv)
+            play(bag, subscribers=1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The answers to look at: a film and a few of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.demo.recorded_frames import Answer
+from km3d_ros.drawing.boxes import draw_bev, draw_detections
+
+TOP_VIEW_HEIGHT = 400  # pixels
+TOP_VIEW_RANGE = 64.0  # metres
+PICTURES = (1 / 6, 1 / 2, 5 / 6)  # of the film
+
+
+def compose(
+    answer: Answer, truth: Sequence[KittiObject], class_names: Sequence[str]
+) -> np.ndarray:
+    """The camera image with boxes, and below it the scene from above with the truth in white."""
+    front = draw_detections(answer.image, answer.detections, answer.camera, class_names)
+    above = draw_bev(
+        answer.detections,
+        answer.camera,
+        class_names,
+        size=(front.shape[1], TOP_VIEW_HEIGHT),
+        range=TOP_VIEW_RANGE,
+        ground_truth=truth,
+    )
+    return np.vstack([front, above])
+
+
+def write_film(
+    folder: Path,
+    answers: Sequence[Answer],
+    truth: Mapping[int, Sequence[KittiObject]],
+    class_names: Sequence[str],
+    rate: float,
+) -> list[Path]:
+    """Write `overlay.mp4` (H.264) and three of its pictures; returns the paths.
+
+    Args:
+        folder: where to.
+        answers: frames in order.
+        truth: true objects by stamp.
+        class_names: names by class index.
+        rate: pictures per second.
+    """
+    film = folder / "overlay.mp4"
+    chosen = {int(len(answers) * share): number for number, share in enumerate(PICTURES, 1)}
+    paths = [film]
+    with av.open(str(film), "w") as container:
+        pace = Fraction(rate).limit_denominator(1000)
+        stream = container.add_stream("h264", rate=pace, options={"crf": "18"})
+        stream.pix_fmt = "yuv420p"
+        for i, answer in enumerate(
+            tqdm(answers, "Drawing", unit="frame", leave=False, disable=None)
+        ):
+            picture = compose(answer, truth[answer.stamp], class_names)
+            if i == 0:  # yuv420p wants even sides
+                stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])
+            even = np.ascontiguousarray(picture[: stream.height, : stream.width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="bgr24")))
+            if i in chosen:
+                paths.append(folder / f"frame_{chosen[i]}.png")
+                cv2.imwrite(str(paths[-1]), picture)
+        container.mux(stream.encode(None))
+    return paths

@@ -1,0 +1,1 @@
+"""Boxes drawn on images and from above."""

@@ -1,0 +1,225 @@
+"""Whether covariances are honest, and noise that makes them so (design, section 7).
+
+Honest means that 68 % of the errors lie inside one standard deviation and 95 % inside two, and
+that objects with larger standard deviations have larger errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.errors import InputError
+from km3d_ros.evaluation.overlap import match_in_image
+from km3d_ros.evaluation.validation import Findings
+from km3d_ros.geometry.box3d import wrap_angle
+from km3d_ros.inference.decode import covariance
+from km3d_ros.inference.formats import record_to_kitti, to_records
+from km3d_ros.inference.options import SCORE_THRESHOLD
+from km3d_ros.network.spec import Noise
+
+COMPONENTS = ("x", "y", "z", "yaw")
+NORMAL_SHARES = {1: 0.6827, 2: 0.9545}
+"""Part of normally distributed errors inside so many standard deviations."""
+
+LEAST_OBJECTS = 50
+"""Fewer errors do not tell the five numbers of a noise."""
+
+_SOFTNESS = 0.05
+"""Width of the rounded corner of the quantile loss, in logarithms."""
+_SMALLEST_ERROR = 1e-6
+
+
+@dataclass(frozen=True)
+class Matched:
+    """N detections of labelled objects; float64 tensors.
+
+    size: (N, 3) length, width, height; center: (N, 3); depth_error: (N,), all as detected.
+    covariance: (N, 4, 4) of x, y, z, yaw.
+    error: (N, 4) detected minus true x, y, z, yaw.
+    """
+
+    size: Tensor
+    center: Tensor
+    depth_error: Tensor
+    covariance: Tensor
+    error: Tensor
+
+    def __len__(self) -> int:
+        return len(self.error)
+
+
+Records = Sequence[Mapping[str, Any]]
+"""Detections of one image, as in `detections.jsonl` (`inference.results.to_records`)."""
+
+
+def match(
+    truth: Sequence[Sequence[KittiObject]], records: Sequence[Records], class_name: str
+) -> Matched:
+    """Pair labels and detections of a class, image by image, as depth errors do.
+
+    Only detections that are reported by default (`SCORE_THRESHOLD`) count.
+    """
+    pairs = []
+    for labels, found in zip(truth, records, strict=True):
+        reported = [record for record in found if record["score"] >= SCORE_THRESHOLD]
+        results = [record_to_kitti(record) for record in reported]
+        matches = match_in_image(labels, results, class_name)
+        pairs += [(labels[row], reported[column]) for row, column in matches]
+    columns = {
+        name: torch.tensor([found[name] for _, found in pairs], dtype=torch.float64)
+        for name in ("size", "center", "yaw", "depth_error", "covariance")
+    }
+    shapes = {"size": (-1, 3), "center": (-1, 3), "covariance": (-1, 4, 4)}
+    columns = {name: value.reshape(shapes.get(name, (-1,))) for name, value in columns.items()}
+    true = torch.tensor([(*label.center, label.yaw) for label, _ in pairs], dtype=torch.float64)
+    true = true.reshape(-1, 4)
+    turn = wrap_angle(columns.pop("yaw") - true[:, 3])
+    error = torch.cat((columns["center"] - true[:, :3], turn[:, None]), dim=1)
+    return Matched(**columns, error=error)
+
+
+def coverage(matched: Matched) -> dict[str, list[float]]:
+    """Percentage of the errors inside one and two standard deviations, by component."""
+    deviation = matched.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    inside = [(matched.error.abs() <= k * deviation).double().mean(0) for k in NORMAL_SHARES]
+    percent = (100 * torch.stack(inside, dim=-1)).tolist()
+    return dict(zip(COMPONENTS, percent, strict=True))
+
+
+def ranking(matched: Matched) -> float:
+    """Spearman's rank correlation of sigma_z / z with |z error| / z; NaN for less than two."""
+    depth = matched.center[:, 2].abs()
+    expected = matched.covariance[:, 2, 2].sqrt() / depth
+    return spearman(expected, matched.error[:, 2].abs() / depth)
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Spearman's rank correlation of two (N,) tensors; equal values share their mean rank."""
+    return float(torch.corrcoef(torch.stack((_ranks(a), _ranks(b))))[0, 1])
+
+
+def figures(matched: Matched) -> dict[str, Any]:
+    """Number of objects, coverage and ranking, rounded, None where there is no such number."""
+    if len(matched) < 2:
+        return {"objects": len(matched), "coverage": None, "spearman": None}
+    rank = ranking(matched)
+    return {
+        "objects": len(matched),
+        "coverage": {
+            name: [round(share, 1) for share in shares]
+            for name, shares in coverage(matched).items()
+        },
+        "spearman": None if math.isnan(rank) else round(rank, 3),
+    }
+
+
+def covariance_figures(
+    truth: Sequence[Sequence[KittiObject]], records: Sequence[Records]
+) -> dict[str, Any]:
+    """The `figures` of every class that was found, image by image."""
+    names = sorted({record["class_name"] for found in records for record in found})
+    matched = {name: match(truth, records, name) for name in names}
+    return {name: figures(pairs) for name, pairs in matched.items() if len(pairs)}
+
+
+def fit_and_judge(findings: Findings) -> tuple[Noise, dict[str, Any]]:
+    """Fit the noise on every other image, and judge it on the rest.
+
+    Returns:
+        The noise, and by class that was found the `figures` of the images that it has not seen.
+
+    Raises:
+        InputError: less than `LEAST_OBJECTS` objects to fit it to.
+    """
+    records = [to_records(found, findings.classes) for found in findings.detections]
+    fitted = [match(findings.truth[::2], records[::2], name) for name in findings.classes]
+    noise = fit_noise(_joined(fitted))
+    judged = {
+        name: with_noise(match(findings.truth[1::2], records[1::2], name), noise)
+        for name in findings.classes
+    }
+    return noise, {name: figures(matched) for name, matched in judged.items() if len(matched)}
+
+
+def fit_noise(matched: Matched) -> Noise:
+    """The noise whose standard deviations have as many errors inside as normal ones would.
+
+    Quantile regression (Koenker and Bassett, Econometrica 46, 1978) of the logarithms of the
+    errors at both `NORMAL_SHARES` at once: tails that are heavier than normal make the share
+    inside one standard deviation a little larger and that inside two a little smaller, instead
+    of blowing up the standard deviation as least squares would.
+
+    Raises:
+        InputError: less than `LEAST_OBJECTS` objects.
+    """
+    if len(matched) < LEAST_OBJECTS:
+        raise InputError(
+            f"{len(matched)} labelled objects were found, too few to fit the noise to; expected "
+            f"{LEAST_OBJECTS} or more"
+        )
+    start = Noise()
+    along = torch.tensor([start.size, start.yaw], dtype=torch.float64).log()
+    power = torch.tensor([start.power], dtype=torch.float64)
+    across = torch.tensor([start.sideways, start.upright], dtype=torch.float64).log()
+
+    def loss(components: tuple[int, int], parameters: Tensor) -> Tensor:
+        noise = Noise(*parameters[3:].exp(), *parameters[:2].exp(), parameters[2])
+        covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
+        return _quantile_loss(matched.error, covariances, components)
+
+    # Only the size moves z, so that z and yaw tell all but the noise across the ray.
+    fixed = _minimised(lambda p: loss((2, 3), torch.cat((p, across))), torch.cat((along, power)))
+    across = _minimised(lambda p: loss((0, 1), torch.cat((fixed, p))), across)
+    return Noise(*across.exp().tolist(), *fixed[:2].exp().tolist(), float(fixed[2]))
+
+
+def with_noise(matched: Matched, noise: Noise) -> Matched:
+    """The same detections with the covariances that another noise gives them."""
+    covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
+    columns = {f.name: getattr(matched, f.name) for f in fields(matched)}
+    return Matched(**columns | {"covariance": covariances})
+
+
+def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """The parameters (P,) at which a smooth loss is least."""
+    parameters = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(parameters)
+        value.backward()
+        return value
+
+    optimizer.step(step)
+    return parameters.detach()
+
+
+def _quantile_loss(error: Tensor, covariances: Tensor, components: tuple[int, ...]) -> Tensor:
+    deviation = covariances.diagonal(dim1=-2, dim2=-1).sqrt()
+    ratio = (error.abs().clamp(min=_SMALLEST_ERROR) / deviation).log()[:, components]
+    return sum(
+        (share * excess + _SOFTNESS * F.softplus(-excess / _SOFTNESS)).mean()
+        for share, excess in ((p, ratio - math.log(k)) for k, p in NORMAL_SHARES.items())
+    )
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, index, counts = values.unique(return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2)[index].double()
+
+
+def _joined(parts: Sequence[Matched]) -> Matched:
+    return Matched(*(torch.cat(columns) for columns in zip(*map(_columns, parts), strict=True)))
+
+
+def _columns(matched: Matched) -> tuple[Tensor, ...]:
+    return tuple(getattr(matched, f.name) for f in fields(matched))

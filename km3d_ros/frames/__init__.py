@@ -1,0 +1,1 @@
+"""A ROS image or CameraInfo as arrays; needs no rclpy."""

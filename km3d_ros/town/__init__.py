@@ -1,0 +1,7 @@
+"""Town: procedural street scenes in KITTI format (design, section 10)."""
+
+from km3d_ros.town.drive import drive
+from km3d_ros.town.render import TownFrame, render
+from km3d_ros.town.sampling import sample_scene
+
+__all__ = ["TownFrame", "drive", "render", "sample_scene"]

@@ -1,0 +1,86 @@
+"""Writes Town frames as a KITTI folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+
+from km3d_ros.data.kitti import write_calibration, write_objects
+from km3d_ros.town.drive import FOCAL, drive
+from km3d_ros.town.render import TownFrame, render
+from km3d_ros.town.sampling import sample_scene
+
+JPEG_QUALITY = 95
+
+
+def write_stills(
+    root: Path,
+    frames: int,
+    seed: int,
+    size: tuple[int, int],
+    focal: float | None,
+    workers: int,
+) -> Iterator[str]:
+    """Render frames 0 to `frames` − 1 of a seed in processes; yields names as they are done.
+
+    `root` is as `prepare` made it; frames that it already has are kept.
+    """
+    names = [f"{k:06d}" for k in range(frames)]
+    # Not forked: a process that has threads of its own may leave its children a held lock.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    )
+    with pool:
+        job = partial(_still, root, seed, size, focal)
+        yield from pool.map(job, names, chunksize=8)
+    write_split(root, names)
+
+
+def write_drive(
+    root: Path, frames: int, seed: int, size: tuple[int, int], focal: float | None
+) -> Iterator[str]:
+    """Render one drive into a prepared folder; yields the names of its frames."""
+    names = [f"{k:06d}" for k in range(frames)]
+    pictures = drive(seed, frames, width=size[0], height=size[1], focal=focal or FOCAL)
+    for name, frame in zip(names, pictures, strict=True):
+        write_frame(root, name, frame)
+        yield name
+    write_split(root, names)
+
+
+def prepare(root: Path) -> None:
+    """Make the folders of a KITTI data set."""
+    for part in ("image_2", "label_2", "calib"):
+        (root / "training" / part).mkdir(parents=True, exist_ok=True)
+    (root / "ImageSets").mkdir(exist_ok=True)
+
+
+def write_split(root: Path, names: list[str]) -> None:
+    """List all frames in ImageSets/train.txt."""
+    (root / "ImageSets" / "train.txt").write_text("".join(name + "\n" for name in names))
+
+
+def write_frame(root: Path, name: str, frame: TownFrame) -> None:
+    """Write calibration, labels and, last, the JPEG picture of one frame."""
+    folder = root / "training"
+    write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
+    write_objects(folder / "label_2" / f"{name}.txt", frame.objects)
+    _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    part = folder / "image_2" / f"{name}.part"
+    part.write_bytes(data)
+    part.replace(_picture(root, name))
+
+
+def _picture(root: Path, name: str) -> Path:
+    return root / "training" / "image_2" / f"{name}.jpg"
+
+
+def _still(root: Path, seed: int, size: tuple[int, int], focal: float | None, name: str) -> str:
+    if not _picture(root, name).exists():
+        write_frame(root, name, render(sample_scene(seed, int(name)), *size, focal))
+    return name

@@ -1,0 +1,176 @@
+"""A drive along a street: the same scene from a moving camera, with everybody on the move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from km3d_ros.town import textures
+from km3d_ros.town.crowd import Crowd
+from km3d_ros.town.furniture import furnish
+from km3d_ros.town.people import PHASES, cyclist, pedestrian
+from km3d_ros.town.render import SIZE, TownFrame, render
+from km3d_ros.town.sampling import ground_color, sample_film, sample_light, sample_view
+from km3d_ros.town.scene import Actor, Light, Scene
+from km3d_ros.town.street import (
+    Street,
+    building_line,
+    ground_patches,
+    sample_blocks,
+    sample_trees,
+)
+from km3d_ros.town.walkers import person, rider
+
+FOCAL = 0.75
+"""Of the drive's camera, in image widths."""
+EGO_SPEED = 7.0
+"""Metres per second."""
+AHEAD = 120.0
+"""Metres of street beyond the last camera."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where an actor is at the start, and how it moves along the street."""
+
+    actor: Actor
+    s: float
+    u: float
+    speed: float
+    """Metres per second towards larger s."""
+    person: tuple[str, int] | None = None
+    """Kind and variant of somebody whose limbs move."""
+
+
+def drive(
+    seed: int,
+    frames: int,
+    rate: float = 10.0,
+    width: int = SIZE[0],
+    height: int = SIZE[1],
+    focal: float = FOCAL,
+) -> Iterator[TownFrame]:
+    """Frames of one drive, `rate` of them per second; looks and sizes stay with their objects."""
+    rng = np.random.default_rng((seed, 2**32))
+    street = _street(rng, EGO_SPEED * frames / rate + AHEAD)
+    ego = 0.5 * street.lane
+    trees = sample_trees(street, rng)
+    crowd = Crowd(street, rng)
+    for tree in trees:
+        if tree.trunk:
+            crowd.reserve(tree.x, tree.z, 2 * tree.trunk, 2 * tree.trunk, 0.0)
+    courses = _moving(crowd, frames / rate) + _standing(crowd)
+    known = len(crowd.actors)
+    furnish(crowd)
+    film = replace(sample_film(rng), motion=0, jpeg=0, gain=1.15, contrast=1.1, noise=0.08)
+    scene = Scene(
+        view=replace(sample_view(rng, street, ego), shift=(0.0, 0.0)),
+        light=_daylight(rng),
+        film=film,
+        ground=ground_color(rng, street),
+        ground_noise=0,
+        patches=ground_patches(street, rng),
+        blocks=sample_blocks(street, rng),
+        trees=trees,
+        actors=crowd.actors[known:],
+    )
+    for k in range(frames):
+        yield render(_at(scene, street, courses, ego, k / rate, k), width, height, focal)
+
+
+def _street(rng: np.random.Generator, length: float) -> Street:
+    return Street(
+        kind="city" if rng.random() < 0.5 else "residential",
+        side=1,
+        curvature=0.0,
+        lane=3.3,
+        lanes=(1, 1),
+        parking=("parallel", "parallel"),
+        sidewalk=(2.6, 2.6),
+        setback=(2.5, 1.5),
+        junction=float(rng.uniform(60, 80)),
+        crossing=5.0,
+        length=length,
+        start=-6.0,
+    )
+
+
+def _daylight(rng: np.random.Generator) -> Light:
+    while True:
+        light = sample_light(rng)
+        if textures.sky_kind(light.sky) < 2:
+            return light
+
+
+def _course(crowd: Crowd, actor: Actor | None, s: float, u: float, speed: float, who=None):
+    return [] if actor is None else [Course(actor, s, u, speed, who)]
+
+
+def _moving(crowd: Crowd, seconds: float) -> list[Course]:
+    """Cars ahead and towards the ego, a cyclist and pedestrians."""
+    street, rng = crowd.street, crowd.rng
+    lane = street.lane
+    courses = []
+    # The cars ahead keep the ego's order; each is faster than the one behind it.
+    for s, speed in ((13.0, EGO_SPEED), (26.0, EGO_SPEED + 0.6), (44.0, EGO_SPEED + 1.0)):
+        u = 0.5 * lane + rng.normal(0, 0.1)
+        courses += _course(crowd, crowd.vehicle(s, u, 0.0, cars_only=True), s, u, speed)
+    s = 20.0
+    while s < (EGO_SPEED + 8) * seconds + 80:
+        u = -0.5 * lane + rng.normal(0, 0.1)
+        courses += _course(crowd, crowd.vehicle(s, u, np.pi), s, u, -8.0)
+        s += rng.uniform(13, 26)
+    for start, speed in ((9.0, 4.4), (34.0, 5.0)):
+        u = lane - 0.45
+        courses += _walker(crowd, rider, "cyclist", start, u, speed)
+    for _ in range(10):
+        sign = rng.choice([-1, 1])
+        kerb, line = street.kerb(sign > 0), building_line(street, sign > 0)
+        start, pace = rng.uniform(8, 110), rng.choice([-1.3, 1.3]) * rng.uniform(0.8, 1.2)
+        u = sign * rng.uniform(kerb + 0.9, line - 0.4)
+        courses += _walker(crowd, person, "pedestrian", start, u, pace)
+    return courses
+
+
+def _walker(crowd: Crowd, place, kind: str, s: float, u: float, speed: float) -> list[Course]:
+    variant = int(crowd.rng.integers(12)) // 4 * 4
+    actor = place(crowd, s, u, 0.0 if speed > 0 else np.pi)
+    return _course(crowd, actor, s, u, speed, (kind, variant))
+
+
+def _standing(crowd: Crowd) -> list[Course]:
+    """The parked rows."""
+    street, rng = crowd.street, crowd.rng
+    courses = []
+    for sign in (1, -1):
+        u = sign * (street.lane + 1.05)
+        for s in np.arange(6.0, street.length, 6.2):
+            clear = abs(s - street.junction) > street.crossing + 4
+            if clear and rng.random() < 0.55:
+                turn = 0.0 if sign > 0 else np.pi
+                courses += _course(crowd, crowd.vehicle(s, u, turn), s, u, 0.0)
+    return courses
+
+
+def _at(scene: Scene, street: Street, courses, ego: float, time: float, frame: int) -> Scene:
+    """The scene after `time` seconds."""
+    x, z, _ = street.place(EGO_SPEED * time, ego)
+    view = replace(scene.view, x=float(x), z=float(z))
+    moved = [_moved(course, street, time) for course in courses]
+    film = replace(scene.film, noise_index=frame % textures.NOISES)
+    return replace(scene, view=view, film=film, actors=moved + scene.actors)
+
+
+def _moved(course: Course, street: Street, time: float) -> Actor:
+    s = course.s + course.speed * time
+    x, z, _ = street.place(s, course.u)
+    actor = replace(course.actor, x=float(x), z=float(z))
+    if course.person is None:
+        return actor
+    kind, variant = course.person
+    stride = 1.4 if kind == "pedestrian" else 5.0
+    phase = int(abs(s) / stride * PHASES) % PHASES
+    mesh = (pedestrian if kind == "pedestrian" else cyclist)(variant, phase)
+    return replace(actor, mesh=mesh, size=tuple(float(v) for v in mesh.size))

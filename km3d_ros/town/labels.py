@@ -1,0 +1,69 @@
+"""KITTI labels from boxes and from what is seen of each object."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.town.faces import Pose
+from km3d_ros.town.projection import NEAR, Camera, clip_hull
+
+Array = np.ndarray
+
+NEAREST, FARTHEST = 2.0, 75.0
+"""Metres: objects centred elsewhere are not labelled, only marked as DontCare."""
+HIDDEN = 0.08
+"""Objects of which less is visible are marked as DontCare."""
+_CORNERS = np.array(list(product((0.5, -0.5), (0.5, -0.5), (0.0, 1.0))))
+
+
+def label(name: str, pose: Pose, index: int, camera: Camera, visible: float) -> KittiObject | None:
+    """The label of one object, or None where nothing of it is in the picture.
+
+    Args:
+        visible: part of the silhouette within the image that nothing hides.
+    """
+    owner = np.full(8, index)
+    corners = pose.turn(_CORNERS * pose.size[index], owner) + pose.bottom(owner)
+    corners = clip_hull(corners, NEAR)
+    if visible <= 0 or not len(corners):
+        return None
+    pixels = camera.project(corners)
+    low, high = pixels.min(0), pixels.max(0)
+    limit = (camera.width - 1.0, camera.height - 1.0)
+    inner_low, inner_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
+    if (inner_high - inner_low < 0.5).any():
+        return None
+    box = (*inner_low.tolist(), *inner_high.tolist())
+    if visible < HIDDEN or not NEAREST <= pose.z[index] <= FARTHEST:
+        return dont_care(box)
+    length, width, height = pose.size[index].tolist()
+    x, z = float(pose.x[index]), float(pose.z[index])
+    center = (x, float(pose.y[index]) - height / 2, z)
+    yaw = _wrap(float(pose.yaw[index]))
+    return KittiObject(
+        class_name=name,
+        truncation=float(1 - np.prod(inner_high - inner_low) / np.prod(high - low)),
+        occlusion=occlusion_level(visible),
+        alpha=_wrap(yaw - np.arctan2(x, z)),
+        box2d=box,
+        size=(length, width, height),
+        center=center,
+        yaw=yaw,
+    )
+
+
+def occlusion_level(visible: float) -> int:
+    """KITTI's 0 (visible), 1 (partly), 2 (largely occluded), 3 (hardly seen)."""
+    return int(visible < 0.8) + int(visible < 0.5) + int(visible < 0.2)
+
+
+def dont_care(box: tuple[float, float, float, float]) -> KittiObject:
+    """A region to be ignored, in KITTI's notation."""
+    return KittiObject(DONT_CARE, -1.0, -1, -10.0, box, (-1, -1, -1), (-1000, -1000, -1000), -10.0)
+
+
+def _wrap(angle: float) -> float:
+    return float((angle + np.pi) % (2 * np.pi) - np.pi)

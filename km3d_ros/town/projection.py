@@ -1,0 +1,136 @@
+"""The picture's camera: world to camera frame, projection, clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from km3d_ros.town.scene import View
+
+Array = np.ndarray
+
+NEAR = 0.1
+"""Metres: what is nearer is clipped."""
+ROAD_NEAR = 0.5
+"""Metres: the same for the road, which lies further below the camera than the picture reaches."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A view with a picture size; the frame is x right, y down, z forward."""
+
+    view: View
+    width: int
+    height: int
+    focal: float
+    """Pixels."""
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """The principal point in pixels."""
+        shift_x, shift_y = self.view.shift
+        return (
+            (self.width - 1) / 2 + shift_x * self.width,
+            (self.height - 1) / 2 + shift_y * self.width,
+        )
+
+    @property
+    def intrinsics(self) -> Array:
+        """(3, 3)."""
+        cx, cy = self.center
+        return np.array([[self.focal, 0, cx], [0, self.focal, cy], [0, 0, 1.0]])
+
+    def plan(self, x: Array, z: Array) -> tuple[Array, Array]:
+        """World x, z to camera x, z."""
+        c, s = np.cos(self.view.heading), np.sin(self.view.heading)
+        dx, dz = x - self.view.x, z - self.view.z
+        return dx * c - dz * s, dx * s + dz * c
+
+    def ground(self, x: Array, z: Array) -> Array:
+        """Camera y of the road at camera x, z."""
+        return self.view.height + self.view.slope * z + self.view.bank * x
+
+    def on_ground(self, outline: Array) -> Array:
+        """(..., 2) world x, z to (..., 3) camera points on the road."""
+        x, z = self.plan(outline[..., 0], outline[..., 1])
+        return np.stack([x, self.ground(x, z), z], axis=-1)
+
+    def horizon(self, column: float) -> float:
+        """Row where the road vanishes."""
+        cx, cy = self.center
+        return cy + self.focal * self.view.slope + self.view.bank * (column - cx)
+
+    def project(self, points: Array) -> Array:
+        """(..., 3) camera points with positive z to (..., 2) pixels."""
+        return points[..., :2] * (self.focal / points[..., 2:]) + self.center
+
+    def project_outlines(self, outlines: list[Array]) -> list[Array | None]:
+        """World outlines (n, 2) on the road in `fixed` pixels; None where off the picture."""
+        if not outlines:
+            return []
+        points = self.on_ground(np.concatenate(outlines))
+        starts = np.cumsum([0] + [len(outline) for outline in outlines])
+        safe = points.copy()
+        safe[:, 2] = np.maximum(points[:, 2], ROAD_NEAR)
+        pixels = self.project(safe)
+        rounded = fixed(pixels)
+        whole = np.minimum.reduceat(points[:, 2], starts[:-1]) >= ROAD_NEAR
+        low = np.minimum.reduceat(pixels, starts[:-1])
+        high = np.maximum.reduceat(pixels, starts[:-1])
+        found: list[Array | None] = [None] * len(outlines)
+        seen = (high[:, 0] > 0) & (low < (self.width, self.height)).all(1)
+        seen &= high[:, 1] - low[:, 1] > 0.3
+        for k in np.flatnonzero(seen | ~whole).tolist():
+            row = slice(starts[k], starts[k + 1])
+            if whole[k]:
+                found[k] = rounded[row]
+                continue
+            part = clip_polygon(points[row], ROAD_NEAR)
+            if len(part) > 2:
+                found[k] = fixed(self.project(part))
+        return found
+
+    def direction(self, vector: Array) -> Array:
+        """A world vector (x, up, z) in the camera frame."""
+        c, s = np.cos(self.view.heading), np.sin(self.view.heading)
+        x, up, z = vector
+        return np.array([x * c - z * s, -up, x * s + z * c])
+
+
+def fixed(pixels: Array) -> Array:
+    """Pixels to OpenCV's fixed point with 4 fractional bits."""
+    return np.rint(np.clip(pixels, -20000, 20000) * 16).astype(np.int32)
+
+
+def fill(canvas: Array, pixels: Array, color) -> None:
+    """Paint an antialiased convex polygon (n, 2) in `fixed` pixels."""
+    cv2.fillConvexPoly(canvas, pixels, color, cv2.LINE_AA, 4)
+
+
+def clip_polygon(points: Array, near: float = NEAR) -> Array:
+    """The part of a polygon (n, 3) with z of at least `near`; (0, 3) where there is none."""
+    ahead = points[:, 2] >= near
+    if ahead.all():
+        return points
+    if not ahead.any():
+        return points[:0]
+    corners = []
+    for k in range(len(points)):
+        a, b = points[k - 1], points[k]
+        if ahead[k] != ahead[k - 1]:
+            corners.append(a + (near - a[2]) / (b[2] - a[2]) * (b - a))
+        if ahead[k]:
+            corners.append(b)
+    return np.array(corners)
+
+
+def clip_hull(points: Array, near: float = NEAR) -> Array:
+    """Points whose hull is the part with z >= `near` of the hull of `points` (n, 3)."""
+    ahead = points[:, 2] >= near
+    if ahead.all() or not ahead.any():
+        return points[ahead]
+    front, back = points[ahead][:, None], points[~ahead][None]
+    share = (near - front[..., 2:]) / (back[..., 2:] - front[..., 2:])
+    return np.concatenate([points[ahead], (front + share * (back - front)).reshape(-1, 3)])

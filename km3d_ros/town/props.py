@@ -1,0 +1,143 @@
+"""Street furniture: what stands in a street and is not an object to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from km3d_ros.town.barriers import RUNS
+from km3d_ros.town.clutter import CLUTTER
+from km3d_ros.town.meshes import Builder, Mesh, Slot, disc
+
+
+@cache
+def prop(name: str, variant: int) -> Mesh:
+    """One of `PROPS` in one of its designs."""
+    builder = Builder()
+    PROPS[name](builder, np.random.default_rng((variant, 5)))
+    return builder.finish()
+
+
+def _lamp_post(b: Builder, rng: np.random.Generator) -> None:
+    height, arm = rng.uniform(5, 8), rng.uniform(0.6, 2.0)
+    b.tube((0, 0, 0), (0, 0, height), 0.09, Slot.METAL, end_radius=0.05)
+    b.tube((0, 0, height - 0.05), (0, -arm, height + 0.2), 0.04, Slot.METAL, sides=4)
+    b.box((-0.1, -arm - 0.35, height + 0.12), (0.1, -arm + 0.15, height + 0.24), Slot.SIGN)
+
+
+def _pole(b: Builder, rng: np.random.Generator) -> None:
+    slot = Slot.WOOD if rng.random() < 0.5 else Slot.METAL
+    b.tube((0, 0, 0), (0, 0, rng.uniform(3, 9)), rng.uniform(0.05, 0.14), slot)
+
+
+def _sign(b: Builder, rng: np.random.Generator) -> None:
+    height, radius = rng.uniform(2.0, 2.8), rng.uniform(0.25, 0.4)
+    corners = int(rng.choice([3, 4, 8, 12]))
+    b.tube((0, 0, 0), (0, 0, height), 0.035, Slot.METAL, sides=4)
+    turn = np.pi / 4 if corners == 4 else np.pi / 2 + (np.pi if rng.random() < 0.3 else 0)
+    for layer, (r, slot) in enumerate(((1.0, Slot.TAIL), (0.8, Slot.SIGN), (0.35, Slot.DARK))):
+        face = disc((0, 0, height + radius), radius * r, corners, turn)[:, [1, 0, 2]]
+        b.polygon(face - (0.05 + 0.001 * layer, 0, 0), slot, 2 + layer, two_sided=True)
+    b.hull(face, Slot.METAL)
+
+
+def _traffic_light(b: Builder, rng: np.random.Generator) -> None:
+    height = rng.uniform(2.4, 3.2)
+    b.tube((0, 0, 0), (0, 0, height), 0.06, Slot.METAL)
+    b.box((-0.15, -0.15, height), (0.12, 0.15, height + 0.85), Slot.DARK)
+    lit = rng.integers(3)
+    for k, slot in enumerate((Slot.SHIRT, Slot.ORANGE, Slot.TAIL)):
+        face = disc((0, 0, height + 0.17 + 0.26 * k), 0.095, 8)[:, [1, 0, 2]] - (0.16, 0, 0)
+        b.polygon(face, slot if k == lit else Slot.TRIM, 2, (0, 0, height + 0.4))
+
+
+def _bin(b: Builder, rng: np.random.Generator) -> None:
+    x, y, z = rng.uniform(0.25, 0.45), rng.uniform(0.25, 0.35), rng.uniform(0.85, 1.1)
+    b.box((-x, -y, 0.05), (x, y, z), Slot.CARGO)
+    b.box((-x - 0.03, -y - 0.03, z), (x + 0.03, y + 0.03, z + 0.08), Slot.TRIM, 2)
+
+
+def _dumpster(b: Builder, rng: np.random.Generator) -> None:
+    x, y, z = rng.uniform(0.7, 1.5), rng.uniform(0.5, 0.8), rng.uniform(1.1, 1.5)
+    b.box((-x, -y, 0.15), (x, y, z), Slot.CARGO)
+    b.box((-x, -y - 0.04, z), (x, y + 0.04, z + 0.12), Slot.DARK, 2)
+
+
+def _cabinet(b: Builder, rng: np.random.Generator) -> None:
+    b.box((-0.2, -rng.uniform(0.3, 0.7), 0), (0.2, 0.5, rng.uniform(0.9, 1.4)), Slot.METAL)
+
+
+def _billboard(b: Builder, rng: np.random.Generator) -> None:
+    half, low, high = rng.uniform(0.6, 2.0), rng.uniform(0.4, 2.2), rng.uniform(1.2, 2.2)
+    for y in (-half * 0.8, half * 0.8):
+        b.tube((0, y, 0), (0, y, low), 0.06, Slot.METAL, sides=4)
+    b.box((-0.08, -half, low), (0.08, half, low + high), Slot.METAL)
+    inside = (0, 0, low + high / 2)
+    for k, slot in enumerate((Slot.SIGN, Slot.SHIRT, Slot.ORANGE)):
+        y = np.sort(rng.uniform(-half, half, 2)) if k else np.array([-half, half]) * 0.93
+        z = low + high * (np.sort(rng.uniform(0.1, 0.9, 2)) if k else np.array([0.06, 0.94]))
+        face = [(-0.081, y[0], z[0]), (-0.081, y[1], z[0]), (-0.081, y[1], z[1]),
+                (-0.081, y[0], z[1])]  # fmt: skip
+        b.polygon(face, slot, 2 + k, inside)
+
+
+def _bollard(b: Builder, rng: np.random.Generator) -> None:
+    b.tube((0, 0, 0), (0, 0, rng.uniform(0.7, 1.0)), 0.07, Slot.METAL)
+
+
+def _cone(b: Builder, rng: np.random.Generator) -> None:
+    height = rng.uniform(0.5, 0.75)
+    b.box((-0.18, -0.18, 0), (0.18, 0.18, 0.04), Slot.DARK)
+    cuts = (0.03, 0.4, 0.65, 1.0)
+    for k in range(3):
+        z0, z1 = cuts[k] * height, cuts[k + 1] * height
+        r0, r1 = 0.15 - 0.12 * cuts[k], 0.15 - 0.12 * cuts[k + 1]
+        slot = Slot.SIGN if k == 1 else Slot.ORANGE
+        b.tube((0, 0, z0), (0, 0, z1), r0, slot, sides=8, end_radius=r1)
+
+
+def _bench(b: Builder, rng: np.random.Generator) -> None:
+    half = rng.uniform(0.7, 1.0)
+    for y in (-half * 0.8, half * 0.8):
+        b.box((-0.2, y - 0.04, 0), (0.2, y + 0.04, 0.42), Slot.METAL)
+    b.box((-0.22, -half, 0.42), (0.22, half, 0.47), Slot.WOOD)
+    b.box((-0.25, -half, 0.6), (-0.21, half, 0.85), Slot.WOOD)
+
+
+def _shelter(b: Builder, rng: np.random.Generator) -> None:
+    half = rng.uniform(1.4, 2.2)
+    for x in (-0.6, 0.6):
+        for y in (-half, half):
+            b.tube((x, y, 0), (x, y, 2.3), 0.04, Slot.METAL, sides=4)
+    b.box((-0.8, -half - 0.1, 2.3), (0.8, half + 0.1, 2.42), Slot.METAL)
+    b.box((0.58, -half, 0.2), (0.62, half, 2.2), Slot.GLARE)
+
+
+def _railing(b: Builder, rng: np.random.Generator) -> None:
+    half, height = rng.uniform(2.0, 4.0), rng.uniform(0.8, 1.1)
+    for z in (0.15, height):
+        b.box((-half, -0.025, z - 0.03), (half, 0.025, z), Slot.METAL)
+    for x in np.arange(-half, half, 0.28):
+        b.polygon([(x, 0, 0), (x + 0.03, 0, 0), (x + 0.03, 0, height), (x, 0, height)],
+                  Slot.METAL, two_sided=True)  # fmt: skip
+
+
+PROPS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
+    "lamp_post": _lamp_post,
+    "pole": _pole,
+    "sign": _sign,
+    "traffic_light": _traffic_light,
+    "bin": _bin,
+    "dumpster": _dumpster,
+    "cabinet": _cabinet,
+    "billboard": _billboard,
+    "bollard": _bollard,
+    "cone": _cone,
+    "bench": _bench,
+    "shelter": _shelter,
+    "railing": _railing,
+    **RUNS,
+    **CLUTTER,
+}

@@ -1,0 +1,61 @@
+"""Lorries."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from km3d_ros.town.meshes import Builder, Mesh, Slot, disc
+
+
+@cache
+def truck(variant: int) -> Mesh:
+    """A lorry: cab, cargo box or flat bed, six wheels."""
+    rng = np.random.default_rng((variant, 77))
+    length, width, height = rng.uniform(6.5, 9.5), rng.uniform(2.3, 2.5), rng.uniform(2.9, 3.6)
+    cab, half = rng.uniform(1.7, 2.2), width / 2
+    b = Builder()
+    front, rear = length / 2, -length / 2
+    cab_top = min(height, rng.uniform(2.5, 3.0))
+    b.box((rear + 0.3, -half * 0.7, 0.5), (front - 0.2, half * 0.7, 0.95), Slot.DARK, 1)
+    for x in (front - 1.2, rear + 1.1, rear + 2.2):
+        for sign in (-1, 1):
+            tyre = [disc((x, sign * y, 0.48), 0.48, 12) for y in (half * 0.98, half - 0.3)]
+            b.loft(tyre, Slot.TYRE, 2, closed=True, hull=Slot.TYRE)
+            b.polygon(tyre[0], Slot.TYRE, 3, (x, 0, 0.48))
+            b.polygon(disc((x, sign * half * 0.99, 0.48), 0.24, 10), Slot.RIM, 4, (x, 0, 0.48))
+    b.box((rear, -half, 0.95), (front - cab - 0.1, half, height), Slot.CARGO, 5)
+    door = (rear, 0.0)
+    b.polygon([(rear, -0.02, 1.0), (rear, 0.02, 1.0), (rear, 0.02, height - 0.1),
+               (rear, -0.02, height - 0.1)], Slot.DARK, 6, (0, door[1], 1))  # fmt: skip
+    for sign in (-1, 1):
+        _truck_lamps(b, rear, front, sign, half)
+    b.box((front - cab, -half * 0.97, 0.45), (front - 0.02, half * 0.97, cab_top), Slot.PAINT, 7)
+    _cab_details(b, front, half, cab, cab_top)
+    return b.finish()
+
+
+def _truck_lamps(b: Builder, rear: float, front: float, sign: int, half: float) -> None:
+    a, c = sign * half * 0.6, sign * half * 0.95
+    inside = (0.0, 0.0, 0.8)
+    b.polygon([(rear, a, 0.98), (rear, c, 0.98), (rear, c, 1.12), (rear, a, 1.12)],
+              Slot.TAIL, 6, inside)  # fmt: skip
+    b.polygon([(front, a, 0.7), (front, c, 0.7), (front, c, 0.92), (front, a, 0.92)],
+              Slot.HEAD, 9, inside)  # fmt: skip
+
+
+def _cab_details(b: Builder, front: float, half: float, cab: float, top: float) -> None:
+    inside = (front - cab / 2, 0.0, 1.2)
+    glass, sill = top - 0.25, top - 1.15
+    b.polygon([(front, -half * 0.9, sill), (front, half * 0.9, sill),
+               (front, half * 0.85, glass), (front, -half * 0.85, glass)],
+              Slot.GLASS, 8, inside)  # fmt: skip
+    b.polygon([(front, -half * 0.7, 0.95), (front, half * 0.7, 0.95),
+               (front, half * 0.7, sill - 0.12), (front, -half * 0.7, sill - 0.12)],
+              Slot.DARK, 8, inside)  # fmt: skip
+    for sign in (-1, 1):
+        y = sign * half * 0.975
+        b.polygon([(front - cab * 0.8, y, sill + 0.1), (front - 0.2, y, sill),
+                   (front - 0.3, y, glass), (front - cab * 0.8, y, glass)],
+                  Slot.GLASS, 8, inside)  # fmt: skip

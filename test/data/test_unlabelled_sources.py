@@ -1,0 +1,204 @@
+import pickle
+import runpy
+import sqlite3
+import sys
+from array import array
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from support.camera_bags import drive, header, image, info, jpeg, record
+from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
+
+from km3d_ros.data import bag_images
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import write_calibration
+from km3d_ros.data.unlabelled import open_unlabelled
+from km3d_ros.errors import InputError
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("name", "storage"), [("a.mcap", "mcap"), ("a", "mcap"), ("a", "sqlite3")]
+)
+def test_bag_becomes_frames_with_the_camera_of_its_camera_info(tmp_path, cache, name, storage):
+    frames = open_unlabelled(drive(tmp_path / name, storage=storage), None, cache)
+    assert [frame.name for frame in frames] == ["000000", "000001", "000002"]
+    for i, frame in enumerate(frames):
+        np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
+        assert difference(read_image(frame.image_path), picture(i)) < 3
+
+
+def test_bag_is_extracted_once(tmp_path, cache, monkeypatch):
+    bag = drive(tmp_path / "a.mcap")
+    first = open_unlabelled(bag, None, cache)
+    monkeypatch.setattr(bag_images, "BagFrames", None)
+    again = open_unlabelled(bag, None, cache)
+    assert again.images == first.images
+    assert pickle.loads(pickle.dumps(again)).images == first.images
+
+
+def test_another_bag_of_the_same_name_is_extracted_again(tmp_path, cache):
+    assert len(open_unlabelled(drive(tmp_path / "a.mcap", 3), None, cache)) == 3
+    assert len(open_unlabelled(drive(tmp_path / "a.mcap", 2), None, cache)) == 2
+
+
+def test_compressed_images_are_read(tmp_path, cache):
+    messages = [("/cam/camera_info", info(0))] + [
+        ("/cam/image_raw/compressed", jpeg(i)) for i in range(2)
+    ]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert difference(read_image(frames[1].image_path), picture(1)) < 3
+    np.testing.assert_allclose(frames[1].projection, RAW, atol=1e-12)
+
+
+def test_images_of_a_distorting_lens_are_rectified(tmp_path, cache):
+    lens = LENSES["plumb_bob"]
+    messages = ("/cam/camera_info", info(0, lens=lens)), ("/cam/image_raw", image(0))
+    (frame,) = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    expected = cv2.undistort(picture(), K, np.array(lens))
+    assert difference(read_image(frame.image_path), expected) < 3
+    np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
+
+
+def test_rectified_topic_keeps_its_images_and_has_the_projection_p(tmp_path, cache):
+    messages = (
+        ("/direct/camera_info", info(0, lens=LENSES["plumb_bob"])),
+        ("/direct/image_rect_color", image(0)),
+    )
+    (frame,) = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    np.testing.assert_allclose(frame.projection, P, atol=1e-12)
+    assert difference(read_image(frame.image_path), picture()) < 3
+
+
+@pytest.mark.parametrize("topics", [("camera_info", "image"), ("image", "camera_info")])
+def test_every_image_has_the_camera_info_of_its_stamp(tmp_path, cache, topics):
+    messages = [
+        (topic, image(i) if topic == "image" else info(i, 10.0 * i))
+        for i in range(3)
+        for topic in topics
+    ]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert [frame.projection[0, 0] for frame in frames] == [110, 120, 130]
+
+
+def test_image_without_its_own_camera_info_has_the_newest_or_the_first(tmp_path, cache):
+    messages = [("image", image(0)), ("image", image(1)), ("camera_info", info(50, 10))]
+    messages += [("image", image(2)), ("camera_info", info(60, 20)), ("image", image(3))]
+    messages += [("image", image(4))]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert [frame.projection[0, 0] for frame in frames] == [120, 120, 120, 130, 130]
+
+
+def test_topic_is_chosen_among_several_and_has_its_own_camera(tmp_path, cache):
+    messages = [(f"/{side}/camera_info", info(0, f)) for side, f in (("left", 0), ("right", 7))]
+    messages += [(f"/{side}/image_raw", image(0)) for side in ("left", "right")]
+    bag = record(tmp_path / "a.mcap", *messages)
+    with pytest.raises(InputError, match=r"name the image topic; .*: /left/image_raw, /right/im"):
+        open_unlabelled(bag, None, cache)
+    with pytest.raises(InputError, match=r"no images on /rear; .*: /left/image_raw, /right/im"):
+        open_unlabelled(bag, None, cache, topic="/rear")
+    (frame,) = open_unlabelled(bag, None, cache, topic="/right/image_raw")
+    assert frame.projection[0, 0] == K[0, 0] + 7
+
+
+def test_bag_of_images_only_needs_a_camera_file(tmp_path, cache):
+    bag = record(tmp_path / "a.mcap", *[("image", image(i)) for i in range(2)])
+    with pytest.raises(InputError, match=r"a\.mcap: no CameraInfo .* a camera file is needed"):
+        open_unlabelled(bag, None, cache)
+    write_calibration(tmp_path / "camera.txt", P)
+    frames = open_unlabelled(bag, tmp_path / "camera.txt", cache)
+    np.testing.assert_allclose(frames[1].projection, P, atol=1e-12)
+    ros = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
+    frames = open_unlabelled(bag, ros, cache)
+    np.testing.assert_allclose(frames[1].projection, RAW, atol=1e-12)
+
+
+def test_long_bags_are_thinned_evenly(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(bag_images, "MAX_FRAMES", 3)
+    frames = open_unlabelled(drive(tmp_path / "a.mcap", 8), None, cache)
+    assert [frame.name for frame in frames] == ["000000", "000003", "000006"]
+
+
+def test_images_that_cannot_be_decoded_are_left_out_and_told_of(tmp_path, cache, capsys):
+    bad = CompressedImage(header=header(1), format="jpeg", data=array("B", b"none"))
+    messages = [("camera_info", info(0)), ("image", jpeg(0)), ("image", bad), ("image", jpeg(2))]
+    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
+    assert [frame.name for frame in frames] == ["000000", "000002"]
+    assert "a.mcap: image 1 of image: compressed image" in capsys.readouterr().err
+    only_bad = record(tmp_path / "b.mcap", messages[0], messages[2])
+    with pytest.raises(InputError, match=r"b\.mcap: image 0 of image: compressed image"):
+        open_unlabelled(only_bad, None, cache)
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        (CameraInfo(width=WIDTH, height=HEIGHT), "focal lengths must be positive"),
+        (info(0, width=640), "160x96 pixels, but its CameraInfo is for 640x96"),
+        (info(0, model="fov", lens=[1.0]), "unknown distortion model 'fov'"),
+    ],
+)
+def test_camera_info_that_cannot_be_used_is_named(tmp_path, cache, camera, message):
+    bag = record(tmp_path / "a.mcap", ("camera_info", camera), ("image", image(0)))
+    with pytest.raises(InputError, match=rf"a\.mcap: image 0 of image: .*{message}"):
+        open_unlabelled(bag, None, cache)
+
+
+def test_bag_without_message_definitions_is_read(tmp_path, cache):
+    bag = drive(tmp_path / "a", storage="sqlite3")
+    with sqlite3.connect(next(bag.glob("*.db3"))) as database:
+        database.execute("DELETE FROM message_definitions")
+    assert len(open_unlabelled(bag, None, cache)) == 3
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("part", [0, 0.5, 0.99])
+def test_broken_bag_is_named_and_nothing_is_kept(tmp_path, cache, storage, part):
+    bag = drive(tmp_path / "a", storage=storage)
+    (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
+    content = file.read_bytes()
+    file.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=r"/a is not a readable bag"):
+        open_unlabelled(bag, None, cache)
+    assert Counter(path.suffix for path in cache.iterdir()) == {".lock": 1}
+
+
+def test_kitti_folder_and_folder_of_images_are_told_apart(tmp_path, cache):
+    for folder in ("image_2", "calib"):
+        (tmp_path / "kitti" / "training" / folder).mkdir(parents=True)
+    picture_path = tmp_path / "kitti" / "training" / "image_2" / "000000.png"
+    cv2.imwrite(str(picture_path), picture())
+    camera = tmp_path / "kitti" / "training" / "calib" / "000000.txt"
+    write_calibration(camera, P)
+    (frame,) = open_unlabelled(tmp_path / "kitti", None, cache)
+    assert frame.image_path == picture_path
+    assert open_unlabelled(picture_path.parent, camera, cache).images == (picture_path,)
+    with pytest.raises(InputError, match=r"image_2: a folder of images needs a camera file"):
+        open_unlabelled(picture_path.parent, None, cache)
+
+
+def test_folders_need_no_library_for_bags(tmp_path, cache, monkeypatch):
+    monkeypatch.delitem(sys.modules, "km3d_ros.data.bag_images")
+    monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
+    cv2.imwrite(str(tmp_path / "0.png"), picture())
+    write_calibration(tmp_path / "camera.txt", P)
+    names = runpy.run_module("km3d_ros.data.unlabelled")
+    assert len(names["open_unlabelled"](tmp_path, tmp_path / "camera.txt", cache)) == 1
+
+
+def test_what_is_not_there_or_nothing_is_named(tmp_path, cache):
+    camera = ros_calibration(tmp_path / "camera.yaml")
+    for path, calibration in ((tmp_path / "no.mcap", None), (tmp_path, tmp_path / "no.yaml")):
+        with pytest.raises(InputError, match=r"/no\.\w+: no such file or folder"):
+            open_unlabelled(path, calibration, cache)
+    with pytest.raises(InputError, match=r"camera\.yaml: neither a folder of images nor a bag"):
+        open_unlabelled(camera, None, cache)
+    with pytest.raises(InputError, match="no images in it"):
+        open_unlabelled(tmp_path, camera, cache)

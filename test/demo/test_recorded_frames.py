@@ -1,0 +1,69 @@
+from dataclasses import fields
+
+import numpy as np
+import torch
+from std_msgs.msg import Header
+
+from km3d_ros.bag import BagWriter
+from km3d_ros.demo import topics
+from km3d_ros.demo.drive import camera_info, image
+from km3d_ros.demo.recorded_frames import read_answers
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.node.messages import detection_array, keypoint_array
+
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+PROJECTION = np.array([[700.0, 0, 30, 42], [0, 710, 12, 0], [0, 0, 1, 0.003]])
+PIXELS = np.arange(24 * 60 * 3, dtype=np.uint8).reshape(24, 60, 3)
+CAMERA = CameraModel.from_projection(torch.tensor(PROJECTION), 60, 24)
+
+
+def detections(count):
+    generator = torch.Generator().manual_seed(count)
+
+    def random(*shape):
+        return torch.rand(count, *shape, generator=generator)
+
+    columns = {f.name: random() for f in fields(Detections)}
+    columns |= {"box2d": random(4), "keypoints": random(9, 2), "covariance": random(4, 4)}
+    columns |= {"size": random(3), "center": random(3), "class_index": torch.arange(count) % 3}
+    return Detections(**columns)
+
+
+def record(path, counts):
+    """A recording with so many objects in each frame; None: the frame was not answered."""
+    with BagWriter(path) as writer:
+        for second, count in enumerate(counts):
+            header = Header(frame_id="camera")
+            header.stamp.sec, header.stamp.nanosec = second, 5
+            writer.write(topics.CAMERA_INFO, camera_info(header, PROJECTION, 60, 24), second)
+            writer.write(topics.IMAGE, image(header, PIXELS + np.uint8(second)), second)
+            if count is not None:
+                found = detections(count)
+                messages = {
+                    topics.DETECTIONS: detection_array(found, CLASSES, header),
+                    topics.OBJECTS: keypoint_array(found, CLASSES, CAMERA, header),
+                }
+                for topic, message in messages.items():
+                    writer.write(topic, message, second + 1)
+
+
+def test_answers_read_back_are_what_the_messages_were_made_from(tmp_path):
+    record(tmp_path / "drive.mcap", [4, 0])
+    answers = read_answers(tmp_path / "drive.mcap", CLASSES)
+    for second, (answer, count) in enumerate(zip(answers, [4, 0], strict=True)):
+        assert answer.stamp == second * 10**9 + 5
+        np.testing.assert_array_equal(answer.image, PIXELS + np.uint8(second))
+        torch.testing.assert_close(answer.camera.intrinsics, CAMERA.intrinsics)
+        torch.testing.assert_close(answer.camera.translation, CAMERA.translation)
+        expected = detections(count)
+        for column in fields(Detections):
+            torch.testing.assert_close(
+                getattr(answer.detections, column.name), getattr(expected, column.name)
+            )
+
+
+def test_unanswered_frames_are_left_out(tmp_path):
+    record(tmp_path / "drive.mcap", [1, None, 2])
+    stamps = [answer.stamp // 10**9 for answer in read_answers(tmp_path / "drive.mcap", CLASSES)]
+    assert stamps == [0, 2]
