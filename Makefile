@@ -57,6 +57,7 @@ $(ENV_DONE): requirements.txt
 
 $(BUILD_DONE): $(ENV_DONE) $(SOURCES)
 	@tools/check_machine.sh > /dev/null
+	@find $(VENV) -xtype l -delete  # links to modules that are gone
 	colcon build --merge-install --symlink-install --install-base $(VENV) --base-paths $(PACKAGES) \
 		--cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(PYTHON)
 	@ln -sf ../../tools/run.sh $(VENV)/bin/km3d
