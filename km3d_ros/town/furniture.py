@@ -14,12 +14,13 @@ DESIGNS = 8
 """Of each prop."""
 _SINGLES = {
     "lamp_post": 3, "pole": 2.5, "sign": 3, "traffic_light": 1, "bin": 1.5, "dumpster": 1,
-    "cabinet": 1, "billboard": 1, "bollard": 2, "cone": 0.7, "bench": 0.7, "shelter": 0.7,
+    "cabinet": 1, "billboard": 1, "bollard": 2, "cone": 0.7, "beacon": 1,
+    "low_sign": 3, "marker_post": 1.5, "bench": 0.7, "shelter": 0.7,
     "railing": 1.2, "bicycle": 2.2, "trailer": 0.8, "bins": 1, "planter": 0.8, "kiosk": 0.4,
     "parasol": 0.5,
 }  # fmt: skip
 """How often each prop stands alone, relative to the others."""
-_AT_KERB = ("lamp_post", "sign", "traffic_light", "bollard", "railing")
+_AT_KERB = ("lamp_post", "sign", "traffic_light", "bollard", "railing", "low_sign", "marker_post")
 _TURNED = ("shelter", "bench", "dumpster", "billboard", "bicycle", "bins", "kiosk")
 _RUN_ODDS = {"open": (0.75, 0.35), "residential": (0.15, 0.0), "city": (0.2, 0.06)}
 """Chance of a run along each side, and between the directions."""
@@ -34,14 +35,15 @@ def furnish(crowd: Crowd) -> None:
     """Lamp posts, signs, bins, billboards and the like along the kerbs, and barriers."""
     street, rng = crowd.street, crowd.rng
     _runs(crowd)
+    _road_works(crowd)
     names, weights = list(_SINGLES), np.array(list(_SINGLES.values()))
     for ego_side, sign in ((True, 1), (False, -1)):
         kerb, line = street.kerb(ego_side), building_line(street, ego_side)
-        for _ in range(rng.poisson(6 * street.length / 80)):
+        for _ in range(rng.poisson(8 * street.length / 80)):
             name = str(rng.choice(names, p=weights / weights.sum()))
             s = rng.uniform(street.start + 5, street.length * 0.95)
             u = kerb + 0.45 if name in _AT_KERB else rng.uniform(kerb + 0.8, max(line, kerb + 1.0))
-            if name == "cone":
+            if name in ("cone", "beacon"):
                 u = rng.uniform(0.8, 1.0) * kerb
             elif name == "trailer":
                 u = kerb + rng.uniform(-0.9, 1.2)
@@ -51,6 +53,22 @@ def furnish(crowd: Crowd) -> None:
             mesh = prop(name, int(rng.integers(DESIGNS)))
             if not street.on_crossing(s):
                 crowd.add(None, mesh, palette.prop(rng), s, sign * u, turn + rng.normal(0, 0.04))
+
+
+def _road_works(crowd: Crowd) -> None:
+    """A row of beacons or marker posts along the road."""
+    street, rng = crowd.street, crowd.rng
+    if rng.random() > 0.25:
+        return
+    beacons = rng.random() < 0.6
+    mesh = prop("beacon" if beacons else "marker_post", int(rng.integers(DESIGNS)))
+    sign = rng.choice([-1, 1])
+    kerb = street.kerb(sign > 0)
+    u = sign * (rng.uniform(0.75, 1.0) * kerb if beacons else kerb + 0.5)
+    gap, first = (rng.uniform(4, 9) if beacons else 20.0), rng.uniform(4, 30)
+    colors = palette.prop(rng)
+    for s in np.arange(first, rng.uniform(40, street.length), gap):
+        crowd.add(None, mesh, colors, s, u, rng.normal(0, 0.1))
 
 
 def _runs(crowd: Crowd) -> None:

@@ -98,6 +98,54 @@ def _cone(b: Builder, rng: np.random.Generator) -> None:
         b.tube((0, 0, z0), (0, 0, z1), r0, slot, sides=8, end_radius=r1)
 
 
+def _beacon(b: Builder, rng: np.random.Generator) -> None:
+    """A striped board of road works, with or without a lamp."""
+    half, low = rng.uniform(0.11, 0.16), rng.uniform(0.1, 0.25)
+    height = rng.uniform(0.85, 1.1)
+    b.box((-0.2, -0.35, 0), (0.25, 0.35, 0.1), Slot.DARK)
+    b.box((-0.03, -half, low), (0.03, half, low + height), Slot.SIGN, 2)
+    slant, count = rng.choice([-1, 1]) * 2 * half, 4
+    step = (height - 2 * half) / count
+    for face in (-0.031, 0.031):
+        for k in range(count):
+            z = low + 2 * half * (slant < 0) + step * k
+            stripe = [(face, -half, z), (face, half, z + slant),
+                      (face, half, z + slant + step / 2), (face, -half, z + step / 2)]  # fmt: skip
+            b.polygon(stripe, Slot.TAIL, 3, (0, 0, low + height / 2))
+    if rng.random() < 0.6:
+        top = low + height
+        b.tube((0, 0, top), (0, 0, top + 0.12), 0.05, Slot.DARK, sides=6)
+        b.tube((0, 0, top + 0.12), (0, 0, top + 0.28), 0.09, Slot.ORANGE, sides=8)
+
+
+def _low_sign(b: Builder, rng: np.random.Generator) -> None:
+    """A sign near the ground: keep right, a chevron, or an advertising board."""
+    slot = Slot(rng.choice([Slot.SHIRT, Slot.CARGO, Slot.TAIL, Slot.SIGN]))
+    if rng.random() < 0.5:
+        height, radius = rng.uniform(0.6, 1.0), rng.uniform(0.25, 0.38)
+        b.tube((0, 0, 0), (0, 0, height + radius), 0.04, Slot.METAL, sides=4)
+        corners = int(rng.choice([4, 12]))
+        for layer, (r, color) in enumerate(((1.0, Slot.SIGN), (0.93, slot), (0.3, Slot.SIGN))):
+            face = disc((0, 0, height + radius), radius * r, corners, np.pi / 4)[:, [1, 0, 2]]
+            b.polygon(face - (0.05 + 0.001 * layer, 0, 0), color, 2 + layer, two_sided=True)
+    else:
+        half, height = rng.uniform(0.3, 0.45), rng.uniform(0.9, 1.3)
+        b.box((-0.12, -half, 0.02), (0.12, half, height), Slot.DARK)
+        y, low, high = half * 0.9, 0.15, height - 0.06
+        inner = [(-0.121, -y, low), (-0.121, y, low), (-0.121, y, high), (-0.121, -y, high)]
+        b.polygon(inner, slot, 2, (0, 0, height / 2))
+
+
+def _marker_post(b: Builder, rng: np.random.Generator) -> None:
+    """A white post beside a country road, with a dark band and a reflector."""
+    height = rng.uniform(0.9, 1.05)
+    b.box((-0.05, -0.06, 0), (0.05, 0.06, height), Slot.SIGN)
+    b.box((-0.052, -0.062, height - 0.3), (0.052, 0.062, height - 0.08), Slot.DARK, 2)
+    band = [(-0.053, -0.03, height - 0.26), (-0.053, 0.03, height - 0.26),
+            (-0.053, 0.03, height - 0.12), (-0.053, -0.03, height - 0.12)]  # fmt: skip
+    b.polygon(band, Slot.ORANGE, 3, (0, 0, height / 2))
+
+
 def _bench(b: Builder, rng: np.random.Generator) -> None:
     half = rng.uniform(0.7, 1.0)
     for y in (-half * 0.8, half * 0.8):
@@ -135,6 +183,9 @@ PROPS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
     "billboard": _billboard,
     "bollard": _bollard,
     "cone": _cone,
+    "beacon": _beacon,
+    "low_sign": _low_sign,
+    "marker_post": _marker_post,
     "bench": _bench,
     "shelter": _shelter,
     "railing": _railing,
