@@ -32,8 +32,7 @@ from km3d_ros.inference.detector import Detector
 from km3d_ros.training.dataset import Interleaved, Sources
 from km3d_ros.training.fit import fit
 from km3d_ros.training.initial_weights import from_weights
-from km3d_ros.training.method import Method
-from km3d_ros.training.settings import Plan
+from km3d_ros.training.settings import Method, Plan
 
 IOU = 0.5
 

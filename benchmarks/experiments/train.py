@@ -25,8 +25,7 @@ from km3d_ros.town.dataset import prepare, write_stills
 from km3d_ros.training.dataset import Sources
 from km3d_ros.training.fit import fit
 from km3d_ros.training.initial_weights import new_model, new_spec
-from km3d_ros.training.method import Method
-from km3d_ros.training.settings import Plan
+from km3d_ros.training.settings import Method, Plan
 
 RESULTS = Path(__file__).parents[1] / "results" / "experiments"
 INPUT_SIZE = (96, 320)

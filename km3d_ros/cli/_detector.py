@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from km3d_ros.cli import _options
 from km3d_ros.cli._types import count_up_to, probability
 from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
 from km3d_ros.network.spec import MAX_DETECTIONS
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    _options.add_weights(parser)
     add(
         "--grm",
         choices=("consistent", "published"),
@@ -25,11 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how positions are solved; published: as the released code, in the frame of K "
         "(default: %(default)s)",
     )
-    add(
-        "--device",
-        default="auto",
-        help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
-    )
+    _options.add_device(parser)
     add(
         "--backend",
         choices=BACKENDS,

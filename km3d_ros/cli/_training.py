@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from km3d_ros.cli import _options
 from km3d_ros.cli._config import add_config
-from km3d_ros.cli._types import UsageError, natural, number, output_file, said_by_options
+from km3d_ros.cli._types import UsageError, natural, number, said_by_options
 from km3d_ros.errors import InputError
-from km3d_ros.training.method import Method
-from km3d_ros.training.settings import Plan
+from km3d_ros.training.settings import Method, Plan
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.network.km3dnet import KM3DNet
     from km3d_ros.network.spec import ModelSpec
-    from km3d_ros.training.trainer import Judge
+    from km3d_ros.training.fit import Judge
 
 
 def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -37,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
         metavar="DIR",
         help="labelled KITTI-format folders, each seen equally often",
     )
-    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt of every --data, not all")
+    _options.add_split(parser)
     add(
         "--unlabelled",
         type=Path,
@@ -51,14 +50,7 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
         metavar="PATH",
         help="images with 2D boxes: KITTI-format folders, or COCO JSON files",
     )
-    add(
-        "--camera",
-        type=Path,
-        metavar="FILE",
-        help="calibration of the unlabelled images where they bring none along: that of KITTI or "
-        "of ROS",
-    )
-    add("--topic", metavar="NAME", help="image topic of a bag that has several")
+    _options.add_image_source(parser, "images of --unlabelled")
     add(
         "--validation",
         type=Path,
@@ -67,14 +59,8 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     )
     add("--validation-split", metavar="NAME", help="as --split, for --validation")
     add("--run", type=Path, required=True, metavar="DIR", help="folder for state and logs")
-    add(
-        "--out",
-        type=output_file,
-        required=True,
-        metavar="FILE",
-        help="weights to write, .safetensors",
-    )
-    add("--device", default="auto", help='"auto", "cpu" or "cuda"')
+    _options.add_output_weights(parser)
+    _options.add_device(parser)
     for kind in (Plan, Method):
         _add_fields(parser.add_argument_group(kind.__name__.lower()), kind, defaults)
     add_config(parser)
@@ -180,7 +166,7 @@ def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.devi
 
     from km3d_ros.evaluation.validation import LEAST_SCORE, validate
     from km3d_ros.inference.detector import Detector
-    from km3d_ros.training.trainer import Judge
+    from km3d_ros.training.fit import Judge
 
     count = min(count, len(frames))
     some = Subset(frames, [i * len(frames) // count for i in range(count)])
@@ -200,12 +186,10 @@ def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.devi
 
 
 def _add_fields(group: argparse._ArgumentGroup, settings: type, defaults: dict[str, Any]) -> None:
-    """Every field of a dataclass as an option, with what its docstring says as help."""
-    notes = dict(re.findall(r"^    (\w+): ((?:.|\n     )+)", settings.__doc__, re.MULTILINE))
+    """Declare an option for every field of a dataclass of `training.settings`."""
     for field in fields(settings):
         default = defaults.get(field.name, field.default)
-        note = " ".join(notes.get(field.name, "").split()).removesuffix(".")
-        about = {"default": default, "help": note}
+        about = {"default": default, "help": field.metadata["help"]}
         option = "--" + field.name.replace("_", "-")
         if isinstance(default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, **about)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from km3d_ros.cli import _training
+from km3d_ros.cli import _options, _training
 from km3d_ros.cli._help import HelpFormatter
 from km3d_ros.cli._types import UsageError
 
@@ -25,9 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
     )
     _training.add_options(parser, **DEFAULTS)
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="weights to start from, or the embedded ones"
-    )
+    _options.add_weights(parser)
 
 
 def run(args: argparse.Namespace) -> int:

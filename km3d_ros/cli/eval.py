@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from km3d_ros.cli import _options
 from km3d_ros.cli._types import UsageError, to_float
 from km3d_ros.errors import InputError
 from km3d_ros.inference.options import BACKENDS, PRECISIONS
@@ -47,9 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     network = parser.add_argument_group("a detector")
     add = network.add_argument
     add("--data", type=Path, metavar="DIR", help="KITTI-format folder")
-    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
-    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
-    add("--device", help="auto (a GPU if there is one), cpu, cuda, ... (default: auto)")
+    _options.add_split(network)
+    _options.add_weights(network)
+    _options.add_device(network, default=None)
     add("--backend", choices=BACKENDS, help="what runs the network (default: auto)")
     add("--precision", choices=PRECISIONS, help="its number format (default: float32)")
     add(

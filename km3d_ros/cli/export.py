@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from km3d_ros.cli import _options
 from km3d_ros.cli._types import UsageError, count, output_file
 from km3d_ros.errors import InputError
 from km3d_ros.inference.options import SCORE_THRESHOLD
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("output", type=output_file, metavar="OUT.onnx", help="file to write")
-    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
+    _options.add_weights(parser)
     add("--int8", action="store_true", help="quantise the network; needs --calibrate")
     add(
         "--calibrate",
@@ -47,13 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="images of what the network shall see, no labels needed: KITTI-format folder, folder "
         "of images, or bag",
     )
-    add(
-        "--camera",
-        type=Path,
-        metavar="FILE",
-        help="calibration of those images where they bring none along: that of KITTI or of ROS",
-    )
-    add("--topic", metavar="NAME", help="image topic of a bag that has several")
+    _options.add_image_source(parser, "images of --calibrate")
     add(
         "--frames",
         type=count,

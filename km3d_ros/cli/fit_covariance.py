@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from km3d_ros.cli._types import output_file
+from km3d_ros.cli import _options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -24,20 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="KITTI-format folder")
-    add("--split", metavar="NAME", help="frames of ImageSets/NAME.txt instead of all")
-    add("--weights", type=Path, metavar="FILE", help="checkpoint (default: the embedded one)")
-    add(
-        "--out",
-        type=output_file,
-        required=True,
-        metavar="FILE",
-        help="weights to write, .safetensors",
-    )
-    add(
-        "--device",
-        default="auto",
-        help="auto (a GPU if there is one), cpu, cuda, ... (default: auto)",
-    )
+    _options.add_split(parser)
+    _options.add_weights(parser)
+    _options.add_output_weights(parser)
+    _options.add_device(parser)
     add("--json", action="store_true", help="print JSON instead of a table")
 
 

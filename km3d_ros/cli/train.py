@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     _training.add_options(parser)
     add = parser.add_argument
-    add("--weights", type=Path, metavar="FILE", help="weights to start from")
+    add("--weights", type=Path, metavar="FILE", help="checkpoint to start from (default: none)")
     add(
         "--architecture",
         metavar="NAME",

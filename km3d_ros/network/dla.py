@@ -13,17 +13,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from km3d_ros.network.deform import DeformableConv
+from km3d_ros.network.layers import conv_norm
 
 CHANNELS = (16, 32, 64, 128, 256, 512)
 """Channels of the levels, at strides 1, 2, 4, 8, 16 and 32."""
-
-
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and batch normalisation."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:

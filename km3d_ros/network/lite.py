@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from km3d_ros.errors import InputError
+from km3d_ros.network.layers import conv_norm
 
 STAGES = (
     # repeats, kernel, stride, expansion, output channels
@@ -45,14 +46,6 @@ def conv(
 ) -> nn.Conv2d:
     """A convolution that keeps the grid (or divides it by the stride)."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
-
-
-def conv_norm(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """Convolution and batch normalisation, for the layers that start from scratch."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
 
 
 class InvertedResidual(nn.Module):

@@ -22,10 +22,10 @@ from km3d_ros.network.spec import STRIDE, ModelSpec
 from km3d_ros.training.augment import kept_keypoints, mirrored, random_view, recoloured
 from km3d_ros.training.box_edges import mirrored_boxes
 from km3d_ros.training.box_targets import BoxedTargets, join_box_targets, make_box_targets
-from km3d_ros.training.method import Method
 from km3d_ros.training.panorama import Picture, as_picture, panorama
 from km3d_ros.training.photometric import varied
 from km3d_ros.training.sampler import Key, Kind
+from km3d_ros.training.settings import Method
 from km3d_ros.training.targets import ObjectTargets, Targets, make_targets
 
 CONSENSUS_PEAKS = 16

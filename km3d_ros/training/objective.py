@@ -15,7 +15,7 @@ from km3d_ros.training.consensus import consensus_losses
 from km3d_ros.training.dataset import Batch
 from km3d_ros.training.extent import extent_loss
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
-from km3d_ros.training.method import Method
+from km3d_ros.training.settings import Method
 from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells
 
 RAMP = (0.1, 0.3)

@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import re
 import subprocess
 import sys
@@ -5,6 +7,7 @@ import sys
 import pytest
 
 from km3d_ros import cli
+from km3d_ros.training.settings import Method, Plan
 
 VERBS = {"adapt", "convert", "detect", "eval", "extract", "town", "train"}
 
@@ -84,3 +87,22 @@ def test_help_shows_each_default_once(verb, capsys):
     shown = capsys.readouterr().out
     assert "None" not in shown
     assert not re.search(r"\(default: [^)]*\)\s+\(default:", shown)
+
+
+@pytest.mark.parametrize("verb", ["train", "adapt"])
+@pytest.mark.parametrize("stripped", [False, True])
+def test_help_of_a_training_explains_every_option(verb, stripped, capsys, monkeypatch):
+    """Also where docstrings have no indentation (Python 3.13), or are left out (python -OO)."""
+    for settings in (Plan, Method):
+        monkeypatch.setattr(settings, "__doc__", None if stripped else inspect.getdoc(settings))
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--keypoint-dropout X probability that the GRM does without a keypoint" in shown
+    assert "at least two stay (default: 0.2)" in shown
+    assert f"number (default: {3000 if verb == 'adapt' else 12000})" in shown
+    options = shown.partition(" options: ")[2]
+    for field in (*dataclasses.fields(Plan), *dataclasses.fields(Method)):
+        option = re.escape("--" + field.name.replace("_", "-"))
+        explanation = re.search(rf"{option}( [A-Z]+|, --no-[a-z-]+)? [a-z3][^(]{{9,}}\(", options)
+        assert explanation, field.name

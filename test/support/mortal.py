@@ -1,13 +1,15 @@
-"""Small trainings for processes of their own, which may die of them."""
+"""Small trainings that run, and die, in processes of their own."""
 
 import os
 import signal
 from dataclasses import replace
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import Dataset
 
 from km3d_ros.data.boxes import open_boxes
@@ -18,8 +20,7 @@ from km3d_ros.training import processes
 from km3d_ros.training.dataset import Sources
 from km3d_ros.training.fit import fit
 from km3d_ros.training.initial_weights import new_model, new_spec
-from km3d_ros.training.method import Method
-from km3d_ros.training.settings import Plan
+from km3d_ros.training.settings import Method, Plan
 
 BATCH = 2
 STEPS = 12
@@ -57,15 +58,27 @@ def train(data: Path, run: Path, architecture: str = "tiny") -> None:
         replace(frame, projection=None) if i % 2 else frame
         for i, frame in enumerate(open_boxes([data], spec.classes))
     ]
-    plan = Plan(STEPS, BATCH, BATCH, BATCH, workers=0, log_every=2, save_every=1)
+    plan = Plan(STEPS, BATCH, BATCH, BATCH, workers=0, log_every=2, save_every=3)
     sources = Sources(frames, frames, boxed)
     with processes.joined("cpu") as device:
         fit(new_model(spec), spec, sources, plan, Method(), run, device)
 
 
+def train_until_step(data: Path, run: Path, fatal_step: int) -> None:
+    """A training that dies in the middle of its n-th step, after the weights have changed."""
+    steps = count(1)
+
+    def die(*_):
+        if next(steps) == fatal_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    register_optimizer_step_post_hook(die)
+    train(data, run)
+
+
 def train_until_write(data: Path, run: Path, fatal_write: int) -> None:
-    """A training that dies in the midst of writing its state for the n-th time."""
-    writes, fsync = iter(range(1, 1000)), os.fsync
+    """A training that dies while it writes its state or its former log for the n-th time."""
+    writes, fsync = count(1), os.fsync
 
     def sync(file):
         if next(writes) == fatal_write:

@@ -5,10 +5,10 @@ from support.frames import write_frames
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.training.dataset import Sources, TrainingViews, collate
 from km3d_ros.training.initial_weights import new_model, new_spec
-from km3d_ros.training.method import Method
 from km3d_ros.training.objective import Objective
 from km3d_ros.training.optimizer import new_optimizer
 from km3d_ros.training.sampler import Key, Kind
+from km3d_ros.training.settings import Method
 
 
 @pytest.mark.parametrize("architecture", ["dla_34", "res_18"])

@@ -24,8 +24,8 @@ from km3d_ros.training.dataset import (
     collate,
 )
 from km3d_ros.training.initial_weights import new_spec
-from km3d_ros.training.method import Method
 from km3d_ros.training.sampler import Key, Kind
+from km3d_ros.training.settings import Method
 
 SPEC = new_spec("lite", (64, 160))
 BGR = replace(SPEC, channel_order="bgr")

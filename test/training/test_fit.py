@@ -19,11 +19,9 @@ from km3d_ros.errors import InputError
 from km3d_ros.network.checkpoint import load
 from km3d_ros.training import processes
 from km3d_ros.training.dataset import Sources
-from km3d_ros.training.fit import fit
+from km3d_ros.training.fit import Judge, fit
 from km3d_ros.training.initial_weights import new_model, new_spec
-from km3d_ros.training.method import Method
-from km3d_ros.training.settings import Plan
-from km3d_ros.training.trainer import Judge
+from km3d_ros.training.settings import Method, Plan
 
 SPEC = new_spec("lite", (64, 128))
 CPU = torch.device("cpu")

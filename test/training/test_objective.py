@@ -13,9 +13,9 @@ from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS
 from km3d_ros.training.dataset import Batch, Sources, TrainingViews, collate
 from km3d_ros.training.initial_weights import new_spec
 from km3d_ros.training.losses import WEIGHTS
-from km3d_ros.training.method import Method
 from km3d_ros.training.objective import CONSENSUS_PARTS, Objective, exponential_ramp
 from km3d_ros.training.sampler import Key, Kind
+from km3d_ros.training.settings import Method
 
 SPEC = replace(new_spec("lite", (64, 160)), architecture="small", head_width=8)
 SUPERVISED = {"hm", "hps", "dim", "rot", "prob", "wh", "reg", "hm_hp", "hp_offset"}

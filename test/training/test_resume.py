@@ -1,13 +1,11 @@
-"""Trainings that are killed with SIGKILL end as if nothing had happened."""
+"""A training that was killed with SIGKILL and resumed gives the same files as a whole one."""
 
-import random
 import signal
-import time
 
 import pytest
 import torch
 from support.frames import write_frames
-from support.mortal import STEPS, context, train, train_until_write
+from support.mortal import STEPS, context, train, train_until_step, train_until_write
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +15,17 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """An uninterrupted training and the seconds that it took."""
+    """An uninterrupted training."""
     run = tmp_path_factory.mktemp("whole")
-    process = context().Process(target=train, args=(data, run))
-    start = time.monotonic()
+    assert exit_code(train, data, run) == 0
+    return run
+
+
+def exit_code(function, *args):
+    process = context().Process(target=function, args=args)
     process.start()
     process.join()
-    assert process.exitcode == 0
-    return run, time.monotonic() - start
+    return process.exitcode
 
 
 def assert_same(run, other):
@@ -37,27 +38,18 @@ def assert_same(run, other):
             assert torch.equal(a, b), name
 
 
-def test_killed_at_three_random_moments(data, whole, tmp_path):
-    run, seconds = whole
-    moments = random.Random(5)
-    for _ in range(3):
-        process = context().Process(target=train, args=(data, tmp_path))
-        process.start()
-        process.join(moments.uniform(0.2, 0.8) * seconds)
-        process.kill()
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL)
-    last = context().Process(target=train, args=(data, tmp_path))
-    last.start()
-    last.join()
-    assert_same(run, tmp_path)
+def test_killed_in_the_middle_of_steps(data, whole, tmp_path):
+    """The second time, the log has a line that belongs to no saved state."""
+    for fatal_step, saved in ((2, None), (5, 3), (4, 6), (3, 6)):
+        assert exit_code(train_until_step, data, tmp_path, fatal_step) == -signal.SIGKILL
+        state = tmp_path / "state.pt"
+        assert (torch.load(state)["step"] if state.exists() else None) == saved
+    assert exit_code(train, data, tmp_path) == 0
+    assert_same(whole, tmp_path)
 
 
-def test_killed_while_the_state_is_written(data, whole, tmp_path):
-    for fatal_write, code in ((3, -signal.SIGKILL), (1, -signal.SIGKILL), (0, 0)):
-        arguments = (data, tmp_path, fatal_write)
-        process = context().Process(target=train_until_write, args=arguments)
-        process.start()
-        process.join()
-        assert process.exitcode == code
-    assert_same(whole[0], tmp_path)
+def test_killed_while_files_are_written(data, whole, tmp_path):
+    for fatal_write in (3, 1, 2):
+        assert exit_code(train_until_write, data, tmp_path, fatal_write) == -signal.SIGKILL
+    assert exit_code(train, data, tmp_path) == 0
+    assert_same(whole, tmp_path)

@@ -11,8 +11,7 @@ from km3d_ros.errors import InputError
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.training.dataset import Sources
 from km3d_ros.training.initial_weights import new_spec
-from km3d_ros.training.method import Method
-from km3d_ros.training.settings import Plan
+from km3d_ros.training.settings import Method, Plan
 from km3d_ros.training.state import Log, identity_of, read_state, write_state
 
 STATE = {"identity": {"seed": 1}, "weights": torch.arange(100_000.0)}
