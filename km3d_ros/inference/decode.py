@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -28,6 +28,9 @@ BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 
 TYPICAL_SCORE = 1 / 3
 """Score of an object whose depth error is the typical one, where no head tells the error."""
+
+DUPLICATE_IOU = 0.6
+"""2D IoU above which two peaks of one class are one object; chosen on Town and on real frames."""
 
 HEIGHT_LIMITS = (0.005, 1.0)
 """Heights over distance that the covariance tells apart: 1.5 m at 300 m, and at 1.5 m."""
@@ -74,6 +77,8 @@ class Objects:
     """(..., 3): length, width, height in metres."""
     alpha: Tensor
     """(...): observation angle in radians, in [-pi, pi)."""
+    box2d: Tensor
+    """(..., 4): x0, y0, x1, y1 of the visible outline, pixels of the network input."""
 
     def __getitem__(self, index) -> Objects:
         """The same fields with the rows that the index selects."""
@@ -115,8 +120,9 @@ def _is_maximum(scores: Tensor) -> Tensor:
 def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Objects:
     """Head values at the peaks to objects.
 
-    heads: (B, K, channels) of `hps`, `dim`, `rot`, `prob` and, where there is one,
-        `depth_error`, by name.
+    heads: (B, K, channels) of `hps`, `dim`, `rot`, `prob` and, if the weights have them,
+        `depth_error`, `wh` and `reg`, by name. Without `wh` and `reg` the 2D box is the extent of
+        the eight corners.
     """
     cells = torch.stack((peaks.x, peaks.y), dim=-1)
     offsets = heads["hps"].float().unflatten(-1, (-1, 2))
@@ -125,15 +131,43 @@ def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Object
         ratio = heads["depth_error"].float().exp()[..., 0]
     else:
         ratio = _missed(peaks.score * confidence) / _missed(TYPICAL_SCORE)
+    keypoints = (cells[..., None, :] + offsets) * STRIDE
+    if "wh" in heads and "reg" in heads:
+        middle, half = cells + heads["reg"].float(), heads["wh"].float().clamp(min=0) / 2
+        box2d = torch.cat((middle - half, middle + half), dim=-1) * STRIDE
+    else:
+        corners = keypoints[..., :8, :]
+        box2d = torch.cat((corners.amin(-2), corners.amax(-2)), dim=-1)
     return Objects(
         class_index=peaks.class_index,
         peak_score=peaks.score,
         confidence=confidence,
         depth_error=(ratio * TYPICAL_DEPTH_ERROR).clamp(*DEPTH_ERROR_LIMITS),
-        keypoints=(cells[..., None, :] + offsets) * STRIDE,
+        keypoints=keypoints,
+        box2d=box2d,
         size=decode_size(heads["dim"].float(), peaks.class_index, spec),
         alpha=_alpha(heads["rot"].float()),
     )
+
+
+def without_duplicates(objects: Objects) -> Objects:
+    """Objects (B, K) of which every second peak on one object has the peak score 0.
+
+    An object is a duplicate if a better one of its class overlaps it in the image by an IoU above
+    `DUPLICATE_IOU`. All pairs are compared at once: Fast NMS (YOLACT, arXiv 1904.02689).
+    """
+    low, high = objects.box2d.unflatten(-1, (2, 2)).unbind(-2)
+    area = (high - low).prod(-1)
+    shared = torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(
+        low[:, :, None], low[:, None]
+    )
+    shared = shared.clamp(min=0).prod(-1)
+    same_box = shared > DUPLICATE_IOU * (area[:, :, None] + area[:, None] - shared)
+    same_class = objects.class_index[:, :, None] == objects.class_index[:, None]
+    score = objects.peak_score * objects.confidence
+    better = score[:, None] > score[:, :, None]
+    duplicate = (same_box & same_class & better).any(-1)
+    return replace(objects, peak_score=objects.peak_score.masked_fill(duplicate, 0))
 
 
 def decode_size(values: Tensor, class_index: Tensor, spec: ModelSpec) -> Tensor:
@@ -172,7 +206,11 @@ def locate(
     method: of `grm.solve`.
     """
     affine = torch.as_tensor(affine).to(objects.keypoints)
-    keypoints = (objects.keypoints - affine[..., None, :, 2]) / affine[..., None, :1, 0]
+
+    def on_image(points: Tensor) -> Tensor:
+        return (points - affine[..., None, :, 2]) / affine[..., None, :1, 0]
+
+    keypoints = on_image(objects.keypoints)
     rays = camera.rays(keypoints)
     yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
     offsets = keypoint_offsets(objects.size, yaw)
@@ -190,7 +228,7 @@ def locate(
         peak_score=objects.peak_score,
         confidence=objects.confidence,
         depth_error=objects.depth_error,
-        box2d=_extent(keypoints[..., :8, :], camera),
+        box2d=_clipped(on_image(objects.box2d.unflatten(-1, (2, 2))), camera),
         keypoints=keypoints,
         size=objects.size,
         center=center,
@@ -237,8 +275,7 @@ def _alpha(values: Tensor) -> Tensor:
     return wrap_angle(torch.where(evidence[..., 0] > evidence[..., 1], first, second))
 
 
-def _extent(corners: Tensor, camera: CameraModel | Pinholes) -> Tensor:
-    """(..., 8, 2) pixels to x0, y0, x1, y1 (..., 4), clipped to the image."""
+def _clipped(corners: Tensor, camera: CameraModel | Pinholes) -> Tensor:
+    """(..., 2, 2) pixels to x0, y0, x1, y1 (..., 4), clipped to the image."""
     last = camera.size.to(corners)[..., None, :] - 1
-    inside = torch.minimum(corners.clamp(min=0), last)
-    return torch.cat((inside.amin(-2), inside.amax(-2)), dim=-1)
+    return torch.minimum(corners.clamp(min=0), last).flatten(-2)

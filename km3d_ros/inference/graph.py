@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.pinhole import Pinholes
-from km3d_ros.inference.decode import Objects, Peaks, decode, find_peaks, locate
+from km3d_ros.inference.decode import (
+    Objects,
+    Peaks,
+    decode,
+    find_peaks,
+    locate,
+    without_duplicates,
+)
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.inference.table import pack
@@ -127,7 +134,7 @@ class DetectorGraph(nn.Module):
         names = [name for name in OBJECT_HEADS if name in self.spec.heads]
         heads = self._model.regress(features, image, x, y, names)
         heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
-        return decode(peaks, heads, self.spec)
+        return without_duplicates(decode(peaks, heads, self.spec))
 
     def locate(
         self, objects: Objects, projection: Tensor, image_size: Tensor, affine: Tensor

@@ -24,9 +24,9 @@ classes of a model."""
 INFERENCE_HEADS = ("hm", "hps", "dim", "rot", "prob")
 """The heads that a detection is made of, and that all weights have."""
 
-OBJECT_HEADS = (*INFERENCE_HEADS[1:], "depth_error")
-"""Those that are read at the peaks, as far as weights have them. What is in neither tuple only
-helps training."""
+OBJECT_HEADS = (*INFERENCE_HEADS[1:], "depth_error", "wh", "reg")
+"""Heads that are read at the peaks, if the weights have them. Heads in neither tuple only help
+training."""
 
 TYPICAL_DEPTH_ERROR = 0.04
 """Relative depth error that the head `depth_error` means by 0; it codes its logarithm."""

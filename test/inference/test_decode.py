@@ -16,10 +16,11 @@ from km3d_ros.inference.decode import (
     decode,
     find_peaks,
     locate,
+    without_duplicates,
 )
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.preprocess import input_affine
-from km3d_ros.network.spec import STRIDE, TYPICAL_DEPTH_ERROR, ModelSpec, Noise
+from km3d_ros.network.spec import HEAD_CHANNELS, STRIDE, TYPICAL_DEPTH_ERROR, ModelSpec, Noise
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_objects.json").read_text())
 """What the published decoding makes of `published_maps`, its best 20 objects in order."""
@@ -70,13 +71,15 @@ def seen_boxes(boxes: Boxes3D, camera: CameraModel, affine: np.ndarray) -> Objec
     """The objects that a network without any error would see."""
     shift = boxes.center + camera.translation
     pixels = camera.project(keypoints(boxes))
+    on_input = (pixels * affine[0, 0] + torch.tensor(affine[:, 2])).float()
     ones = torch.ones(len(boxes.yaw))
     return Objects(
         class_index=torch.zeros(len(boxes.yaw), dtype=torch.int64),
         peak_score=ones,
         confidence=ones,
         depth_error=ones * TYPICAL_DEPTH_ERROR,
-        keypoints=(pixels * affine[0, 0] + torch.tensor(affine[:, 2])).float(),
+        keypoints=on_input,
+        box2d=torch.cat((on_input.amin(-2), on_input.amax(-2)), dim=-1),
         size=boxes.size.float(),
         alpha=observation_angle(boxes.yaw, shift[:, 0] / shift[:, 2]).float(),
     )
@@ -215,15 +218,54 @@ def test_the_reprojection_error_is_in_image_pixels():
     assert 0.5 < found.reprojection_error.min() < found.reprojection_error.max() < 4
 
 
-def test_the_2d_box_is_the_extent_of_the_corners_inside_the_image():
+def test_the_2d_box_is_clipped_to_the_image():
     affine = input_affine(RECTIFIED, (384, 1280))
     objects = seen_boxes(boxes(), RECTIFIED, affine)
-    corners = torch.tensor([[-50.0, 20.0], [90.0, 500.0]]).repeat(4, 1)
-    center = torch.tensor([[2000.0, -10.0]])
-    image_keypoints = torch.cat((corners, center)).expand(3, 9, 2)
-    moved = image_keypoints * float(affine[0, 0]) + torch.tensor(affine[:, 2]).float()
-    found = locate(replace(objects, keypoints=moved), affine, RECTIFIED, Noise(), "consistent")
+    corners = torch.tensor([[-50.0, 20.0], [90.0, 500.0]])
+    on_input = corners * float(affine[0, 0]) + torch.tensor(affine[:, 2]).float()
+    moved = replace(objects, box2d=on_input.flatten().expand(3, 4))
+    found = locate(moved, affine, RECTIFIED, Noise(), "consistent")
     torch.testing.assert_close(found.box2d[0], torch.tensor([0.0, 20.0, 90.0, 374.0]))
+
+
+def test_without_a_head_of_2d_boxes_they_are_the_extent_of_the_corners():
+    maps = published_maps()
+    objects = decode_maps(maps, 5)
+    corners = objects.keypoints[..., :8, :]
+    expected = torch.cat((corners.amin(-2), corners.amax(-2)), dim=-1)
+    torch.testing.assert_close(objects.box2d, expected)
+
+
+def test_the_heads_of_2d_boxes_give_them_in_pixels_of_the_input():
+    peaks = Peaks(*(torch.tensor([[v]]) for v in (0.9, 0, 10, 20)))
+    heads = {name: torch.zeros(1, 1, width) for name, width in HEAD_CHANNELS.items()}
+    heads |= {"reg": torch.tensor([[[0.5, 0.25]]]), "wh": torch.tensor([[[6.0, 4.0]]])}
+    objects = decode(peaks, heads, SPEC)
+    assert objects.box2d.tolist() == [[[30.0, 73.0, 54.0, 89.0]]]
+
+
+def objects_with(box2d: list, score: list, class_index: list) -> Objects:
+    seen = seen_boxes(boxes(), RECTIFIED, input_affine(RECTIFIED, (384, 1280)))
+    return replace(
+        seen,
+        box2d=torch.tensor(box2d),
+        peak_score=torch.tensor(score),
+        class_index=torch.tensor(class_index),
+    )
+
+
+def test_of_two_peaks_on_one_object_the_better_one_stays():
+    first, second, third = [0.0, 0, 100, 100], [20.0, 0, 100, 100], [50.0, 0, 150, 100]
+    objects = objects_with([first, second, third], [0.5, 0.9, 0.4], [0, 0, 0])
+    batch = Objects(**{f.name: getattr(objects, f.name)[None] for f in fields(objects)})
+    assert without_duplicates(batch).peak_score.tolist() == [pytest.approx([0, 0.9, 0.4])]
+
+
+def test_objects_of_two_classes_are_not_one():
+    box = [0.0, 0, 100, 100]
+    objects = objects_with([box] * 3, [0.5, 0.9, 0.4], [0, 1, 2])
+    batch = Objects(**{f.name: getattr(objects, f.name)[None] for f in fields(objects)})
+    assert without_duplicates(batch).peak_score.tolist() == [pytest.approx([0.5, 0.9, 0.4])]
 
 
 def test_the_covariance_has_a_cause_for_every_noise():

@@ -19,7 +19,7 @@ def some(kind, *batch):
 
 
 def test_what_is_packed_is_unpacked():
-    for kind, width in ((Objects, 26), (Detections, 52)):
+    for kind, width in ((Objects, 30), (Detections, 52)):
         rows = some(kind, 2, 5)
         table = pack(rows)
         assert table.shape == (2, 5, width)
