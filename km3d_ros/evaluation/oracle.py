@@ -16,7 +16,7 @@ from torch import Tensor
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle, tolerant_iou
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.decode import Objects, Peaks, locate
+from km3d_ros.inference.decode import Objects, Peaks, locate, without_duplicates
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
 from km3d_ros.inference.graph import GraphInputs
@@ -87,10 +87,11 @@ def detect_with_truth(
         detector: one whose backend is torch.
         image, camera: as of a call of the detector.
         labels: the objects of the image.
-        heads: names of those that say the truth. "hm": a peak of score 1 in the middle of each
-            labelled box, and no others. "hps", "dim", "rot": projected keypoints (but those
-            behind the camera), size and observation angle. "prob": the tolerant 3D IoU that the
-            detection comes to have with its object, 0 without one.
+        heads: names of those that say the truth.
+            "hm": a peak of score 1 in the middle of each labelled box, and no others.
+            "hps": the projected keypoints in front of the camera, and the 2D box.
+            "dim", "rot": the size, the observation angle.
+            "prob": the tolerant 3D IoU of the detection with its object, 0 without one.
     """
     graph = detector.choice.backend.graph
     inputs = GraphInputs.of([image], [camera], detector.spec)
@@ -102,7 +103,10 @@ def detect_with_truth(
         owners = torch.arange(len(truth.yaw), device=graph.device)
     else:
         owners = truth.owners(peaks)
-    objects = _swapped(graph.read(features, peaks)[0], truth, owners, heads)
+    objects = graph.read(features, peaks)
+    if "hm" not in heads:
+        objects = without_duplicates(objects)
+    objects = _swapped(objects[0], truth, owners, heads)
     if "prob" in heads:
         found = locate(objects, affine, camera, detector.spec.noise, detector.grm)
         objects = replace(objects, confidence=_true_confidence(found, truth, owners))
@@ -155,6 +159,7 @@ def _swapped(objects: Objects, truth: _Truth, owners: Tensor, heads: Collection[
         visible = truth.in_front[owners][..., None]
         right = torch.where(visible, truth.keypoints[owners], objects.keypoints[rows])
         changed["keypoints"] = objects.keypoints.index_copy(0, rows, right)
+        changed["box2d"] = objects.box2d.index_copy(0, rows, truth.box[owners] * STRIDE)
     if "dim" in heads:
         changed["size"] = objects.size.index_copy(0, rows, truth.size[owners])
     if "rot" in heads:

@@ -115,7 +115,7 @@ class DetectorGraph(nn.Module):
         K is MAX_DETECTIONS. Rows of peak score 0 fill up, and those of objects without a position
         are not finite.
         """
-        objects = self.read(*self.look(pixels))
+        objects = without_duplicates(self.read(*self.look(pixels)))
         found = self.locate(objects, projection, image_size, affine)
         return pack(objects), pack(found)
 
@@ -134,7 +134,7 @@ class DetectorGraph(nn.Module):
         names = [name for name in OBJECT_HEADS if name in self.spec.heads]
         heads = self._model.regress(features, image, x, y, names)
         heads = {name: values.unflatten(0, peaks.x.shape) for name, values in heads.items()}
-        return without_duplicates(decode(peaks, heads, self.spec))
+        return decode(peaks, heads, self.spec)
 
     def locate(
         self, objects: Objects, projection: Tensor, image_size: Tensor, affine: Tensor
