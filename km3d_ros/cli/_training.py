@@ -70,6 +70,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     """Train a model as the options say, in all processes of torchrun, and write its weights."""
     from km3d_ros.data.boxes import open_boxes
     from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.data.label_report import report_labels
     from km3d_ros.data.unlabelled import open_unlabelled
     from km3d_ros.training import processes
     from km3d_ros.training.dataset import Interleaved, Sources
@@ -81,10 +82,15 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
             for kind in (Plan, Method)
         )
     _require_partners(args)
-    folders = [KittiDataset(folder, args.split) for folder in args.data]
+    folders = [KittiDataset(folder, args.split, spec.classes) for folder in args.data]
+    taught = report_labels(folders, spec.classes)
     labelled = Interleaved(folders) if len(folders) > 1 else folders[0]
     count = sum(map(len, folders))
-    validation = KittiDataset(args.validation, args.validation_split) if args.validation else None
+    validation = (
+        KittiDataset(args.validation, args.validation_split, spec.classes)
+        if args.validation
+        else None
+    )
     unlabelled = (
         open_unlabelled(args.unlabelled, args.camera, args.run / "unlabelled", topic=args.topic)
         if args.unlabelled
@@ -106,7 +112,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         if processes.rank() == 0:
             unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
             found = [f"{count} labelled{unlabelled_count} frames"]
-            print(*found, *(boxed.report if boxed else ()), sep="\n", flush=True)
+            print(*found, *taught, *(boxed.report if boxed else ()), sep="\n", flush=True)
         sources = Sources(labelled, unlabelled, boxed)
         model = fit(model, spec, sources, plan, method, args.run, device, judge)
         if processes.rank() == 0:
@@ -176,7 +182,8 @@ def _judge(spec: ModelSpec, frames: KittiDataset, count: int, device: torch.devi
         figures = validate(Detector.of_model(model, spec, device, LEAST_SCORE), some)
         precision, depth = figures["ap_r40"][name], figures["median_relative_depth_error"]
         return {
-            f"{name} 3d@0.5 moderate": precision["3d@0.5"][1],
+            # The figure that chooses the best weights; it has to be a number.
+            f"{name} 3d@0.5 moderate": precision["3d@0.5"][1] or 0.0,
             f"{name} 3d moderate": precision["3d"][1],
             f"{name} 2d moderate": precision["2d"][1],
             **{f"depth error {band} m": error for band, error in depth.items()},

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
 from km3d_ros.cli._types import UsageError, to_float
+from km3d_ros.data.class_names import canonical
 from km3d_ros.errors import InputError
 from km3d_ros.inference.options import BACKENDS, PRECISIONS
 from km3d_ros.network.spec import INFERENCE_HEADS
 
 if TYPE_CHECKING:
-    from km3d_ros.data.kitti import KittiObject
+    from km3d_ros.evaluation.compared import Compared
 
-    Images = list[list[KittiObject]]
-
-
-class _Found(NamedTuple):
-    """Image by image: labels, all results, those reported by default, and their records."""
-
-    truth: Images
-    results: Images
-    reported: Images
-    records: list[list[dict[str, Any]]] | None
+Overlaps = float | dict[str, float]
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -36,11 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Average precision (percent) as the KITTI benchmark defines it, the median "
         "relative error and bias of the distances of objects that were found, and the part of "
         "the objects of moderate difficulty that are found at the default score. Either of "
-        "result files (--labels, --results): every label file is a frame, frames without a "
-        "result file count as misses. Or of a detector (--data): it is run on every frame. Where "
-        "covariances are at hand (--data, or detections.jsonl beside the result files), also how "
-        "honest they are: percent of the errors inside one and two standard deviations, and the "
-        "rank correlation of sigma z / z with the relative error.",
+        "result files (--labels, --results): every label file is a frame; the objects of frames "
+        "without a result file are misses. Or of a detector (--data): it is run on every frame. "
+        "Evaluated are the classes of the detector, or those of the benchmark and of the result "
+        "files. Where covariances are at hand (--data, or detections.jsonl beside the result "
+        "files), also their coverage: percent of the errors inside one and two standard "
+        "deviations, and the rank correlation of sigma z / z with the relative error.",
     )
     files = parser.add_argument_group("result files")
     files.add_argument("--labels", type=Path, metavar="DIR", help="folder of label files")
@@ -48,7 +40,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     network = parser.add_argument_group("a detector")
     add = network.add_argument
     add("--data", type=Path, metavar="DIR", help="KITTI-format folder")
-    _options.add_split(network)
     _options.add_weights(network)
     _options.add_device(network, default=None)
     add("--backend", choices=BACKENDS, help="what runs the network (default: auto)")
@@ -65,10 +56,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add(
         "--iou",
-        type=_ratio,
+        type=_overlaps,
         metavar="X",
-        help="overlap that a match exceeds, 0 to 1, for all classes and metrics (default: Car "
-        "0.7, Pedestrian and Cyclist 0.5)",
+        help="overlap that a match exceeds, 0 to 1, for all metrics: of all classes (0.5), or by "
+        "class (Car=0.7,Bus=0.6) (default: 0.7 for vehicles, 0.5 for others)",
+    )
+    add(
+        "--split",
+        metavar="NAME",
+        help="frames of ImageSets/NAME.txt of --data, or beside the folder of --labels, instead "
+        "of all",
     )
     add("--json", action="store_true", help="print JSON instead of tables")
     add("--plots", type=Path, metavar="DIR", help="write precision and depth errors as PNG")
@@ -80,20 +77,25 @@ def run(args: argparse.Namespace) -> int:
     from km3d_ros.evaluation.kitti_ap import average_precision, curves
     from km3d_ros.evaluation.recall import recall_figures
     from km3d_ros.evaluation.report import as_text, depth_figures
+    from km3d_ros.inference.formats import to_json
 
     _check_sources(args)
     if args.plots:
         _require_matplotlib()
         args.plots.mkdir(parents=True, exist_ok=True)
-    found = _detected(args) if args.data else _read(args.labels, args.results)
-    table = curves(found.truth, found.results, args.iou)
-    precision, depth = average_precision(table), depth_figures(found.truth, found.reported)
-    recall = recall_figures(found.truth, found.reported)
+    found = _detected(args) if args.data else _compared(args)
+    named = args.iou if isinstance(args.iou, dict) else {}
+    classes = tuple(dict.fromkeys((*found.classes, *named)))
+    table = curves(found.truth, found.results, args.iou, classes)
+    precision = average_precision(table)
+    depth = depth_figures(found.truth, found.reported, classes)
+    recall = recall_figures(found.truth, found.reported, classes)
     honesty = covariance_figures(found.truth, found.records) if found.records else {}
     if args.json:
-        print(json.dumps({**precision, **depth, **recall, "covariance": honesty}))
+        figures = {**precision, **depth, **recall, "covariance": honesty}
+        print(to_json(found.counts() | figures))
     else:
-        print(as_text(precision, depth, recall, honesty))
+        print(*found.lines(), "", as_text(precision, depth, recall, honesty), sep="\n")
     if args.plots:
         from km3d_ros.evaluation.plots import plot_depth_errors, plot_precision
 
@@ -101,6 +103,13 @@ def run(args: argparse.Namespace) -> int:
         depth_plot = args.plots / "depth_error.png"
         plot_depth_errors(found.truth, found.reported, list(table), depth_plot)
     return 0
+
+
+def _overlaps(text: str) -> Overlaps:
+    if "=" not in text:
+        return _ratio(text)
+    pairs = (part.partition("=") for part in text.split(","))
+    return {canonical(name.strip()): _ratio(value) for name, _, value in pairs}
 
 
 def _ratio(text: str) -> float:
@@ -122,7 +131,7 @@ def _heads(text: str) -> tuple[str, ...]:
 def _check_sources(args: argparse.Namespace) -> None:
     """Whether it is clear what is to be evaluated."""
     files = ("labels", "results")
-    network = ("data", "split", "weights", "device", "backend", "precision", "oracle")
+    network = ("data", "weights", "device", "backend", "precision", "oracle")
     given = [name for name in files + network if getattr(args, name) is not None]
     if args.data is None and not (args.labels and args.results):
         raise UsageError("expected --labels and --results, or --data")
@@ -138,51 +147,27 @@ def _require_matplotlib() -> None:
         raise InputError("--plots needs matplotlib, which is not installed") from error
 
 
-def _detected(args: argparse.Namespace) -> _Found:
-    """What the detector sees."""
-    from km3d_ros.data.kitti import KittiDataset
-    from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all, reported
-    from km3d_ros.inference.detector import Detector
-    from km3d_ros.inference.formats import to_records
+def _compared(args: argparse.Namespace) -> Compared:
+    """What the result files say."""
+    from km3d_ros.evaluation.compared import compare_files
 
-    frames = KittiDataset(args.data, args.split)
+    return compare_files(args.labels, args.results, args.split)
+
+
+def _detected(args: argparse.Namespace) -> Compared:
+    """What the detector finds in the frames."""
+    from km3d_ros.data.kitti import KittiDataset
+    from km3d_ros.evaluation.compared import Compared
+    from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all
+    from km3d_ros.inference.detector import Detector
+
     detector = Detector.from_checkpoint(
         args.weights,
         args.device or "auto",
         LEAST_SCORE,
         precision=args.precision or "float32",
-        # The oracle swaps what is in the middle of the graph.
+        # The oracle replaces tensors in the middle of the graph.
         backend="torch" if args.oracle else args.backend or "auto",
     )
-    findings = detect_all(detector, frames, args.oracle or ())
-    results = findings.results
-    records = [to_records(found, findings.classes) for found in findings.detections]
-    return _Found(findings.truth, results, reported(results), records)
-
-
-def _read(labels: Path, results: Path) -> _Found:
-    """What the result files of all label files say; all of it is reported."""
-    from km3d_ros.data.kitti import read_objects
-    from km3d_ros.inference.formats import read_records
-
-    for folder in (labels, results):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
-    paths = sorted(labels.glob("*.txt"))
-    if not paths:
-        raise InputError(f"{labels}: no label files (*.txt)")
-    if not any((results / path.name).exists() for path in paths):
-        raise InputError(f"{results}: no result file is named like a label file in {labels}")
-    found = []
-    for path in (results / path.name for path in paths):
-        found.append(read_objects(path) if path.exists() else [])
-        if any(item.score is None for item in found[-1]):
-            raise InputError(f"{path}: a result without a score; expected 16 columns")
-    table = results / "detections.jsonl"
-    records = read_records(table) if table.exists() else {}
-    return _Found(
-        [read_objects(path) for path in paths],
-        found,
-        found,
-        [records.get(path.stem, []) for path in paths] if records else None,
-    )
+    frames = KittiDataset(args.data, args.split, detector.spec.classes)
+    return Compared.of_findings(detect_all(detector, frames, args.oracle or ()))

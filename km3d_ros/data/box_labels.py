@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from km3d_ros.data.kitti import find_images, list_images, parse_objects
+from km3d_ros.data.kitti import data_folder, list_images, list_texts, parse_objects
 from km3d_ros.errors import InputError
 
 _LONGEST_NAME = 60
+_MAX_NAMES = 8
+"""Names that a report lists."""
 
 
 class NamedBox(NamedTuple):
@@ -80,13 +83,11 @@ def read_kitti_boxes(root: Path) -> BoxLabels:
         InputError: a folder is missing, no image has a label file, a line has other columns, or
             the boxes are fractions of the image.
     """
-    image_folder = find_images(root, None, ())[0].parent
-    folder = image_folder.parent / "label_2"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    labels = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    images_and_labels = data_folder(root, None, ("label_2",))
+    folder = images_and_labels / "label_2"
+    labels = list_texts(folder)
     images, left_out = [], LeftOut()
-    for path in list_images(image_folder):
+    for path in list_images(images_and_labels / "image_2", copied=False):
         if path.stem in labels:
             images.append(LabelledImage(path, _read_label(labels[path.stem])))
         else:
@@ -128,6 +129,13 @@ def counted(count: int, noun: str) -> str:
 def shown(name: str) -> str:
     """A name from a file as a message can show it: short, and without control characters."""
     return name if name.isprintable() and len(name) <= _LONGEST_NAME else reprlib.repr(name)
+
+
+def names_with_counts(counts: Counter[str]) -> str:
+    """The most frequent names with their numbers: "Van 3, Truck 1"."""
+    names = [f"{shown(name)} {count}" for name, count in counts.most_common(_MAX_NAMES)]
+    more = len(counts) - _MAX_NAMES
+    return ", ".join(names) + (f", and {more} more" if more > 0 else "")
 
 
 def _read_label(path: Path) -> list[NamedBox]:

@@ -15,6 +15,7 @@ from km3d_ros.data.box_labels import (
     LeftOut,
     NamedBox,
     counted,
+    names_with_counts,
     read_kitti_boxes,
     shown,
 )
@@ -23,9 +24,6 @@ from km3d_ros.data.image_file import read_image_size
 from km3d_ros.data.kitti import KittiObject, read_projection
 from km3d_ros.data.road_users import Seen, label_objects
 from km3d_ros.errors import InputError
-
-_MAX_NAMES = 8
-"""Class names that a report lists."""
 
 
 @dataclass(frozen=True)
@@ -153,16 +151,12 @@ def _describe(
     parts = [", ".join([images, *(f"{seen.taught[name]} {name}" for name in classes)])]
     if seen.regions:
         total = counted(seen.regions.total(), "region")
-        parts.append(f"{total} ignored ({_names(seen.regions)})")
+        parts.append(f"{total} ignored ({names_with_counts(seen.regions)})")
     if seen.background:
         total = counted(seen.background.total(), "box")
-        parts.append(f"{total} of other classes taken as background ({_names(seen.background)})")
+        parts.append(
+            f"{total} of other classes taken as background ({names_with_counts(seen.background)})"
+        )
     if str(left_out):
         parts.append(f"left out: {left_out}")
     return f"{path}: {'; '.join(parts)}"
-
-
-def _names(counts: Counter[str]) -> str:
-    names = [f"{shown(name)} {count}" for name, count in counts.most_common(_MAX_NAMES)]
-    more = len(counts) - _MAX_NAMES
-    return ", ".join(names) + (f", and {more} more" if more > 0 else "")

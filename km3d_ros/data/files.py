@@ -34,13 +34,13 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
 
 
 def read_text(path: str | Path, limit: int = MAX_TEXT) -> str:
-    """The text of a UTF-8 file of at most `limit` bytes.
+    """The text of a UTF-8 file of at most `limit` bytes, without a byte-order mark.
 
     Raises:
         InputError: as of `read_bytes`, or no text.
     """
     try:
-        return read_bytes(path, limit).decode()
+        return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file") from error
 

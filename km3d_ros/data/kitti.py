@@ -1,27 +1,37 @@
-"""KITTI object format: labels, results, calibration and folders (design, sections 3 and 10)."""
+"""KITTI object format: labels, results, calibrations and folders."""
 
 from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from km3d_ros.data.class_names import DONT_CARE, canonical
 from km3d_ros.data.files import read_text
 from km3d_ros.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-DONT_CARE = "DontCare"
+PROJECTIONS = ("P0", "P1", "P2", "P3")
+"""Projections of a KITTI calibration: those of image_0 to image_3."""
 
 _LABEL_COLUMNS = 15
 _RESULT_COLUMNS = 16
-_UNKNOWN_SIDE = -1
+UNKNOWN_SIDE = -1.0
+UNKNOWN_PLACE = -1000.0
+UNKNOWN_ANGLE = -10.0
+UNKNOWN_OCCLUSION = -1
+"""What the files say of a side, a coordinate, an angle or an occlusion that is not known."""
+
+_OCCLUSIONS = range(4)
 _LONGEST_SIDE = 100.0
 _FARTHEST = 1000.0
-_LARGEST_YAW = 10.0
+_LARGEST_ANGLE = 10.0
+_SHORTEST_FOCAL = 10.0
+"""Pixels; a focal length below it is given in image widths or metres."""
 _MAX_SPLIT = 2**26
 """Bytes of a list of frames; millions of names."""
 
@@ -30,9 +40,10 @@ _MAX_SPLIT = 2**26
 class KittiObject:
     """One line of a label or result file, in our conventions.
 
-    class_name: "Car", "Van", "Pedestrian", ..., or "DontCare" (a region without 3D box).
+    class_name: "Car", "Van", "Pedestrian", ..., or "DontCare" (a region without 3D box), as
+        `class_names.canonical` spells it.
     truncation: part of the object outside the image, 0 to 1; -1 where unknown.
-    occlusion: 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 where unknown.
+    occlusion: 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 where not given.
     alpha: observation angle in radians; -10 where unknown.
     box2d: x0, y0, x1, y1 in pixels.
     size: length, width, height in metres.
@@ -54,8 +65,21 @@ class KittiObject:
 
     @property
     def has_box3d(self) -> bool:
-        """False where only the region in the image is known: DontCare, and 2D labels."""
-        return min(self.size) > 0
+        """False where size, location or rotation is unknown: DontCare, and 2D labels."""
+        return (
+            min(self.size) > 0
+            and UNKNOWN_PLACE not in self.center
+            and self.center[2] != 0
+            and self.yaw != UNKNOWN_ANGLE
+        )
+
+    @property
+    def observation_angle(self) -> float | None:
+        """alpha, computed from yaw and centre where it is unknown; None where these are, too."""
+        if self.alpha != UNKNOWN_ANGLE:
+            return self.alpha
+        x, _, z = self.center
+        return self.yaw - math.atan2(x, z) if self.has_box3d else None
 
 
 @dataclass(frozen=True)
@@ -76,13 +100,17 @@ class KittiDataset:
 
     Args:
         root, split: as for `find_images`; the frames need calib and label_2.
+        classes: class names beyond the usual ones, as of `read_labels`.
 
     Raises:
         InputError: a folder, the split, or a file of a frame is missing.
     """
 
-    def __init__(self, root: str | Path, split: str | None = None) -> None:
+    def __init__(
+        self, root: str | Path, split: str | None = None, classes: Sequence[str] = ()
+    ) -> None:
         self.root = Path(root)
+        self.classes = tuple(classes)
         self._images = find_images(self.root, split, ("calib", "label_2"))
         self.folder = self._images[0].parents[1]
 
@@ -95,8 +123,17 @@ class KittiDataset:
             name=path.stem,
             image_path=path,
             projection=read_projection(self.folder / "calib" / f"{path.stem}.txt"),
-            objects=read_objects(self.folder / "label_2" / f"{path.stem}.txt"),
+            objects=self.objects(index),
         )
+
+    def objects(self, index: int) -> list[KittiObject]:
+        """The labels of a frame alone.
+
+        Raises:
+            InputError: as of `read_labels`.
+        """
+        name = f"{self._images[index].stem}.txt"
+        return read_labels(self.folder / "label_2" / name, self.classes)
 
 
 def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[Path]:
@@ -111,9 +148,9 @@ def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[P
     Raises:
         InputError: a folder, the split, or a file of a frame is missing, or there is no frame.
     """
-    folder = _data_folder(root, split, parts)
-    images = {path.stem: path for path in list_images(folder / "image_2")}
-    names = list(images) if split is None else _read_split(root, split)
+    folder = data_folder(root, split, parts)
+    images = by_stem(list_images(folder / "image_2", copied=False))
+    names = list(images) if split is None else read_split(root, split)
     for name in names:
         if name not in images:
             raise InputError(f"{folder / 'image_2'}: no image of frame {reprlib.repr(name)}")
@@ -125,73 +162,8 @@ def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[P
     return [images[name] for name in names]
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The images in a folder, sorted by name.
-
-    Raises:
-        InputError: there is none.
-    """
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise InputError(f"{folder}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
-    return images
-
-
-def read_objects(path: str | Path) -> list[KittiObject]:
-    """Read a label file (15 columns) or a result file (16, the last one the score).
-
-    Raises:
-        InputError: unreadable file, a line with other columns, or a label that cannot be true;
-            file and line are named.
-    """
-    objects = []
-    for number, item in parse_objects(path):
-        objects.append(item)
-        if item.score is None:
-            _check_label(item, f"{path}:{number}")
-    return objects
-
-
-def parse_objects(path: str | Path) -> Iterator[tuple[int, KittiObject]]:
-    """The objects of a label or result file with the numbers of their lines, true or not.
-
-    Raises:
-        InputError: unreadable file, or a line with other columns; file and line are named.
-    """
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            yield number, _parse_object(line.split(), f"{path}:{number}")
-
-
-def write_objects(path: str | Path, objects: Iterable[KittiObject]) -> None:
-    """Write a label file, or a result file where the objects have scores."""
-    Path(path).write_text("".join(_format_object(item) + "\n" for item in objects))
-
-
-def read_projection(path: str | Path, name: str = "P2") -> np.ndarray:
-    """Read one projection matrix of a calibration file.
-
-    Returns:
-        (3, 4) float64, pixels from metres in the rectified reference camera frame.
-
-    Raises:
-        InputError: unreadable file, no such matrix, not twelve finite numbers, or not those of a
-            rectified camera, K [I | t].
-    """
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        key, _, values = line.partition(":")
-        if key.strip() == name:
-            return _parse_projection(values.split(), name, f"{path}:{number}")
-    raise InputError(f"{path}: no {name} in this calibration file")
-
-
-def write_calibration(path: str | Path, projection: np.ndarray) -> None:
-    """Write a calibration file whose P2 is `projection` (3, 4); exact in float64."""
-    numbers = " ".join(repr(float(value)) for value in np.asarray(projection).reshape(12))
-    Path(path).write_text(f"P2: {numbers}\n")
-
-
-def _data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
+def data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
+    """The folder that holds image_2 and `parts`; arguments and errors as of `find_images`."""
     # The benchmark numbers training and testing alike: its test split must not find the former.
     test = [root / "testing"] if split == "test" else []
     for folder in (*test, root, root / "training"):
@@ -204,7 +176,156 @@ def _data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
     raise InputError(f"{root}: no KITTI folder; expected {', '.join(parts)} in it or in training/")
 
 
-def _read_split(root: Path, split: str) -> list[str]:
+def list_images(folder: Path, copied: bool = True) -> list[Path]:
+    """The images in a folder, sorted by name.
+
+    copied: whether to list `._NAME` files, which macOS writes beside copies; they are no images.
+
+    Raises:
+        InputError: there is none.
+    """
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and (copied or not path.name.startswith("._"))
+    )
+    if not images:
+        raise InputError(f"{folder}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
+def by_stem(images: Iterable[Path]) -> dict[str, Path]:
+    """Images by name without suffix, by which labels, calibrations and results are named.
+
+    Raises:
+        InputError: two of them have the same.
+    """
+    named: dict[str, Path] = {}
+    for path in images:
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise InputError(
+                f"{other} and {path.name}: two images of one name, which share their results; "
+                "rename one of them"
+            )
+    return named
+
+
+def list_texts(folder: Path) -> dict[str, Path]:
+    """The label or result files of a folder by name without suffix, sorted."""
+    paths = (path for path in folder.glob("*.txt") if not path.name.startswith("._"))
+    return {path.stem: path for path in sorted(paths)}
+
+
+def read_labels(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObject]:
+    """Read a label file.
+
+    Lines have 15 columns. A 16th one (exports of other data sets write a score) is not read. An
+    occlusion that the format does not have becomes unknown.
+
+    Args:
+        path: the file.
+        classes: class names beyond the usual ones; see `class_names.canonical`.
+
+    Raises:
+        InputError: unreadable file, a line with other columns, or a label that cannot be true;
+            file and line are named.
+    """
+    objects = []
+    for number, columns in _lines(path):
+        where = f"{path}:{number}"
+        item = _parse_object(columns[:_LABEL_COLUMNS], where, classes)
+        _check_label(item, where)
+        if item.occlusion not in _OCCLUSIONS:
+            item = replace(item, occlusion=UNKNOWN_OCCLUSION)
+        objects.append(item)
+    return objects
+
+
+def read_results(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObject]:
+    """Read a result file: lines of 16 columns, the last one the score.
+
+    classes: class names beyond the usual ones; see `class_names.canonical`.
+
+    Raises:
+        InputError: unreadable file, or a line with other columns; file and line are named.
+    """
+    objects = []
+    for number, columns in _lines(path):
+        if len(columns) == _LABEL_COLUMNS:
+            raise InputError(
+                f"{path}:{number}: a result without a score; expected {_RESULT_COLUMNS} columns"
+            )
+        objects.append(_parse_object(columns, f"{path}:{number}", classes))
+    return objects
+
+
+def parse_objects(path: str | Path) -> Iterator[tuple[int, KittiObject]]:
+    """The objects of a label or result file with the numbers of their lines, true or not.
+
+    Raises:
+        InputError: unreadable file, or a line with other columns; file and line are named.
+    """
+    for number, columns in _lines(path):
+        yield number, _parse_object(columns, f"{path}:{number}")
+
+
+def write_objects(path: str | Path, objects: Iterable[KittiObject]) -> None:
+    """Write a label file, or a result file where the objects have scores."""
+    Path(path).write_text("".join(_format_object(item) + "\n" for item in objects))
+
+
+def read_projection(path: str | Path, name: str = "P2") -> np.ndarray:
+    """Read one projection matrix of a calibration file.
+
+    Args:
+        path: calibration of the object benchmark (`P2: ...`) or of the raw data
+            (calib_cam_to_cam.txt, `P_rect_02: ...`).
+        name: one of `PROJECTIONS`.
+
+    Returns:
+        (3, 4) float64, pixels from metres in the rectified reference camera frame.
+
+    Raises:
+        InputError: unreadable file, no such matrix, not twelve finite numbers, or not those of a
+            rectified camera in pixels, K [I | t].
+    """
+    names = (name, f"P_rect_0{name[1:]}")
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        key, _, values = line.partition(":")
+        if key.strip() in names:
+            return _parse_projection(values.split(), name, f"{path}:{number}")
+    raise InputError(
+        f'{path}: no {name} in this calibration file; expected a line "{name}: {_PROJECTION_FORM}"'
+    )
+
+
+def write_calibration(path: str | Path, projection: np.ndarray) -> None:
+    """Write a calibration file whose P2 is `projection` (3, 4); exact in float64."""
+    numbers = " ".join(repr(float(value)) for value in np.asarray(projection).reshape(12))
+    Path(path).write_text(f"P2: {numbers}\n")
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """The numbers and columns of the lines that are not empty."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        columns = line.split()
+        if not columns:
+            continue
+        if len(columns) not in (_LABEL_COLUMNS, _RESULT_COLUMNS):
+            raise InputError(
+                f"{path}:{number}: {len(columns)} columns, expected {_LABEL_COLUMNS} (label) or "
+                f"{_RESULT_COLUMNS} (result)"
+            )
+        yield number, columns
+
+
+def read_split(root: Path, split: str) -> list[str]:
+    """The names of the frames in `root/ImageSets/SPLIT.txt`.
+
+    Raises:
+        InputError: unreadable, or no names.
+    """
     path = root / "ImageSets" / f"{split}.txt"
     names = read_text(path, _MAX_SPLIT).split()
     if not names:
@@ -224,22 +345,17 @@ def _numbers(columns: list[str], where: str) -> list[float]:
     return numbers
 
 
-def _parse_object(columns: list[str], where: str) -> KittiObject:
-    if len(columns) not in (_LABEL_COLUMNS, _RESULT_COLUMNS):
-        raise InputError(
-            f"{where}: {len(columns)} columns, expected {_LABEL_COLUMNS} (label) or "
-            f"{_RESULT_COLUMNS} (result)"
-        )
+def _parse_object(columns: list[str], where: str, classes: Sequence[str] = ()) -> KittiObject:
     values = _numbers(columns[1:], where)
     truncation, occlusion, alpha, x0, y0, x1, y1, height, width, length, x, y, z, yaw = values[:14]
     return KittiObject(
-        class_name=columns[0],
+        class_name=canonical(columns[0], classes),
         truncation=truncation,
         occlusion=int(occlusion),
         alpha=alpha,
         box2d=(x0, y0, x1, y1),
         size=(length, width, height),
-        center=(x, y - height / 2, z),
+        center=(x, y if UNKNOWN_PLACE in (x, y, z) else y - height / 2, z),
         yaw=yaw,
         score=values[14] if len(columns) == _RESULT_COLUMNS else None,
     )
@@ -251,35 +367,51 @@ def _check_label(item: KittiObject, where: str) -> None:
         raise InputError(f"{where}: 2D box {item.box2d}, expected left, top, right, bottom")
     if item.class_name == DONT_CARE:
         return
-    if any(side > _LONGEST_SIDE or (side < 0 and side != _UNKNOWN_SIDE) for side in item.size):
+    if item.truncation > 1:
+        raise InputError(
+            f"{where}: truncation {item.truncation:g}, expected 0 to 1, or -1 where unknown"
+        )
+    if any(side > _LONGEST_SIDE or (side < 0 and side != UNKNOWN_SIDE) for side in item.size):
         raise InputError(
             f"{where}: length, width, height {item.size} m, expected 0 to {_LONGEST_SIDE:g}, "
-            f"or {_UNKNOWN_SIDE} where unknown"
+            f"or {UNKNOWN_SIDE:g} where unknown"
         )
-    if not item.has_box3d:
-        return
-    if max(map(abs, item.center)) > _FARTHEST:
+    for name, angle in (("rotation_y", item.yaw), ("alpha", item.alpha)):
+        if abs(angle) > _LARGEST_ANGLE:
+            raise InputError(
+                f"{where}: {name} {angle}, expected radians up to ±{_LARGEST_ANGLE:g}"
+            )
+    if item.has_box3d and max(map(abs, item.center)) > _FARTHEST:
         raise InputError(f"{where}: an object at {item.center} m, beyond {_FARTHEST:g} m")
-    if abs(item.yaw) > _LARGEST_YAW:
-        raise InputError(
-            f"{where}: rotation_y {item.yaw}, expected radians up to ±{_LARGEST_YAW:g}"
-        )
+
+
+_PROJECTION_FORM = "fx 0 cx tx 0 fy cy ty 0 0 1 tz"
 
 
 def _parse_projection(columns: list[str], name: str, where: str) -> np.ndarray:
     if len(columns) != 12:
-        raise InputError(f"{where}: {name} has {len(columns)} numbers, not 12")
+        raise InputError(
+            f"{where}: {name} has {len(columns)} numbers, not 12; expected {_PROJECTION_FORM}"
+        )
     projection = np.array(_numbers(columns, where)).reshape(3, 4)
     (fx, skew, _), (turn, fy, _), bottom = projection[:, :3].tolist()
     if min(fx, fy) <= 0 or not np.allclose([skew, turn, *bottom], [0, 0, 0, 0, 1], atol=1e-6):
-        raise InputError(f"{where}: {name} is not the K [I | t] of a rectified camera")
+        raise InputError(
+            f"{where}: {name} is not the K [I | t] of a rectified camera; expected "
+            f"{_PROJECTION_FORM}"
+        )
+    if min(fx, fy) < _SHORTEST_FOCAL:
+        raise InputError(
+            f"{where}: {name} has focal lengths of {fx:g} and {fy:g}, expected pixels"
+        )
     return projection
 
 
 def _format_object(item: KittiObject) -> str:
     length, width, height = item.size
     x, y, z = item.center
-    values = [item.alpha, *item.box2d, height, width, length, x, y + height / 2, z, item.yaw]
+    bottom = y if UNKNOWN_PLACE in item.center else y + height / 2
+    values = [item.alpha, *item.box2d, height, width, length, x, bottom, z, item.yaw]
     line = f"{item.class_name} {item.truncation:.2f} {item.occlusion} " + " ".join(
         f"{value:.4f}" for value in values
     )

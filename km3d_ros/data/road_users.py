@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from km3d_ros.data.box_labels import NamedBox
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE, plain
+from km3d_ros.data.kitti import (
+    UNKNOWN_ANGLE,
+    UNKNOWN_PLACE,
+    UNKNOWN_SIDE,
+    KittiObject,
+)
 
 _PERSON = "person"
 _BIKES = ("bicycle", "bike", "motorbike", "motorcycle")
@@ -66,16 +72,12 @@ def label_objects(
     return objects
 
 
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ").replace("-", " ")
-
-
 def _class_of(name: str, classes: tuple[str, ...]) -> str | None:
     """A trained class, DontCare, or None for what is no road user."""
-    plain = _plain(name)
-    trained = {_plain(class_name): class_name for class_name in classes}
-    unknown = DONT_CARE if plain in _REGIONS else None
-    return trained.get(plain) or trained.get(_SAME.get(plain, "")) or unknown
+    spelled = plain(name)
+    trained = {plain(class_name): class_name for class_name in classes}
+    unknown = DONT_CARE if spelled in _REGIONS else None
+    return trained.get(spelled) or trained.get(_SAME.get(spelled, "")) or unknown
 
 
 def _join_riders(boxes: list[NamedBox], classes: tuple[str, ...]) -> list[NamedBox]:
@@ -84,11 +86,11 @@ def _join_riders(boxes: list[NamedBox], classes: tuple[str, ...]) -> list[NamedB
     Only COCO's `person` may ride: a file with pedestrians tells them from riders itself.
     """
     single = [item for item in boxes if not item.crowd]
-    persons = [item for item in single if _plain(item.name) == _PERSON]
+    persons = [item for item in single if plain(item.name) == _PERSON]
     bikes = [
         item
         for item in single
-        if _plain(item.name) in _BIKES and _class_of(item.name, classes) == DONT_CARE
+        if plain(item.name) in _BIKES and _class_of(item.name, classes) == DONT_CARE
     ]
     pairs = [(_overlap(p.box, b.box), p, b) for p, b in product(persons, bikes)]
     joined: dict[int, NamedBox | None] = {}
@@ -120,9 +122,9 @@ def _without_3d(item: NamedBox, class_name: str) -> KittiObject:
         class_name=class_name,
         truncation=item.truncation,
         occlusion=item.occlusion,
-        alpha=-10.0,
+        alpha=UNKNOWN_ANGLE,
         box2d=item.box,
-        size=(-1.0, -1.0, -1.0),
-        center=(-1000.0, -1000.0, -1000.0),
-        yaw=-10.0,
+        size=(UNKNOWN_SIDE,) * 3,
+        center=(UNKNOWN_PLACE,) * 3,
+        yaw=UNKNOWN_ANGLE,
     )

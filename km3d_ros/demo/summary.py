@@ -85,8 +85,8 @@ def _stages(recorded: Path) -> dict[str, float]:
 
 def _car_ap(
     labels: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]], iou: float
-) -> dict[str, dict[str, float]]:
-    """3D average precision of cars by difficulty."""
+) -> dict[str, dict[str, float | None]]:
+    """3D average precision of cars by difficulty; None where there is nothing to find."""
     precision = evaluate(labels, results, iou)["Car"]["3d"]["R40"]
     return {"Car": dict(zip(DIFFICULTIES, map(_rounded, precision), strict=True))}
 
@@ -99,8 +99,8 @@ def _self_description(recorded: Path) -> dict[str, str | None]:
     return {key: values.get(key) for key in ("weights", "backend")}
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), 2)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 2)
 
 
 def table(summary: Mapping[str, Any]) -> str:

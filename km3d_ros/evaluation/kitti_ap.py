@@ -5,34 +5,47 @@ is too small, hidden or cut off for a difficulty, and neighbouring classes (Van 
 found but need not be; neither may the unlabelled DontCare regions of the image. Precision is
 sampled at the scores where recall is next to 0, 1/40, ..., 1; AP is the mean of its running
 maximum over those samples: R40 without recall 0, R11 every fourth one.
+
+The benchmark knows three classes, and labels that are known altogether. Beyond it, any class is
+evaluated; a labelled object without 3D box may be found in 3D but need not be; and an observation
+angle that a label does not have is computed from its rotation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE, NEIGHBOURS
+from km3d_ros.data.kitti import UNKNOWN_ANGLE, KittiObject
 from km3d_ros.evaluation.overlap import image_coverage, image_iou, solid_iou
 
-MIN_IOU = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
-"""The overlap that a true positive exceeds, by class."""
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+"""The benchmark's classes."""
+
+_VEHICLES = ("Car", "Van", "Truck", "Bus", "Trailer", "Tram")
+_VEHICLE_IOU, _OTHER_IOU = 0.7, 0.5
+
+Overlaps = float | Mapping[str, float]
+"""The overlap that a true positive exceeds, for all classes or by class; classes that are left out
+have `default_iou`."""
 
 METRICS = ("2d", "aos", "bev", "3d")
 """Boxes in the image; those weighted by orientation; boxes from above; boxes in space."""
 
 DIFFICULTIES = ("easy", "moderate", "hard")
 
-AveragePrecision = dict[str, dict[str, dict[str, list[float]]]]
-"""[class][metric]["R11" or "R40"]: percent at the three difficulties."""
+AveragePrecision = dict[str, dict[str, dict[str, list[float | None]]]]
+"""[class][metric]["R11" or "R40"]: percent at the three difficulties; None where there is nothing
+to find."""
 
 Curves = dict[str, dict[str, np.ndarray]]
 """[class][metric]: (3, 41) precision (similarity for "aos"), 0 to 1, of the three difficulties at
-recall 0, 1/40, ..., 1; 0 where no result reaches that recall."""
+recall 0, 1/40, ..., 1; 0 where no result reaches that recall, NaN where there is nothing to find.
+"""
 
-_NEIGHBOURS = {"Car": "Van", "Pedestrian": "Person_sitting"}
 _MIN_HEIGHT = (40, 25, 25)
 _MAX_OCCLUSION = (0, 1, 2)
 _MAX_TRUNCATION = (0.15, 0.3, 0.5)
@@ -78,28 +91,31 @@ class _Case:
     """(D,) whether it lies in a DontCare region."""
 
 
+def default_iou(name: str) -> float:
+    """The overlap that a true positive of a class exceeds: 0.7 for vehicles, 0.5 for others."""
+    return _VEHICLE_IOU if name in _VEHICLES else _OTHER_IOU
+
+
 def evaluate(
     ground_truth: Sequence[Sequence[KittiObject]],
     results: Sequence[Sequence[KittiObject]],
-    iou: float | None = None,
+    iou: Overlaps | None = None,
+    classes: Sequence[str] = CLASSES,
 ) -> AveragePrecision:
     """Average precision of results with scores, image by image; arguments as of `curves`.
 
     Returns:
         Percent by class, metric, sampling and difficulty. "aos" is left out if any result has no
-        observation angle (-10).
+        observation angle (-10), and for a class of which a label has neither that nor a 3D box.
     """
-    return average_precision(curves(ground_truth, results, iou))
+    return average_precision(curves(ground_truth, results, iou, classes))
 
 
 def average_precision(table: Curves) -> AveragePrecision:
     """What is below the curves, in percent."""
     return {
         name: {
-            metric: {
-                "R11": (100 * curve[:, ::4].mean(axis=1)).tolist(),
-                "R40": (100 * curve[:, 1:].mean(axis=1)).tolist(),
-            }
+            metric: {"R11": _means(curve[:, ::4]), "R40": _means(curve[:, 1:])}
             for metric, curve in metrics.items()
         }
         for name, metrics in table.items()
@@ -109,33 +125,49 @@ def average_precision(table: Curves) -> AveragePrecision:
 def curves(
     ground_truth: Sequence[Sequence[KittiObject]],
     results: Sequence[Sequence[KittiObject]],
-    iou: float | None = None,
+    iou: Overlaps | None = None,
+    classes: Sequence[str] = CLASSES,
 ) -> Curves:
     """Precision over recall of results with scores, image by image.
 
     Args:
         ground_truth: labelled objects of each image, DontCare regions among them.
         results: detected objects of each image, in the same order; empty where there are none.
-        iou: the overlap that a true positive exceeds, for all classes and metrics; `MIN_IOU`
-            where None.
+        iou: the overlap that a true positive exceeds, for all metrics.
+        classes: names of the classes to evaluate.
     """
     frames = _frames(ground_truth, results)
-    oriented = all(item.alpha != -10 for frame in frames for item in frame.results)
+    oriented = all(item.alpha != UNKNOWN_ANGLE for frame in frames for item in frame.results)
     table: Curves = {}
-    for name, min_iou in MIN_IOU.items():
+    for name in classes:
+        min_iou = _limit(iou, name)
         table[name] = {metric: np.zeros((3, _RECALL_STEPS + 1)) for metric in METRICS}
         for metric in ("2d", "bev", "3d"):
             for difficulty in range(len(DIFFICULTIES)):
-                cases = [
-                    _case(frame, name, difficulty, metric, iou or min_iou) for frame in frames
-                ]
+                cases = [_case(frame, name, difficulty, metric, min_iou) for frame in frames]
                 precision, similarity = _precision(cases)
                 table[name][metric][difficulty] = precision
                 if metric == "2d":
                     table[name]["aos"][difficulty] = similarity
-        if not oriented:
+        if not oriented or _lacks_angle(ground_truth, name):
             del table[name]["aos"]
     return table
+
+
+def _limit(iou: Overlaps | None, name: str) -> float:
+    if isinstance(iou, Mapping):
+        return iou.get(name, default_iou(name))
+    return default_iou(name) if iou is None else iou
+
+
+def _lacks_angle(ground_truth: Sequence[Sequence[KittiObject]], name: str) -> bool:
+    objects = (item for truth in ground_truth for item in truth if item.class_name == name)
+    return any(item.observation_angle is None for item in objects)
+
+
+def _means(samples: np.ndarray) -> list[float | None]:
+    """Percent of each row (3, N); None for rows of NaN."""
+    return [None if np.isnan(mean) else 100 * float(mean) for mean in samples.mean(axis=1)]
 
 
 def must_be_found(item: KittiObject, name: str, difficulty: str = "moderate") -> bool:
@@ -149,21 +181,21 @@ def _frames(
     bev, volume = solid_iou(ground_truth, results)
     frames = []
     for number, (truth, found) in enumerate(zip(ground_truth, results, strict=True)):
-        regions = [item for item in truth if _is(item, DONT_CARE)]
+        regions = [item for item in truth if item.class_name == DONT_CARE]
         iou = {"2d": image_iou(truth, found), "bev": bev[number], "3d": volume[number]}
+        # What is labelled in the image alone is found in 3D where it is found in the image.
+        flat = [i for i, item in enumerate(truth) if not item.has_box3d]
+        for metric in ("bev", "3d"):
+            iou[metric][flat] = iou["2d"][flat]
         dont_care = image_coverage(regions, found).max(axis=0, initial=0)
         frames.append(_Frame(truth, found, iou, dont_care))
     return frames
 
 
-def _is(item: KittiObject, name: str) -> bool:
-    return item.class_name.lower() == name.lower()
-
-
 def _truth_role(item: KittiObject, name: str, difficulty: int) -> int:
-    if _is(item, _NEIGHBOURS.get(name, "")):
+    if NEIGHBOURS.get(item.class_name) == name:
         return _MAY_BE_FOUND
-    if not _is(item, name):
+    if item.class_name != name:
         return _OTHER
     too_hard = (
         item.occlusion > _MAX_OCCLUSION[difficulty]
@@ -177,14 +209,20 @@ def _result_role(item: KittiObject, name: str, difficulty: int) -> int:
     # The benchmark looks at the height first: small results of other classes take part, too.
     if abs(item.box2d[3] - item.box2d[1]) < _MIN_HEIGHT[difficulty]:
         return _MAY_BE_FOUND
-    return _COUNTS if _is(item, name) else _OTHER
+    return _COUNTS if item.class_name == name else _OTHER
 
 
 def _case(frame: _Frame, name: str, difficulty: int, metric: str, min_iou: float) -> _Case:
     truth = np.array([_truth_role(item, name, difficulty) for item in frame.truth], dtype=int)
+    if metric != "2d":
+        flat = np.array([not item.has_box3d for item in frame.truth], dtype=bool)
+        truth[flat & (truth == _COUNTS)] = _MAY_BE_FOUND
     found = np.array([_result_role(item, name, difficulty) for item in frame.results], dtype=int)
     iou = frame.iou[metric]
-    angles = [np.array([item.alpha for item in side]) for side in (frame.truth, frame.results)]
+    angles = [
+        np.array([item.observation_angle or 0.0 for item in side])
+        for side in (frame.truth, frame.results)
+    ]
     return _Case(
         candidates=(iou > min_iou) & (truth != _OTHER)[:, None] & (found != _OTHER),
         iou=iou,
@@ -200,6 +238,9 @@ def _precision(cases: Sequence[_Case]) -> tuple[np.ndarray, np.ndarray]:
     """Precision and orientation similarity at the recall steps 0, 1/40, ..., 1; (41,) each."""
     reached = np.concatenate([[], *(_scores_of_true_positives(case) for case in cases)])
     wanted = sum(int(case.truth_counts.sum()) for case in cases)
+    if not wanted:
+        nothing = np.full(_RECALL_STEPS + 1, np.nan)
+        return nothing, nothing
     thresholds = _thresholds(reached, wanted)
     counts = sum((_count(case, thresholds) for case in cases), np.zeros((3, len(thresholds))))
     true, false, similarity = counts

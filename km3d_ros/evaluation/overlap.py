@@ -85,10 +85,12 @@ def _ratio(overlap: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _near_pairs(rows: Objects, columns: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the pairs whose circles around the ground rectangles meet."""
+    """Indices of the pairs with 3D boxes whose circles around the ground rectangles meet."""
     (a, a_radius), (b, b_radius) = _ground_circles(rows), _ground_circles(columns)
     distance = np.linalg.norm(a[:, None] - b, axis=-1)
-    return np.nonzero(distance <= a_radius[:, None] + b_radius)
+    known = [np.array([item.has_box3d for item in side], dtype=bool) for side in (rows, columns)]
+    near = distance <= a_radius[:, None] + b_radius
+    return np.nonzero(near & known[0][:, None] & known[1])
 
 
 def _ground_circles(objects: Objects) -> tuple[np.ndarray, np.ndarray]:

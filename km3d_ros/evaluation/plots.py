@@ -33,7 +33,8 @@ def plot_precision(table: Curves, folder: Path) -> list[Path]:
             for curve, label, ap in zip(
                 precision, DIFFICULTIES, percent[name][metric]["R40"], strict=True
             ):
-                axes.plot(recall, curve, label=f"{label}: {ap:.1f}")
+                known = "-" if ap is None else f"{ap:.1f}"
+                axes.plot(recall, curve, label=f"{label}: {known}")
             axes.set(title=TITLES[metric], xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
             axes.grid(alpha=0.3)
             axes.legend(title="AP|R40, %")

@@ -9,7 +9,7 @@ import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS
-from km3d_ros.evaluation.kitti_ap import MIN_IOU, must_be_found
+from km3d_ros.evaluation.kitti_ap import CLASSES, must_be_found
 from km3d_ros.evaluation.overlap import image_coverage, match_in_image
 
 RECALL, FALSE_POSITIVES = "recall", "false_positives_per_frame"
@@ -18,7 +18,9 @@ UNCLEAR = 0.1
 
 
 def recall_figures(
-    ground_truth: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]]
+    ground_truth: Sequence[Sequence[KittiObject]],
+    results: Sequence[Sequence[KittiObject]],
+    classes: Sequence[str] = CLASSES,
 ) -> dict[str, Any]:
     """How many objects are found, and how many results show nothing that is labelled.
 
@@ -29,8 +31,8 @@ def recall_figures(
         class, covers by a tenth.
     """
     return {
-        RECALL: {name: _recall(ground_truth, results, name) for name in MIN_IOU},
-        FALSE_POSITIVES: {name: _made_up(ground_truth, results, name) for name in MIN_IOU},
+        RECALL: {name: _recall(ground_truth, results, name) for name in classes},
+        FALSE_POSITIVES: {name: _made_up(ground_truth, results, name) for name in classes},
     }
 
 

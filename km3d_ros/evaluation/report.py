@@ -9,14 +9,16 @@ import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS, median_by_band, relative_depth_errors
-from km3d_ros.evaluation.kitti_ap import MIN_IOU, AveragePrecision
+from km3d_ros.evaluation.kitti_ap import CLASSES, AveragePrecision
 from km3d_ros.evaluation.recall import FALSE_POSITIVES, RECALL
 
 MEDIAN, BIAS = "median_relative_depth_error", "relative_depth_bias"
 
 
 def depth_figures(
-    ground_truth: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]]
+    ground_truth: Sequence[Sequence[KittiObject]],
+    results: Sequence[Sequence[KittiObject]],
+    classes: Sequence[str] = CLASSES,
 ) -> dict[str, Any]:
     """How far off the distances of the objects that were found are, by class and band.
 
@@ -25,7 +27,7 @@ def depth_figures(
         (z - true z) / true z: by class and band of true z, None where nothing was found.
     """
     table: dict[str, Any] = {MEDIAN: {}, BIAS: {}}
-    for name in MIN_IOU:
+    for name in classes:
         true, errors = relative_depth_errors(ground_truth, results, name)
         table[MEDIAN][name] = median_by_band(true, np.abs(errors))
         table[BIAS][name] = median_by_band(true, errors)
@@ -47,7 +49,8 @@ def as_text(
     lines[0] += _cells("R11: easy", "moderate", "hard")
     for name, metrics in precision.items():
         for metric, values in metrics.items():
-            cells = [f"{value:.2f}" for value in values["R40"] + values["R11"]]
+            percents = values["R40"] + values["R11"]
+            cells = ["-" if value is None else f"{value:.2f}" for value in percents]
             lines.append(_row(name, metric, *cells))
     bands = [f"{near}-{far} m" for near, far in BANDS]
     lines += ["", _row("Depth error", "", f"median: {bands[0]}", *bands[1:])]

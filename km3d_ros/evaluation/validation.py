@@ -56,27 +56,30 @@ def detect_all(detector: Detector, frames: KittiDataset, oracle: Collection[str]
 
 
 def validate(detector: Detector, frames: KittiDataset) -> dict[str, Any]:
-    """AP|R40 [easy, moderate, hard] in percent by class and metric, and depth errors of cars.
+    """AP|R40 [easy, moderate, hard] in percent by class and metric, and depth errors.
 
-    Metrics: "2d", "bev" and "3d" at the benchmark's overlap (Car 0.7, others 0.5), and
-    "bev@0.5" and "3d@0.5". What the detector leaves out by its score threshold (`LEAST_SCORE`
-    is a good one) is a miss; the depth errors are those of the cars that are reported by default.
+    Metrics: "2d", "bev" and "3d" at the benchmark's overlap (`kitti_ap.default_iou`), and
+    "bev@0.5" and "3d@0.5"; None where there is nothing to find. What the detector leaves out by
+    its score threshold (`LEAST_SCORE` is a good one) is a miss. The depth errors are those of the
+    detector's first class, of the objects that are reported by default.
     """
     return figures_of(detect_all(detector, frames))
 
 
 def figures_of(findings: Findings) -> dict[str, Any]:
     """The figures of `validate`, of what was found."""
-    truth, results = findings.truth, findings.results
-    strict, loose = evaluate(truth, results), evaluate(truth, results, LOOSE_IOU)
+    truth, results, classes = findings.truth, findings.results, findings.classes
+    strict, loose = (evaluate(truth, results, iou, classes) for iou in (None, LOOSE_IOU))
     return {
         "frames": len(truth),
         "ap_r40": {
             name: {metric: _rounded(strict[name][metric]["R40"]) for metric in ("2d", "bev", "3d")}
             | {f"{m}@{LOOSE_IOU}": _rounded(loose[name][m]["R40"]) for m in ("bev", "3d")}
-            for name in findings.classes
+            for name in classes
         },
-        "median_relative_depth_error": median_relative_depth_error(truth, reported(results)),
+        "median_relative_depth_error": median_relative_depth_error(
+            truth, reported(results), classes[0]
+        ),
     }
 
 
@@ -96,5 +99,5 @@ def _detect(detector: Detector, frame: KittiFrame, oracle: Collection[str]) -> D
     return detector(image, camera)
 
 
-def _rounded(values: list[float]) -> list[float]:
-    return [round(value, 2) for value in values]
+def _rounded(values: list[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, 2) for value in values]

@@ -1,8 +1,9 @@
-"""Detections as plain values, for files (design, section 9)."""
+"""Detections as plain values, for files."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from km3d_ros.data.class_names import canonical
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detections import Detections
@@ -33,7 +35,7 @@ _SHAPES = {
 def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """One dictionary of plain numbers and lists per object, keys as in `Detections`.
 
-    The class index becomes `class_name`; the reprojection error is left out (design, section 9).
+    The class index becomes `class_name`; the reprojection error is left out.
     """
     names = [f.name for f in fields(detections) if f.name != "reprojection_error"]
     columns = {name: getattr(detections, name).tolist() for name in names}
@@ -63,8 +65,26 @@ def record_to_kitti(record: Mapping[str, Any]) -> KittiObject:
     )
 
 
-def read_records(path: Path) -> dict[str, list[dict[str, Any]]]:
+def to_json(value: Any, **options: Any) -> str:
+    """JSON text as any reader takes it: numbers that are not finite become null.
+
+    options: of `json.dumps`.
+    """
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_records(path: Path, classes: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
     """A `detections.jsonl`: the dictionaries of `to_records` by image name without suffix.
+
+    classes: class names beyond the usual ones; see `class_names.canonical`.
 
     Raises:
         InputError: a line that is no such record; file and line are named.
@@ -75,6 +95,8 @@ def read_records(path: Path) -> dict[str, list[dict[str, Any]]]:
             try:
                 entry = json.loads(line)
                 _check(entry["detections"])
+                for record in entry["detections"]:
+                    record["class_name"] = canonical(record["class_name"], classes)
                 records[Path(entry["image"]).stem] = entry["detections"]
             except (KeyError, RecursionError, TypeError, ValueError) as error:
                 raise InputError(f"{path}:{number}: not a line of detections.jsonl") from error

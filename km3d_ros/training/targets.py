@@ -10,19 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE, NEIGHBOURS
+from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.label_report import MIN_DEPTH, why_not_taught
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
-NEIGHBOURS = {"Van": "Car", "Person_sitting": "Pedestrian"}
-"""Classes that the benchmark neither rewards nor punishes as the other one."""
-LARGELY_OCCLUDED = 2
-"""Objects hidden more than this are neither taught nor punished."""
 MIN_BOX = 2.0
 """Smallest taught 2D box in input pixels."""
-MIN_DEPTH = 0.1
-"""Keypoints nearer than this (metres) have no usable projection."""
 PEAK_WIDTH = 0.54 / 6
 """Standard deviation of a peak relative to the sides of its box (TTFNet, arXiv 1909.00700)."""
 MIN_DEVIATION = 0.5
@@ -185,9 +181,7 @@ def keypoint_cells(targets: ObjectTargets, height: int, width: int) -> tuple[Ten
 
 def _is_taught(item: KittiObject, classes: tuple[str, ...]) -> bool:
     """Whether an object is an example of its class; truncated ones are, as far as labelled."""
-    visible = item.occlusion <= LARGELY_OCCLUDED
-    solvable = item.has_box3d and item.center[2] > MIN_DEPTH
-    return item.class_name in classes and visible and solvable
+    return item.class_name in classes and why_not_taught(item) is None
 
 
 def _box_in_view(

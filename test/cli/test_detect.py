@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from km3d_ros.cli import main
-from km3d_ros.data.kitti import read_objects, write_calibration
+from km3d_ros.data.kitti import read_results, write_calibration
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
 
@@ -53,7 +53,7 @@ def test_detect_writes_all_numbers_of_the_detector(frames, weights):
 def test_detect_writes_one_result_file_per_image(frames, weights):
     assert detect(frames, weights, "--score-threshold", "0", "--max-detections", "20") == 0
     for name, line in zip("abc", read_lines(frames), strict=True):
-        items = read_objects(frames / "out" / f"{name}.txt")
+        items = read_results(frames / "out" / f"{name}.txt")
         assert [item.class_name for item in items] == [
             record["class_name"] for record in line["detections"]
         ]

@@ -36,7 +36,10 @@ def test_json_has_every_figure_and_missing_files_are_misses(folders, capsys):
     for metric in ("2d", "bev", "3d"):
         assert table["Car"][metric]["R40"] == pytest.approx([50] * 3)
         assert table["Car"][metric]["R11"] == pytest.approx([600 / 11] * 3)
-    assert table["Cyclist"]["aos"] == {"R11": [0, 0, 0], "R40": [0, 0, 0]}
+    assert table["Cyclist"]["aos"] == {"R11": [None] * 3, "R40": [None] * 3}
+    assert (table["frames"], table["frames_without_results"]) == (80, 40)
+    assert table["results_without_labels"] == 0
+    assert table["objects"] == {"labels": {"Car": 80}, "results": {"Car": 40}}
     for key in ("median_relative_depth_error", "relative_depth_bias"):
         assert table[key]["Car"] == {"0-15": None, "15-30": pytest.approx(0.01), "30-50": None}
 
@@ -51,7 +54,13 @@ def test_limit_is_taken_from_the_command_line(folders, capsys):
 def test_table_shows_classes_and_depth_errors(folders, capsys):
     assert run(folders) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["Car", "2d", *["50.00"] * 3, *["54.55"] * 3]
+    assert lines[:3] == [
+        "80 frames; 40 without result file, whose objects count as misses (first: 000000)",
+        "labels: Car 80",
+        "results: Car 40",
+    ]
+    assert lines[5].split() == ["Car", "2d", *["50.00"] * 3, *["54.55"] * 3]
+    assert lines[9].split() == ["Pedestrian", "2d", *["-"] * 6]
     assert lines[-8].split() == ["Car", "-", "1.0", "%", "-", "-", "+1.0", "%", "-"]
     assert lines[-3].split() == ["Car", "-", "50", "%", "-", "0.00"]
 
@@ -125,7 +134,6 @@ def test_plots_are_written(folders, tmp_path, capsys):
         ([], "expected --labels and --results, or --data"),
         (["--labels", "l"], "expected --labels and --results, or --data"),
         (["--labels", "l", "--results", "r", "--oracle", "dim"], "--oracle does not go with"),
-        (["--labels", "l", "--results", "r", "--split", "val"], "--split does not go with"),
         (["--data", "d", "--results", "r"], "--results does not go with --data"),
     ],
 )
@@ -154,7 +162,7 @@ def test_values_that_do_not_exist_are_wrong_usage(folders, options, capsys):
 def test_result_without_score_is_named(folders, capsys):
     write_objects(folders[1] / "000003.txt", [CAR])
     assert run(folders) == 1
-    assert "000003.txt: a result without a score" in capsys.readouterr().err
+    assert "000003.txt:1: a result without a score" in capsys.readouterr().err
 
 
 def test_bad_line_is_named(folders, capsys):
@@ -169,3 +177,77 @@ def test_folders_that_do_not_belong_together_are_refused(folders, tmp_path, caps
     assert "no result file is named like a label file" in capsys.readouterr().err
     assert run((tmp_path / "empty", folders[1])) == 1
     assert "no label files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", [".", "training"])
+def test_result_files_are_evaluated_for_a_split(folders, tmp_path, folder, capsys):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    labels = folders[0].rename(tmp_path / folder / "label_2")
+    (tmp_path / "ImageSets").mkdir()
+    names = "".join(f"{i:06d}\n" for i in range(1, 80, 2))
+    (tmp_path / "ImageSets" / "half.txt").write_text(names)
+    assert run((labels, folders[1]), "--split", "half", "--json") == 0
+    table = json.loads(capsys.readouterr().out)
+    # 40 objects reach 40 of the 41 steps of recall.
+    assert table["Car"]["3d"]["R40"] == pytest.approx([97.5] * 3)
+    assert (table["frames"], table["frames_without_results"]) == (40, 0)
+
+
+def test_a_split_that_is_not_there_is_named(folders, capsys):
+    assert run(folders, "--split", "val") == 1
+    assert f"no val.txt in {folders[0].parent}/ImageSets or " in capsys.readouterr().err
+
+
+def test_results_without_labels_are_counted(folders, capsys):
+    write_objects(folders[1] / "900000.txt", [])
+    assert run(folders) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.endswith("1 result files without label file, not evaluated (first: 900000)")
+
+
+def test_class_names_are_one_rule_for_every_figure(folders, capsys):
+    assert run(folders, "--json") == 0
+    expected = json.loads(capsys.readouterr().out)
+    for path in folders[0].iterdir():
+        path.write_text(path.read_text().replace("Car", "cAR"))
+    for path in folders[1].iterdir():
+        path.write_text(path.read_text().replace("Car", "CAR"))
+    assert run(folders, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_other_classes_are_evaluated_at_given_overlaps(folders, capsys):
+    for path in [*folders[0].iterdir(), *folders[1].iterdir()]:
+        path.write_text(path.read_text().replace("Car", "Bus"))
+    for path in folders[1].iterdir():
+        path.write_text(path.read_text() + path.read_text().replace("Bus", "Forklift"))
+    assert run(folders, "--json", "--iou", "bus=0.95,Forklift=0.3") == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["Bus"]["2d"]["R40"] == pytest.approx([50] * 3)
+    assert table["Bus"]["3d"]["R40"] == [0, 0, 0]
+    assert table["Forklift"]["3d"]["R40"] == [None] * 3
+    assert table["relative_depth_bias"]["Bus"]["15-30"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("center", [(0.0, 1.0, 0.0), (-1000.0, -1000.0, -1000.0)])
+def test_json_of_unknown_locations_is_json(folders, center, capsys):
+    for path in folders[0].iterdir():
+        write_objects(path, [replace(CAR, center=center, alpha=-10.0)])
+    assert run(folders, "--json") == 0
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    table = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert table["median_relative_depth_error"]["Car"] == dict.fromkeys(("0-15", "15-30", "30-50"))
+    assert table["Car"]["3d"]["R40"] == [None] * 3
+    assert "aos" not in table["Car"]
+
+
+def test_a_byte_order_mark_changes_no_figure(folders, capsys):
+    assert run(folders, "--json") == 0
+    expected = capsys.readouterr().out
+    for path in [*folders[0].iterdir(), *folders[1].iterdir()]:
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert run(folders, "--json") == 0
+    assert capsys.readouterr().out == expected

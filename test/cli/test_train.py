@@ -33,6 +33,29 @@ def test_trained_weights_run_and_say_how_they_were_made(data, tmp_path):
     Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
 
 
+def test_labels_are_counted_before_the_first_step(data, tmp_path, capsys):
+    label = data / "label_2" / "000000.txt"
+    label.write_text(label.read_text().replace("Car 0.00 0 0.0000", "car 0.00 4 -10.00"))
+    assert main(arguments(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    counts = "2 frames; Car 1 taught; Pedestrian 0 taught; Cyclist 0 taught"
+    assert lines[1] == f"{data}: {counts}"
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    losses = dict(zip(*(line.split(",") for line in log), strict=True))
+    assert float(losses["hps"]) > 0
+
+
+@pytest.mark.parametrize("name", ["barrier", "DontCare"])
+def test_labels_that_teach_nothing_stop_the_training(data, tmp_path, name, capsys):
+    label = data / "label_2" / "000000.txt"
+    label.write_text(label.read_text().replace("Car", name))
+    assert main(arguments(tmp_path)) == 1
+    error = capsys.readouterr().err
+    assert "no Car, Pedestrian, Cyclist to learn from" in error
+    assert f"{name} 1" in error
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_validation_figures_are_stored_with_the_weights(data, tmp_path, capsys):
     assert main(arguments(tmp_path, "--validation", str(data))) == 0
     figures = read_spec(tmp_path / "out.safetensors").training["validation"]
@@ -127,6 +150,7 @@ def test_images_with_2d_boxes_are_learned_from(data, tmp_path, capsys):
     assert main(arguments(tmp_path, *options)) == 0
     assert capsys.readouterr().out.splitlines() == [
         "2 labelled frames",
+        f"{data}: 2 frames; Car 1 taught; Pedestrian 0 taught; Cyclist 0 taught",
         f"{data}: 2 images (2 calibrated), 1 Car, 0 Pedestrian, 0 Cyclist",
         f"{file}: 1 image, 1 Car, 1 Pedestrian, 0 Cyclist; 1 box of other classes taken as "
         "background (chair 1)",
@@ -187,7 +211,9 @@ def test_torchrun_trains_in_two_processes(data, tmp_path):
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     written = tmp_path / "out.safetensors"
-    assert done.stdout == f"2 labelled frames\n{written}: lite, 1 steps\n"
+    first, counts, last = done.stdout.splitlines()
+    assert (first, last) == ("2 labelled frames", f"{written}: lite, 1 steps")
+    assert counts.endswith("2 frames; Car 1 taught; Pedestrian 0 taught; Cyclist 0 taught")
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2
 
 

@@ -4,7 +4,7 @@ import pytest
 from support.limited import refusals
 
 from km3d_ros.data.files import read_text, read_yaml
-from km3d_ros.data.kitti import KittiDataset, read_objects, read_projection
+from km3d_ros.data.kitti import KittiDataset, read_labels, read_projection
 from km3d_ros.errors import InputError
 
 LABEL = b"Car 0 0 0 0 0 9 9 1.5 1.6 3.9 0 1 20 0\n"
@@ -30,7 +30,7 @@ def test_hostile_labels_are_refused_at_little_cost(tmp_path):
         "columns.txt": b"Car" + b" 0" * 500_000,
     }
     paths = write(tmp_path, files)
-    said, megabytes = refusals(read_objects, paths)
+    said, megabytes = refusals(read_labels, paths)
     causes = (
         f": 10000000 {LARGE} 1048576",
         f": {len(million)} {LARGE} 1048576",
@@ -55,11 +55,12 @@ def test_hostile_calibrations_are_refused_at_little_cost(tmp_path):
     }
     paths = write(tmp_path, files)
     said, megabytes = refusals(read_projection, paths)
+    form = "fx 0 cx tx 0 fy cy ty 0 0 1 tz"
     causes = (
         f": 10000000 {LARGE} 1048576",
         ": not a text file",
-        ": no P2 in this calibration file",
-        ":1: P2 has 500000 numbers, not 12",
+        f': no P2 in this calibration file; expected a line "P2: {form}"',
+        f":1: P2 has 500000 numbers, not 12; expected {form}",
         ":1: '1e400' is not a finite number",
         ":1: 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not a number",
     )
@@ -90,6 +91,13 @@ def test_text_up_to_the_limit_is_read(tmp_path):
     assert read_text(path, 6) == "äöü"
     with pytest.raises(InputError, match=rf"a\.txt: 6 {LARGE} 5$"):
         read_text(path, 5)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (text,) = write(tmp_path, {"a.txt": b"\xef\xbb\xbfCar 1"})
+    assert read_text(text) == "Car 1"
+    (yaml,) = write(tmp_path, {"a.yaml": b"\xef\xbb\xbfsteps: 3"})
+    assert read_yaml(yaml) == {"steps": 3}
 
 
 def test_hostile_yaml_is_refused_at_little_cost(tmp_path):

@@ -7,8 +7,9 @@ from km3d_ros.data.kitti import (
     KittiDataset,
     KittiObject,
     find_images,
-    read_objects,
+    read_labels,
     read_projection,
+    read_results,
     write_calibration,
     write_objects,
 )
@@ -47,7 +48,7 @@ def make_dataset(root, names=("000001", "000000")):
 def test_label_line_becomes_an_object_with_its_geometric_centre(tmp_path):
     path = tmp_path / "label.txt"
     path.write_text(f"{LABEL}\n\n")
-    (item,) = read_objects(path)
+    (item,) = read_labels(path)
     assert item.class_name == "Car"
     assert item.occlusion == 1
     assert item.size == (3.69, 1.87, 1.67)
@@ -56,11 +57,11 @@ def test_label_line_becomes_an_object_with_its_geometric_centre(tmp_path):
     assert item.score is None
 
 
-@pytest.mark.parametrize("score", [None, 0.123456])
-def test_written_objects_read_back_equal(tmp_path, score):
+@pytest.mark.parametrize(("score", "read"), [(None, read_labels), (0.123456, read_results)])
+def test_written_objects_read_back_equal(tmp_path, score, read):
     item = KittiObject(**{**vars(CAR), "score": score})
     write_objects(tmp_path / "000000.txt", [item, item])
-    first, second = read_objects(tmp_path / "000000.txt")
+    first, second = read(tmp_path / "000000.txt")
     assert first == second
     assert first.center == pytest.approx(item.center)
     assert {**vars(first), "center": item.center} == vars(item)
@@ -74,7 +75,7 @@ def test_written_label_stores_the_bottom_centre(tmp_path):
 
 def test_empty_label_file_has_no_objects(tmp_path):
     write_objects(tmp_path / "000000.txt", [])
-    assert read_objects(tmp_path / "000000.txt") == []
+    assert read_labels(tmp_path / "000000.txt") == []
 
 
 def test_calibration_reads_back_exactly(tmp_path):
@@ -194,7 +195,7 @@ def test_bad_label_line_is_named(tmp_path, line, message):
     path = tmp_path / "000000.txt"
     path.write_text(f"{LABEL}\n{line}\n")
     with pytest.raises(InputError, match=message):
-        read_objects(path)
+        read_labels(path)
 
 
 @pytest.mark.parametrize(
@@ -218,4 +219,127 @@ def test_bad_calibration_is_named(tmp_path, text, message):
 def test_binary_label_file_is_refused(tmp_path):
     (tmp_path / "000000.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="not a text file"):
-        read_objects(tmp_path / "000000.txt")
+        read_labels(tmp_path / "000000.txt")
+
+
+NUSCENES = (
+    "car 0.00 4 -10.00 600.12 150.20 700.30 220.50 1.50 1.90 4.60 -2.00 1.60 25.00 0.30 {}\n"
+)
+
+
+@pytest.mark.parametrize("score", ["", "0.9", "-1.0000", "nan"])
+def test_label_of_another_exporter_is_read_as_a_label(tmp_path, score):
+    path = tmp_path / "a.txt"
+    path.write_text(NUSCENES.format(score))
+    (item,) = read_labels(path)
+    assert (item.class_name, item.occlusion, item.score) == ("Car", -1, None)
+    assert item.size == (4.6, 1.9, 1.5)
+    assert item.observation_angle == pytest.approx(0.3 - np.arctan2(-2.0, 25.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("van", "Van"),
+        ("PEDESTRIAN", "Pedestrian"),
+        ("person_sitting", "Person_sitting"),
+        ("Person-Sitting", "Person_sitting"),
+        ("Dontcare", "DontCare"),
+        ("dont_care", "DontCare"),
+        ("bus", "Bus"),
+        ("forklift", "ForkLift"),
+        ("traffic_cone", "traffic_cone"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_labels, read_results])
+def test_class_names_are_read_in_their_canonical_spelling(tmp_path, read, name, expected):
+    path = tmp_path / "a.txt"
+    path.write_text(LABEL.replace("Car", name) + " 0.5\n")
+    assert [item.class_name for item in read(path, ("ForkLift",))] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1.67 1.87 3.69", "1670 1870 3690", "length, width, height"),
+        ("-16.53 2.39 58.49", "-16530 2390 58490", r"an object at .*, beyond 1000 m"),
+        ("58.49 1.57", "58.49 90.0", r"rotation_y 90\.0, expected radians"),
+        (" 1.85 ", " 106.0 ", r"alpha 106\.0, expected radians"),
+        ("Car 0.00", "Car 35", "truncation 35, expected 0 to 1, or -1"),
+        ("58.49", "nan", "'nan' is not a finite number"),
+    ],
+)
+@pytest.mark.parametrize("score", ["", " 0.9"])
+def test_other_units_are_refused_with_and_without_a_score(tmp_path, score, old, new, message):
+    path = tmp_path / "a.txt"
+    path.write_text(LABEL.replace(old, new) + score + "\n")
+    with pytest.raises(InputError, match=rf"a\.txt:1: {message}"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"center": (-1000.0, -1000.0, -1000.0)},
+        {"center": (0.0, 0.0, 0.0)},
+        {"yaw": -10.0},
+        {"size": (-1.0, -1.0, -1.0)},
+    ],
+)
+def test_unknown_values_make_no_3d_box(tmp_path, changes):
+    item = KittiObject(**{**vars(CAR), **changes, "alpha": -10.0})
+    write_objects(tmp_path / "a.txt", [item])
+    (read,) = read_labels(tmp_path / "a.txt")
+    assert {**vars(read), "center": item.center} == vars(item)
+    assert read.center == pytest.approx(item.center)
+    assert not read.has_box3d
+    assert read.observation_angle is None
+
+
+def test_byte_order_marks_lose_no_object_no_calibration_and_no_frame(tmp_path):
+    make_dataset(tmp_path)
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets" / "val.txt").write_text("000001\r\n000000\r\n")
+    for path in tmp_path.rglob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    frames = KittiDataset(tmp_path, "val")
+    assert [frame.name for frame in frames] == ["000001", "000000"]
+    for frame in frames:
+        assert [item.class_name for item in frame.objects] == ["Car"]
+        np.testing.assert_array_equal(frame.projection, PROJECTION)
+
+
+def test_projections_are_found_by_name_in_both_calibration_formats(tmp_path):
+    path = tmp_path / "calib.txt"
+    numbers = "700 0 600 {} 0 700 180 0 0 0 1 0"
+    path.write_text(f"P2: {numbers.format(44)}\nP3: {numbers.format(-340)}\n")
+    assert [read_projection(path, name)[0, 3] for name in ("P2", "P3")] == [44, -340]
+    path.write_text(
+        "calib_time: 09-Jan-2012 13:57:47\nS_rect_02: 1242 375\n"
+        f"P_rect_02: {numbers.format(45)}\nP_rect_03: {numbers.format(-339)}\n"
+    )
+    assert [read_projection(path, name)[0, 3] for name in ("P2", "P3")] == [45, -339]
+    with pytest.raises(InputError, match='no P0 in this calibration file; expected a line "P0: '):
+        read_projection(path, "P0")
+
+
+@pytest.mark.parametrize("focal", [1, 0.58])
+def test_projection_that_is_not_in_pixels_is_refused(tmp_path, focal):
+    path = tmp_path / "calib.txt"
+    path.write_text(f"P2: {focal} 0 0 0 0 {focal} 0 0 0 0 1 0\n")
+    with pytest.raises(InputError, match=rf"calib\.txt:1: P2 has focal lengths of {focal} and"):
+        read_projection(path)
+
+
+def test_images_that_share_their_files_are_refused(tmp_path):
+    make_dataset(tmp_path)
+    (tmp_path / "image_2" / "000001.jpg").touch()
+    with pytest.raises(InputError, match=r"/000001\.jpg and 000001\.png: two images of one"):
+        KittiDataset(tmp_path)
+
+
+def test_companions_that_macos_writes_are_no_frames(tmp_path):
+    make_dataset(tmp_path)
+    for path in [*tmp_path.rglob("*.txt"), *tmp_path.rglob("*.png")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    assert [frame.name for frame in KittiDataset(tmp_path)] == ["000000", "000001"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from km3d_ros.data.kitti import KittiObject, read_objects
+from km3d_ros.data.kitti import KittiObject, read_labels, read_results
 from km3d_ros.evaluation.kitti_ap import evaluate
 
 OFFICIAL = Path(__file__).parent / "official"
@@ -45,8 +45,8 @@ def test_equals_the_official_evaluator(iou, key):
     paths = sorted((OFFICIAL / "labels").glob("*.txt"))
     results = [OFFICIAL / "results" / path.name for path in paths]
     table = evaluate(
-        [read_objects(path) for path in paths],
-        [read_objects(path) if path.exists() else [] for path in results],
+        [read_labels(path) for path in paths],
+        [read_results(path) if path.exists() else [] for path in results],
         iou,
     )
     expected = json.loads((OFFICIAL / "expected.json").read_text())[key]
@@ -66,13 +66,19 @@ def test_perfect_results_reach_one_hundred_percent():
             assert percent(table, metric, sampling=sampling) == pytest.approx([100] * 3)
 
 
-def test_class_without_ground_truth_has_zero_percent():
-    assert percent(evaluate(truth(), found()), "3d", "Cyclist") == [0, 0, 0]
+def test_class_without_ground_truth_has_no_precision():
+    results = [[*items, replace(CAR, class_name="Cyclist", score=0.5)] for items in found()]
+    for sampling in ("R11", "R40"):
+        assert percent(evaluate(truth(), results), "3d", "Cyclist", sampling) == [None] * 3
 
 
-def test_nothing_to_evaluate_is_zero_percent():
-    assert percent(evaluate([], []), "2d") == [0, 0, 0]
-    assert percent(evaluate([[], []], [[], []]), "2d") == [0, 0, 0]
+def test_nothing_to_evaluate_has_no_precision():
+    assert percent(evaluate([], []), "2d") == [None] * 3
+    assert percent(evaluate([[], []], [[], []]), "2d") == [None] * 3
+
+
+def test_labelled_objects_that_are_not_found_have_zero_percent():
+    assert percent(evaluate(truth(), [[] for _ in truth()]), "2d") == [0, 0, 0]
 
 
 def test_frames_without_results_are_misses():
@@ -123,19 +129,20 @@ def test_overlap_on_the_limit_is_no_match():
     ("changes", "expected"),
     [
         ({"box2d": (100.0, 100.0, 200.0, 140.0)}, [100, 100, 100]),
-        ({"box2d": (100.0, 100.0, 200.0, 139.99)}, [0, 100, 100]),
-        ({"box2d": (100.0, 100.0, 200.0, 124.99)}, [0, 0, 0]),
-        ({"occlusion": 1}, [0, 100, 100]),
-        ({"occlusion": 2}, [0, 0, 100]),
-        ({"occlusion": 3}, [0, 0, 0]),
+        ({"box2d": (100.0, 100.0, 200.0, 139.99)}, [None, 100, 100]),
+        ({"box2d": (100.0, 100.0, 200.0, 124.99)}, [None, None, None]),
+        ({"occlusion": 1}, [None, 100, 100]),
+        ({"occlusion": 2}, [None, None, 100]),
+        ({"occlusion": 3}, [None, None, None]),
         ({"truncation": 0.15}, [100, 100, 100]),
-        ({"truncation": 0.3}, [0, 100, 100]),
-        ({"truncation": 0.5}, [0, 0, 100]),
+        ({"truncation": 0.3}, [None, 100, 100]),
+        ({"truncation": 0.5}, [None, None, 100]),
     ],
 )
 def test_difficulty_decides_which_cars_must_be_found(changes, expected):
     item = replace(CAR, **changes)
-    assert percent(evaluate(truth(item), found(item)), "2d") == pytest.approx(expected)
+    values = percent(evaluate(truth(item), found(item)), "2d")
+    assert [value and round(value, 6) for value in values] == expected
 
 
 @pytest.mark.parametrize(("name", "neighbour"), [("Car", "Van"), ("Pedestrian", "Person_sitting")])
@@ -168,3 +175,41 @@ def test_limit_can_be_set_for_all_classes():
     assert percent(evaluate(truth(), shifted), "3d") == [0, 0, 0]
     assert percent(evaluate(truth(), shifted, iou=0.59), "3d") == pytest.approx([100] * 3)
     assert percent(evaluate(truth(), shifted, iou=0.61), "3d") == [0, 0, 0]
+
+
+def without_3d(item, **changes):
+    """An object of which only the 2D box is known."""
+    return replace(item, size=(-1, -1, -1), center=(-1000,) * 3, yaw=-10, alpha=-10, **changes)
+
+
+@pytest.mark.parametrize("unknown", [{"center": (-1000,) * 3}, {"center": (0.0, 1.0, 0.0)}, {}])
+def test_object_that_is_labelled_in_the_image_alone_is_neutral_in_space(unknown):
+    other = replace(CAR, box2d=(300.0, 100.0, 400.0, 150.0))
+    flat = replace(other, **unknown) if unknown else without_3d(other)
+    seen = replace(other, center=(9.0, 1.0, 20.0), score=1.0)
+    table = evaluate([[*i, flat] for i in truth()], [[*i, seen] for i in found()])
+    for metric in ("2d", "bev", "3d"):
+        assert percent(table, metric) == pytest.approx([100] * 3)
+    alone = evaluate([[flat] for _ in truth()], [[seen] for _ in truth()])
+    assert percent(alone, "3d") == [None] * 3
+    assert percent(alone, "2d") == pytest.approx([100] * 3)
+
+
+def test_angle_that_a_label_does_not_have_comes_from_its_rotation():
+    item = replace(CAR, center=(20.0, 1.0, 20.0), yaw=0.5 + math.pi / 4)
+    table = evaluate(truth(replace(item, alpha=-10)), found(item))
+    assert percent(table, "aos") == pytest.approx([100] * 3)
+    flat = [[*items, without_3d(CAR)] for items in truth(item)]
+    assert "aos" not in evaluate(flat, found(item))["Car"]
+
+
+def test_any_class_is_evaluated_at_its_overlap():
+    def table(iou):
+        bus = replace(CAR, class_name="Bus")
+        shifted = replace(bus, box2d=(100.0, 100.0, 200.0, 130.0))  # overlap 0.6
+        return evaluate(truth(bus), found(shifted), iou, ("Bus", "Forklift"))
+
+    assert list(table(None)) == ["Bus", "Forklift"]
+    assert percent(table(None), "2d", "Bus")[1] == 0
+    assert percent(table({"Bus": 0.59}), "2d", "Bus")[1] == pytest.approx(100)
+    assert percent(table({"Forklift": 0.1}), "2d", "Bus")[1] == 0

@@ -4,10 +4,10 @@ import math
 import pytest
 import torch
 
-from km3d_ros.data.kitti import read_objects, write_objects
+from km3d_ros.data.kitti import read_results, write_objects
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.formats import read_records, to_kitti, to_records
+from km3d_ros.inference.formats import read_records, to_json, to_kitti, to_records
 
 CLASSES = ("Car", "Pedestrian")
 KEYPOINTS = torch.arange(18.0).reshape(1, 9, 2)
@@ -48,7 +48,7 @@ def test_records_have_every_number_in_full():
 
 def test_result_files_read_back_as_the_detections(tmp_path):
     write_objects(tmp_path / "0.txt", to_kitti(DETECTIONS, CLASSES))
-    (item,) = read_objects(tmp_path / "0.txt")
+    (item,) = read_results(tmp_path / "0.txt")
     assert (item.class_name, item.truncation, item.occlusion) == ("Pedestrian", -1, -1)
     assert item.score == pytest.approx(0.1, abs=1e-6)
     assert item.box2d == (1, 2, 3, 4)
@@ -102,3 +102,17 @@ def test_bad_line_of_records_is_named(tmp_path, line):
 def test_no_detections_are_no_records():
     assert to_records(DETECTIONS[:0], CLASSES) == []
     assert to_kitti(DETECTIONS[:0], CLASSES) == []
+
+
+def test_json_has_no_numbers_that_json_does_not_know():
+    table = {"a": [1.5, math.inf, (math.nan, -math.inf)], "b": {"c": math.nan, "d": 3}}
+    assert json.loads(to_json(table)) == {"a": [1.5, None, [None, None]], "b": {"c": None, "d": 3}}
+
+
+def test_records_have_canonical_class_names(tmp_path):
+    (record,) = to_records(DETECTIONS, ("car", "forklift"))
+    path = tmp_path / "detections.jsonl"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps({"image": "a.png", "detections": [record]}).encode()
+    )
+    assert read_records(path, ("Forklift",))["a"][0]["class_name"] == "Forklift"
