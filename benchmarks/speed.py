@@ -33,7 +33,7 @@ from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.spec import ModelSpec
 
 RESULTS = Path(__file__).parent / "results"
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = ("torch", "openvino")
 JUDGED_SEED = 2
 CALIBRATION_SEED, CALIBRATION = 5, 100
 """Scenes and frames that int8 graphs are calibrated on."""

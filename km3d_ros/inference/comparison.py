@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from km3d_ros.inference.backends.backend import UnavailableError
-from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.decode import Objects
@@ -18,8 +17,32 @@ from km3d_ros.inference.table import unpack
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
-RUNTIMES = {"onnxruntime": OnnxRuntimeBackend, "openvino": OpenVinoBackend}
-"""What runs exported graphs, by name."""
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU. It checks exported graphs, but is not a backend of the detector.
+
+    OpenVINO is faster in every row of benchmarks/results/speed.md.
+    """
+
+    def __init__(self, graph: bytes, device: torch.device, precision: str):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UnavailableError(f"it is not installed ({error})") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+        """As of `Backend`."""
+        objects, detections = self._session.run(None, inputs.by_name())
+        return torch.from_numpy(objects), torch.from_numpy(detections)
+
+
+RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVinoBackend}
+"""Runtimes that exported graphs are checked in, by name."""
 
 DISTANCE = 20.0
 """Metres at which differences of position are stated: they grow with the distance."""
@@ -30,6 +53,7 @@ MOST_SCORE, MOST_POSITION, LEAST_SHARED = 1e-4, 0.01, 0.9
 far as rounding in float32 explains them."""
 
 _CPU = torch.device("cpu")
+_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True)

@@ -145,11 +145,12 @@ class Detector:
         self.choice.backend.run(GraphInputs.zeros(images, self.spec))
 
     def located(self, objects: Objects, affine: np.ndarray, camera: CameraModel) -> Detections:
-        """Those objects (N,) of one image that are wanted, in space.
+        """The objects (N,) of one image that pass the thresholds, in space, on the CPU.
 
-        affine: (2, 3) from image to network input pixels.
+        objects: on any device. affine: (2, 3) from image to network input pixels.
         """
-        return self._wanted(pack(locate(objects, affine, camera, self.spec.noise, self.grm)))
+        found = locate(objects, affine, camera, self.spec.noise, self.grm)
+        return self._wanted(pack(found).cpu())
 
     def _detections(
         self, objects: Tensor, detections: Tensor, affine: np.ndarray, camera: CameraModel

@@ -1,4 +1,4 @@
-"""Exported graphs on disk, so that only the first start of a set of weights exports it."""
+"""A cache of exported graphs on disk: each set of weights is exported once."""
 
 from __future__ import annotations
 
@@ -16,22 +16,33 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("geometry", "inference", "network")
-"""Parts of the package that a graph is made of."""
+"""Parts of the package whose code determines a graph."""
 _CHECKSUM = hashlib.sha256
 
 
-def folder() -> Path:
-    """$XDG_CACHE_HOME/km3d_ros, by default ~/.cache/km3d_ros."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "km3d_ros"
+def folder() -> Path | None:
+    """$XDG_CACHE_HOME/km3d_ros, by default ~/.cache/km3d_ros; None without a home folder.
+
+    A container that runs as a user without an entry in /etc/passwd may have none.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "km3d_ros"
+    except RuntimeError:
+        return None
 
 
 def cached(weights: Path, export: Callable[[], bytes]) -> bytes:
-    """The graph of a weights file: as it was kept, or exported and kept.
+    """The graph of a weights file, from the cache or exported and then cached.
 
-    What was made of other weights, by other code or by another PyTorch has another name; what
-    was damaged is exported again. Where nothing can be written the graph is not kept.
+    The name in the cache depends on the weights, the code and the version of PyTorch. A damaged
+    file is exported again. Without a home folder, or if the folder cannot be written, the graph
+    is exported at every start.
     """
-    path = folder() / f"{weights.stem}-{_fingerprint(weights)}.onnx"
+    cache_folder = folder()
+    if cache_folder is None:
+        log.info("exporting %s: there is no home folder to keep it in", weights.name)
+        return export()
+    path = cache_folder / f"{weights.stem}-{_fingerprint(weights)}.onnx"
     graph = _read(path)
     if graph is None:
         log.info("exporting %s, once: kept as %s", weights.name, path)
@@ -41,20 +52,20 @@ def cached(weights: Path, export: Callable[[], bytes]) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """What was kept, if it is whole."""
+    """The content of a file in the cache; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
     checksum, graph = content[: _CHECKSUM().digest_size], content[_CHECKSUM().digest_size :]
     if checksum != _CHECKSUM(graph).digest():
-        log.warning("%s is damaged: it is made anew", path)
+        log.warning("%s is damaged: exporting again", path)
         return None
     return graph
 
 
 def _write(path: Path, graph: bytes) -> None:
-    """Keep a graph behind its checksum; another process sees all of it or nothing."""
+    """Write a checksum and the graph; another process sees the complete file or none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -70,7 +81,7 @@ def _write(path: Path, graph: bytes) -> None:
 
 
 def _fingerprint(weights: Path) -> str:
-    """Of everything that a graph depends on."""
+    """A short text that changes with everything that the graph depends on."""
     digest = hashlib.sha256(weights.read_bytes())
     digest.update(_code().encode())
     return digest.hexdigest()[:16]

@@ -1,12 +1,12 @@
-"""What a user chooses about inference: the runtime, the number format, the least score."""
+"""Choices of a user about inference: the runtime, the number format, the score threshold."""
 
 from __future__ import annotations
 
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
-"""What runs a network; auto: the quickest that is installed, for the device at hand."""
+BACKENDS = ("auto", "torch", "openvino")
+"""Runtimes of a network; auto: the fastest one that is installed, for the device."""
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-"""Number formats of a network; auto: the quickest that costs next to no accuracy, by device."""
+"""Number formats of a network; auto: bfloat16 on CPUs with instructions for it, else float32."""
 
 SCORE_THRESHOLD = 0.15
-"""Least score of a detection that is reported, where nothing else is asked for."""
+"""Default of the lowest score of a reported detection."""

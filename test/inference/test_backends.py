@@ -12,7 +12,8 @@ import torch
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.backends import backend, choice
+from km3d_ros.inference.backends import backend, selection
+from km3d_ros.inference.backends.pytorch import number_format
 from km3d_ros.inference.backends.selection import choose
 from km3d_ros.inference.decode import Objects
 from km3d_ros.inference.detections import Detections
@@ -51,7 +52,7 @@ def fast(monkeypatch):
     """Says whether the processor has instructions for bfloat16."""
 
     def pretend(value):
-        monkeypatch.setattr(choice, "fast_bfloat16", lambda: value)
+        monkeypatch.setattr(selection, "fast_bfloat16", lambda: value)
         monkeypatch.setattr(backend, "fast_bfloat16", lambda: value)
 
     return pretend
@@ -158,8 +159,8 @@ def test_what_is_asked_for_is_taken(weights, name, caplog):
     ("bfloat16", "precision", "next_best"),
     [
         (True, "auto", "torch bfloat16"),
-        (True, "float32", "onnxruntime float32"),
-        (False, "auto", "onnxruntime float32"),
+        (True, "float32", "torch float32"),
+        (False, "auto", "torch float32"),
     ],
 )
 @pytest.mark.parametrize("name", ["auto", "openvino"])
@@ -177,14 +178,13 @@ def test_missing_backend_is_told_and_the_next_best_one_taken(
 def test_without_onnx_there_is_pytorch(weights, missing, caplog):
     missing("onnx")
     assert choose(weights, "cpu", "auto", "float32").backend.name == "torch"
-    first, second = warnings(caplog)
-    assert first.startswith("backend openvino: it needs the package onnx")
-    assert second.startswith("backend onnxruntime: it needs the package onnx")
+    (warning,) = warnings(caplog)
+    assert warning.startswith("backend openvino: it needs the package onnx")
 
 
 def test_exported_graph_without_onnx_is_refused(weights, tmp_path, missing):
     path = tmp_path / "exported.onnx"
-    path.write_bytes(choice._Weights(weights).graph())
+    path.write_bytes(selection._Weights(weights).graph())
     missing("onnx")
     with pytest.raises(InputError, match=r"exported\.onnx: it needs the package onnx"):
         choose(path, "cpu", "auto", "float32")
@@ -195,7 +195,7 @@ def test_backend_that_cannot_compile_is_told(weights, monkeypatch, caplog):
         raise RuntimeError("Check 'supported' failed at core.cpp:117\nmany more lines")
 
     monkeypatch.setattr(openvino.Core, "compile_model", refuse)
-    assert choose(weights, "cpu", "openvino", "float32").backend.name == "onnxruntime"
+    assert choose(weights, "cpu", "openvino", "float32").backend.name == "torch"
     assert warnings(caplog) == ["backend openvino: Check 'supported' failed at core.cpp:117"]
 
 
@@ -203,25 +203,23 @@ def test_backend_that_fails_at_its_first_image_is_told(weights, monkeypatch, cap
     def fail(*_):
         raise RuntimeError("illegal instruction")
 
-    monkeypatch.setattr(choice.OpenVinoBackend, "run", fail)
-    assert choose(weights, "cpu", "auto", "float32").backend.name == "onnxruntime"
+    monkeypatch.setattr(selection.OpenVinoBackend, "run", fail)
+    assert choose(weights, "cpu", "auto", "float32").backend.name == "torch"
     assert warnings(caplog) == ["backend openvino: illegal instruction"]
 
 
 def test_precision_that_a_backend_does_not_have_is_told(weights, caplog):
-    found = choose(weights, "cpu", "onnxruntime", "float16")
+    found = choose(weights, "cpu", "openvino", "float16")
     assert str(found).startswith("torch float16 on cpu (the quickest that works")
-    first, second = warnings(caplog)
-    assert first == "backend onnxruntime: it has no float16, only float32"
-    assert second == "backend openvino: it has no float16 on a CPU, only float32, bfloat16"
+    (warning,) = warnings(caplog)
+    assert warning == "backend openvino: it has no float16 on a CPU, only float32, bfloat16"
 
 
 def test_graph_that_nothing_can_run_is_refused_with_all_reasons(weights, tmp_path, missing):
     path = tmp_path / "exported.onnx"
-    path.write_bytes(choice._Weights(weights).graph())
+    path.write_bytes(selection._Weights(weights).graph())
     assert choose(path, "cpu", "auto", "float32").backend.name == "openvino"
     missing("openvino")
-    missing("onnxruntime")
     with pytest.raises(InputError) as refused:
         choose(path, "cpu", "auto", "float32")
     message = str(refused.value)
@@ -245,3 +243,29 @@ def test_black_images_of_any_number_warm_up(weights):
             detector.warm_up(count)
     assert GraphInputs.zeros(2, detector.spec).pixels.shape == (2, 64, 160, 3)
     assert not np.any(GraphInputs.zeros(2, detector.spec).pixels)
+
+
+def test_float32_is_the_default_precision_of_a_gpu():
+    """The accuracy of float16 on a GPU has not been measured."""
+    gpu = torch.device("cuda")
+    formats = [number_format(gpu, name) for name in ("auto", "float32", "float16", "bfloat16")]
+    assert formats == ["float32", "float32", "float16", "bfloat16"]
+
+
+@pytest.mark.parametrize("name", ["auto", "torch", "openvino"])
+def test_exported_graph_runs_on_the_cpu_of_a_machine_with_a_gpu(
+    weights, tmp_path, monkeypatch, name
+):
+    path = tmp_path / "exported.onnx"
+    path.write_bytes(selection._Weights(weights).graph())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose(path, "auto", name, "float32").backend.name == "openvino"
+
+
+def test_exported_graph_is_refused_on_a_gpu(weights, tmp_path):
+    """Asked for a GPU, nothing runs on the CPU instead without a word."""
+    path = tmp_path / "exported.onnx"
+    path.write_bytes(selection._Weights(weights).graph())
+    with pytest.raises(InputError, match="torch: it runs checkpoints, no exported graphs") as no:
+        choose(path, "meta", "auto", "float32")
+    assert str(no.value).startswith(f"{path}: no backend can run it on meta: ")

@@ -1,4 +1,5 @@
 import math
+from dataclasses import fields
 from time import perf_counter
 
 import numpy as np
@@ -10,6 +11,8 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference import table
 from km3d_ros.inference.decode import Objects
 from km3d_ros.inference.detector import Detector
+from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.table import unpack
 
 SHAPES = {
     "class_index": (),
@@ -142,3 +145,12 @@ def test_an_image_of_another_size_or_kind_is_refused(detector, camera, wrong, me
 def test_a_device_that_is_not_there_is_named(weights, device):
     with pytest.raises(InputError, match=f"device '{device}' is not available here"):
         Detector.from_checkpoint(weights, device)
+
+
+def test_objects_on_another_device_are_copied_to_the_host(detector, image, camera):
+    """As those of km3d eval --oracle on a GPU. Of a meta tensor, only the copy itself fails."""
+    inputs = GraphInputs.of([image], [camera], detector.spec)
+    objects = unpack(Objects, detector.choice.backend.run(inputs)[0][0])
+    elsewhere = Objects(*(getattr(objects, field.name).to("meta") for field in fields(Objects)))
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        detector.located(elsewhere, inputs.affine[0], camera)

@@ -17,7 +17,6 @@ from support.plausible import plausible
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.comparison import RUNTIMES, compare, compare_runtimes
@@ -143,7 +142,6 @@ def test_quantised_graph_is_int8_whatever_is_asked_for(int8, exported, monkeypat
     monkeypatch.setattr("km3d_ros.inference.backends.backend.fast_bfloat16", lambda: True)
     for precision in ("auto", "float32", "bfloat16"):
         assert OpenVinoBackend(int8[1], CPU, precision).precision == "int8"
-    assert OnnxRuntimeBackend(int8[1], CPU, "auto").precision == "int8"
     assert OpenVinoBackend(exported("res_18")[1], CPU, "auto").precision == "bfloat16"
 
 

@@ -1,6 +1,7 @@
 """Graphs are exported once for each set of weights, and again when the file is no good."""
 
 import logging
+import pwd
 import shutil
 
 import pytest
@@ -72,7 +73,7 @@ def test_damaged_graph_is_told_and_made_anew(file, folder, damage, caplog):
     assert cached(file, export) == b"graph"
     assert export.calls == 1
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        f"{path} is damaged: it is made anew"
+        f"{path} is damaged: exporting again"
     ]
     assert cached(file, export) == b"graph"
     assert export.calls == 1
@@ -95,3 +96,20 @@ def test_nothing_unfinished_stays_where_the_disk_is_full(file, folder, monkeypat
     assert cached(file, Export()) == b"graph"
     assert list(folder.iterdir()) == []
     assert "No space left on device" in caplog.text
+
+
+def test_without_a_home_folder_the_graph_is_exported_each_time(file, monkeypatch, caplog):
+    """As in a container that runs as a user whom /etc/passwd does not know."""
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    export = Export()
+    with caplog.at_level(logging.INFO):
+        assert cached(file, export) == cached(file, export) == b"graph"
+    assert export.calls == 2
+    assert "exporting some.safetensors: there is no home folder to keep it in" in caplog.text
+    assert all(record.levelno == logging.INFO for record in caplog.records)

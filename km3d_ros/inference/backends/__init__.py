@@ -1,1 +1,1 @@
-"""What runs the graph: PyTorch, OpenVINO or ONNX Runtime (design, section 4)."""
+"""Runtimes of the detector graph: PyTorch and OpenVINO."""

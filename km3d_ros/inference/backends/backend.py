@@ -20,7 +20,7 @@ class UnavailableError(Exception):
 class Backend(Protocol):
     """A compiled graph.
 
-    name: "torch", "openvino" or "onnxruntime".
+    name: "torch" or "openvino".
     device: where it runs, for people to read.
     precision: number format of the network, "int8" for a quantised graph.
     """

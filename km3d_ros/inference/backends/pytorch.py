@@ -25,10 +25,7 @@ class TorchBackend:
     def __init__(
         self, model: KM3DNet, spec: ModelSpec, device: torch.device, precision: str = "float32"
     ):
-        if device.type == "cuda":
-            self.precision = "float16" if precision == "auto" else precision
-        else:
-            self.precision = cpu_precision(precision, tuple(DTYPES))
+        self.precision = number_format(device, precision)
         self.device = str(device)
         self.graph = DetectorGraph(model, spec, DTYPES[self.precision]).to(device).eval()
         self._device = device
@@ -45,6 +42,16 @@ class TorchBackend:
         if count not in self._captured:
             self._captured[count] = _Captured(self.graph, tensors, self._device)
         return self._captured[count](tensors)
+
+
+def number_format(device: torch.device, precision: str) -> str:
+    """The number format of the network for one of `options.PRECISIONS`.
+
+    On a GPU "auto" is float32: the accuracy of float16 has not been measured there.
+    """
+    if device.type == "cuda":
+        return "float32" if precision == "auto" else precision
+    return cpu_precision(precision, tuple(DTYPES))
 
 
 class _Captured:

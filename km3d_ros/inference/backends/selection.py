@@ -13,7 +13,6 @@ import torch
 
 from km3d_ros.errors import InputError
 from km3d_ros.inference.backends.backend import Backend, UnavailableError, fast_bfloat16
-from km3d_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend, select_device
 from km3d_ros.inference.graph import GraphInputs
@@ -55,10 +54,11 @@ def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
         InputError: weights that cannot be used, a device that is not there, or no backend for
             them on it.
     """
-    # OpenVINO means the processor, also where there is a GPU.
-    place = select_device("cpu" if (device, name) == ("auto", "openvino") else device)
     model = _Weights(weights)
-    ranked = _ranking(place, precision)
+    # OpenVINO, the only backend of exported graphs, runs on the CPU, also on a machine with a GPU.
+    needs_cpu = name == "openvino" or model.is_exported
+    place = select_device("cpu" if device == "auto" and needs_cpu else device)
+    ranked = _ranking(place)
     refused = []
     for candidate in ranked if name == "auto" else [name, *(n for n in ranked if n != name)]:
         try:
@@ -81,8 +81,8 @@ class _Weights:
 
     def __init__(self, path: Path):
         self.path = path
-        self._exported = path.suffix == GRAPH_SUFFIX
-        if not self._exported:
+        self.is_exported = path.suffix == GRAPH_SUFFIX
+        if not self.is_exported:
             self.spec = checkpoint.read_spec(path)
             return
         try:
@@ -96,13 +96,13 @@ class _Weights:
 
     def model(self) -> KM3DNet:
         """The network, on the CPU."""
-        if self._exported:
+        if self.is_exported:
             raise UnavailableError("it runs checkpoints, no exported graphs")
         return checkpoint.load(self.path)[0]
 
     def graph(self) -> bytes:
         """The exported graph."""
-        if self._exported:
+        if self.is_exported:
             return self._graph
         to_onnx = _export().to_onnx
         return cached(self.path, lambda: to_onnx(self.model(), self.spec))
@@ -116,13 +116,11 @@ def _export() -> ModuleType:
         raise UnavailableError(f"it needs the package onnx ({error})") from error
 
 
-def _ranking(device: torch.device, precision: str) -> tuple[str, ...]:
+def _ranking(device: torch.device) -> tuple[str, ...]:
     """The backends for a device, the quickest first."""
     if device.type != "cpu":
-        return ("torch", "onnxruntime")
-    if fast_bfloat16() and precision != "float32":
-        return ("openvino", "torch", "onnxruntime")
-    return ("openvino", "onnxruntime", "torch")
+        return ("torch",)
+    return ("openvino", "torch")
 
 
 def _reason(device: torch.device) -> str:
@@ -141,7 +139,4 @@ _OPENERS: dict[str, Callable[[_Weights, torch.device, str], Backend]] = {
         model.model(), model.spec, device, precision
     ),
     "openvino": lambda model, device, precision: OpenVinoBackend(model.graph(), device, precision),
-    "onnxruntime": lambda model, device, precision: OnnxRuntimeBackend(
-        model.graph(), device, precision
-    ),
 }
