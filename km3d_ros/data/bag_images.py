@@ -18,6 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint
 from km3d_ros.errors import InputError
+from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
 from km3d_ros.frames.pairing import RecordedInfos
 from km3d_ros.geometry.camera import CameraModel
@@ -107,11 +108,12 @@ class BagFrames:
             images = _choose_images(reader, self.path, self.topic)
             self.topic = images[0].topic
             self.total = sum(connection.msgcount for connection in images)
+            depth = BitDepth()
             infos = [] if self.calibration else _choose_infos(reader, self.path, self.topic)
             for number, message, info in _paired(reader, self.path, images, infos, self._takes):
                 where = f"image {number} of {self.topic}"
                 try:
-                    image = to_bgr(message)
+                    image = to_bgr(message, depth)
                 except InputError as error:
                     self.broken.append(f"{where}: {error}")
                     continue

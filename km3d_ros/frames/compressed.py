@@ -1,6 +1,9 @@
-"""Compressed images, PNG and JPEG: the size is checked before the image is decoded.
+"""PNG and JPEG images, decoded by OpenCV after the checks that OpenCV lacks.
 
-OpenCV alone takes gigabytes or minutes for an image of a hundred bytes that claims to be large.
+OpenCV 4.5 to 5.0 accepts 2**30 pixels, and its limit can only be changed before cv2 is imported.
+It also decodes formats with weaker decoders, allocates what a PNG chunk claims to hold, crashes on
+broken animated PNGs, fills the missing rows of a JPEG with grey (before 4.11), and spends minutes
+on a small JPEG with thousands of scans.
 """
 
 from __future__ import annotations
@@ -13,77 +16,85 @@ import cv2
 import numpy as np
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.bit_depth import BitDepth
+
+Buffer = bytes | bytearray | memoryview | array
 
 MAX_PIXELS = 2**25
-"""Pixels of a picture that is decoded; one of 8K fits."""
+"""Largest number of pixels that is decoded; an 8K image fits."""
 
+_MAX_PARTS = 100_000
+"""Chunks of a PNG (usually of 8 kB each), or segments before the size of a JPEG."""
 _MAX_SCANS = 100
-"""Passes over a progressive JPEG, each of which takes time; usual are ten."""
-_MAX_SEGMENTS = 1000
-"""Segments of a JPEG before the one with its size; a colour profile alone may take 255."""
+"""Scans of a progressive JPEG; encoders write about ten, and each takes time to decode."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MAX_CHUNKS = 100_000
-"""Chunks of a PNG; usual are 8 kB each."""
 _PNG_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _JPEG = b"\xff\xd8"
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""Markers of the segments that tell the size."""
-_JPEG_TABLES = {0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
-"""Markers of the segments that may come before."""
+"""Markers of the segments that contain the size."""
 
 
-def decode_image(data: bytes | bytearray | memoryview | array) -> np.ndarray:
-    """A PNG or JPEG as (height, width, 3) uint8 BGR, rows and columns as they are stored.
+def decode_image(data: Buffer) -> np.ndarray:
+    """Decode a PNG or JPEG to (height, width, 3) uint8 BGR; see `decode_channels`."""
+    image = decode_channels(data, BitDepth())
+    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+
+
+def decode_channels(data: Buffer, depth: BitDepth) -> np.ndarray:
+    """Decode a PNG or JPEG; its EXIF orientation and its transparency are ignored.
+
+    Args:
+        data: the file's content.
+        depth: the bits that 16-bit PNGs of this stream use.
+
+    Returns:
+        uint8, (height, width, 3) BGR or (height, width) grey, as it is stored.
 
     Raises:
-        InputError: neither, not whole, or with more pixels or scans than any camera makes.
+        InputError: not a whole PNG or JPEG, animated, or with too many pixels or scans.
     """
     data = bytes(data)
     width, height, start = read_header(data)
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS / 1e6:.1f} million"
         raise InputError(f"a picture of {width}x{height} pixels, expected at most {limit}")
-    whole = _has_whole_chunks(data) if data[:8] == _PNG else _has_whole_scans(data, start)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    whole = _is_whole_png(data) if data[:8] == _PNG else _is_whole_jpeg(data, start)
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if whole else None
     except cv2.error:
         image = None
     if image is None:
         raise _unreadable(data)
-    return image
+    return depth.to_8_bits(image)
 
 
 def read_header(data: bytes | mmap) -> tuple[int, int, int]:
-    """Width, height, and the position of the header that tells them."""
+    """Width and height of a PNG or JPEG, and the position of the header that contains them.
+
+    Raises:
+        InputError: neither, or cut off before its size.
+    """
     if data[:8] == _PNG and data[12:16] == b"IHDR" and len(data) > 24:
         return *struct.unpack_from(">II", data, 16), len(_PNG)
     position = len(_JPEG) if data[:2] == _JPEG else len(data)
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(_MAX_PARTS):
         if position + 9 > len(data) or data[position] != 0xFF:
             break
         marker, length, _, height, width = struct.unpack_from(">BHBHH", data, position + 1)
         if marker in _JPEG_FRAMES:
             return width, height, position
-        if marker == 0xFF:
-            position += 1
-        elif marker in _JPEG_TABLES:
-            position += 2 + length
-        else:
-            break
+        position += 1 if marker == 0xFF else 2 + length
     raise _unreadable(data)
 
 
-def _has_whole_chunks(data: bytes) -> bool:
-    """Whether a PNG ends where its chunks say; OpenCV would take their word and the memory.
-
-    Animated ones are refused, whose broken frames OpenCV does not survive.
-    """
+def _is_whole_png(data: bytes) -> bool:
+    """Whether all chunks up to the last one are complete, and none is of an animation."""
     position = len(_PNG)
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(_MAX_PARTS):
         if position + 12 > len(data):
             break
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -95,8 +106,7 @@ def _has_whole_chunks(data: bytes) -> bool:
     return False
 
 
-def _has_whole_scans(data: bytes, start: int) -> bool:
-    """Whether a JPEG ends, and soon; OpenCV fills up what was cut off."""
+def _is_whole_jpeg(data: bytes, start: int) -> bool:
     return data.find(_JPEG_END, start) > 0 and data.count(_JPEG_SCAN, start) <= _MAX_SCANS
 
 

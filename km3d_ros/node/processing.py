@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
 from km3d_ros.frames.pairing import Frame
 from km3d_ros.frames.statistics import DropCause, DroppedFrame
@@ -47,8 +48,20 @@ class Answer:
 class ViewReader:
     """Reads the frames of one camera; its model is built anew only when the CameraInfo changes."""
 
-    def __init__(self, rectified: bool, on_calibration: Callable[[CameraModel], None]) -> None:
-        """Args: rectified (P) or raw (K and D) images; what to call with each new model."""
+    def __init__(
+        self,
+        rectified: bool,
+        on_calibration: Callable[[CameraModel], None],
+        on_bit_depth: Callable[[int], None] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            rectified: whether images are rectified (P is used) or raw (K and D).
+            on_calibration: is called with each new model.
+            on_bit_depth: is called with the bits in use of 16-bit images, whenever they change.
+        """
+        self._depth = BitDepth(on_bit_depth)
         self._rectified = rectified
         self._on_calibration = on_calibration
         self._described: tuple | None = None
@@ -61,7 +74,7 @@ class ViewReader:
             DroppedFrame: the image or its CameraInfo is unusable.
         """
         with _dropping(DropCause.BAD_IMAGE):
-            image = to_bgr(frame.image)
+            image = to_bgr(frame.image, self._depth)
         with _dropping(DropCause.BAD_CAMERA_INFO):
             camera = self._camera_of(frame.info)
         with _dropping(DropCause.SIZE_MISMATCH):

@@ -71,7 +71,7 @@ class Stream:
         self._hand_on = offer
         self._pairer = Pairer()
         self._gaps = Gaps()
-        self._read = ViewReader(settings.rectified, self._log_calibration)
+        self._read = ViewReader(settings.rectified, self._log_calibration, self._log_bit_depth)
         self._inputs: list[Subscription] = []
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._patience = node.create_timer(INFO_PATIENCE, self._stop_waiting, clock=steady)
@@ -223,6 +223,11 @@ class Stream:
                 self._statistics.dropped(DropCause.NO_CAMERA_INFO, reason)
             elif self._hand_on(frame) is not None:
                 self._statistics.dropped(DropCause.OVERTAKEN)
+
+    def _log_bit_depth(self, bits: int) -> None:
+        self._node.get_logger().info(
+            f"{self._image_topic}: 16-bit values use {bits} bits, of which the upper 8 are taken"
+        )
 
     def _log_calibration(self, camera: CameraModel) -> None:
         lens = camera.distortion_model or "no distortion"

@@ -8,7 +8,7 @@ from array import array
 import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 from support.box_files import line
 from support.camera_bags import drive, header, image, info, jpeg, record
 from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
@@ -279,3 +279,25 @@ def test_wrong_usage_exits_with_2(capsys, arguments):
         main(["extract", *arguments])
     assert stop.value.code == 2
     assert "usage: km3d extract" in capsys.readouterr().err
+
+
+def test_bits_in_use_are_decided_once_for_a_stream(tmp_path):
+    """12-bit images: a dark one after a bright one stays dark."""
+
+    def grey(i, value):
+        stored = np.full((HEIGHT, WIDTH), value, "<u2")
+        return Image(
+            header=header(i),
+            height=HEIGHT,
+            width=WIDTH,
+            encoding="mono16",
+            step=2 * WIDTH,
+            data=array("B", stored.tobytes()),
+        )
+
+    messages = [("/cam/camera_info", info(0))]
+    messages += [("/cam/image_raw", grey(i, value)) for i, value in enumerate((4095, 160))]
+    bag = record(tmp_path / "a.mcap", *messages)
+    assert extract(bag, tmp_path / "out") == 0
+    means = [written(tmp_path / "out", name)[0].mean() for name in names(tmp_path / "out")]
+    np.testing.assert_allclose(means, [255, 10], atol=1)

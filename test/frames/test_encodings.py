@@ -8,6 +8,7 @@ from rosbags.image import message_to_cvimage
 from sensor_msgs.msg import CompressedImage, Image
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import LAYOUTS, to_bgr
 
 RNG = np.random.default_rng(0)
@@ -56,6 +57,40 @@ def test_channels_come_out_as_bgr_whatever_the_step(encoding, channels, order, p
 def test_bgr_image_is_not_copied(padding):
     image = message(noise(6, 10, 3), "bgr8", padding=padding)
     assert np.shares_memory(to_bgr(image), np.frombuffer(image.data, np.uint8))
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "channels", "order"),
+    [
+        ("bgr16", 3, [0, 1, 2]),
+        ("16UC3", 3, [0, 1, 2]),
+        ("rgb16", 3, [2, 1, 0]),
+        ("bgra16", 4, [0, 1, 2]),
+        ("16UC4", 4, [0, 1, 2]),
+        ("rgba16", 4, [2, 1, 0]),
+        ("mono16", 1, [0, 0, 0]),
+        ("16UC1", 1, [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_16_bit_channels_keep_the_upper_eight_bits_in_use(
+    encoding, channels, order, bits, bigendian
+):
+    pixels = noise(6, 10, channels, dtype=np.uint16) >> (16 - bits)
+    pixels[0, 0] = 2**bits - 1
+    stored = pixels.astype(">u2" if bigendian else "<u2")
+    result = to_bgr(message(stored, encoding, bigendian=bigendian, padding=4))
+    np.testing.assert_array_equal(result, (pixels >> (bits - 8))[..., order])
+
+
+def test_bits_in_use_are_those_of_the_stream():
+    depth = BitDepth()
+    bright, dark = np.full((6, 10), 4095, np.uint16), np.full((6, 10), 160, np.uint16)
+    assert to_bgr(message(bright, "mono16"), depth).max() == 255
+    assert to_bgr(message(dark, "mono16"), depth).max() == 10
+    assert to_bgr(compressed(dark), depth).max() == 10
+    assert depth.bits == 12
 
 
 @pytest.mark.parametrize("bigendian", [False, True])
@@ -121,6 +156,59 @@ def test_half_size_colour_planes_are_understood(encoding, swapped):
     np.testing.assert_allclose(result.astype(int), bgr, atol=3)
 
 
+def planes_of(encoding, y, u, v):
+    """Luma and colour planes of an encoding, each (rows, bytes); u and v in full size."""
+    if encoding in ("nv24", "nv42"):
+        pair = (u, v) if encoding == "nv24" else (v, u)
+        return y, np.stack(pair, -1).reshape(len(y), -1)
+    u, v = u[::2, ::2], v[::2, ::2]
+    if encoding in ("nv12", "nv21"):
+        return y, np.stack((u, v) if encoding == "nv12" else (v, u), -1).reshape(len(u), -1)
+    return (y, v, u) if encoding == "yv12" else (y, u, v)
+
+
+PLANAR = {"nv12": 1, "nv21": 1, "yuv420": 0.5, "i420": 0.5, "yv12": 0.5, "nv24": 2, "nv42": 2}
+"""Bytes in a row of a colour plane for each byte in a row of luma."""
+
+
+def planar(encoding, padding=0):
+    """Bytes of a picture of two colours, blue above and grey to the right, and the picture."""
+    bgr = np.full((8, 12, 3), (200, 90, 30), np.uint8)
+    bgr[:, 6:] = 120
+    planar = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    u, v = (plane.reshape(4, 6).repeat(2, 0).repeat(2, 1) for plane in np.split(planar[8:], 2))
+    stored = b""
+    for number, plane in enumerate(planes_of(encoding, planar[:8], u, v)):
+        pad = int(padding * PLANAR[encoding]) if number else padding
+        stored += np.pad(plane, ((0, 0), (0, pad)), constant_values=77).tobytes()
+    return stored, bgr
+
+
+@pytest.mark.parametrize("encoding", PLANAR)
+def test_colour_planes_are_understood_as_drivers_describe_them(encoding):
+    total = 3 if encoding in ("nv24", "nv42") else 1.5
+    data, bgr = planar(encoding)
+    padded, _ = planar(encoding, padding=4)
+    forms = {
+        "bytes per row of luma": (data, 8, 12),
+        "all bytes / height": (data, 8, int(12 * total)),
+        "rows of luma and colour": (data, int(8 * total), 12),
+        "no step": (data, 8, 0),
+        "padded": (padded, 8, 16),
+        "padded, rows of luma and colour": (padded, int(8 * total), 16),
+    }
+    for form, (stored, height, step) in forms.items():
+        image = Image(width=12, height=height, encoding=encoding, step=step, data=stored)
+        result = to_bgr(image).astype(int)
+        assert result.shape == (8, 12, 3), form
+        np.testing.assert_allclose(result, bgr, atol=3, err_msg=form)
+
+
+def test_full_size_colour_planes_need_no_even_sides():
+    image = Image(width=5, height=3, encoding="nv24", step=5, data=bytes([126] * 15 + [128] * 30))
+    np.testing.assert_array_equal(to_bgr(image), np.full((3, 5, 3), 128))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_compressed_image_is_decoded(suffix):
     picture = cv2.GaussianBlur(noise(16, 24, 3), None, 3)
@@ -136,7 +224,7 @@ def compressed(picture, suffix=".png", image_format="png"):
 
 def test_every_kind_of_png_comes_out_as_bgr():
     deep = noise(6, 10, 3, dtype=np.uint16)
-    np.testing.assert_allclose(to_bgr(compressed(deep)).astype(int), deep >> 8, atol=1)
+    np.testing.assert_array_equal(to_bgr(compressed(deep)), deep >> 8)
     grey = noise(6, 10)
     np.testing.assert_array_equal(to_bgr(compressed(grey)), np.repeat(grey[..., None], 3, 2))
     alpha = noise(6, 10, 4)
@@ -160,12 +248,33 @@ def test_format_of_image_transport_tells_the_order_of_the_colours(image_format, 
     np.testing.assert_array_equal(result, pixels[..., order])
 
 
-@pytest.mark.parametrize("encoding", ["bayer_rggb8", "bayer_gbrg16"])
-def test_mosaic_in_a_png_is_coloured(encoding):
-    mosaic = noise(8, 12, dtype=np.uint16 if encoding.endswith("16") else np.uint8)
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_mosaic_in_a_png_is_coloured(pattern, bits):
+    mosaic = noise(8, 12) if bits == 8 else noise(8, 12, dtype=np.uint16) >> (16 - bits)
+    encoding = f"bayer_{pattern}{mosaic.itemsize * 8}"
     result = to_bgr(compressed(mosaic, image_format=f"{encoding}; png compressed "))
-    expected = to_bgr(message(mosaic, encoding))
-    np.testing.assert_allclose(result.astype(int), expected, atol=1)
+    np.testing.assert_array_equal(result, to_bgr(message(mosaic, encoding)))
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_mosaic_in_a_jpeg_is_coloured(pattern):
+    value = {"r": 200, "g": 100, "b": 50}
+    mosaic = np.array([value[letter] for letter in pattern], np.uint8).reshape(2, 2)
+    picture = compressed(np.tile(mosaic, (8, 12)), ".jpg", f"bayer_{pattern}8; jpeg compressed ")
+    result = to_bgr(picture)[2:-2, 2:-2].astype(int)
+    np.testing.assert_allclose(result, np.full((12, 20, 3), (50, 100, 200)), atol=8)
+
+
+def test_picture_that_was_coloured_before_its_compression_stays_as_it_is():
+    pixels = noise(6, 10, 3)
+    picture = compressed(pixels, image_format="bayer_rggb8; png compressed bgr8")
+    np.testing.assert_array_equal(to_bgr(picture), pixels)
+
+
+def test_compressed_depths_are_refused():
+    with pytest.raises(InputError, match=r"'16UC1; compressedDepth png'\): depths, expected a"):
+        to_bgr(compressed(noise(6, 10), image_format="16UC1; compressedDepth png"))
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture"])
@@ -212,7 +321,7 @@ def test_encoding_that_only_cv_bridge_knows_goes_through_it(monkeypatch):
 
     class CvBridge:
         def imgmsg_to_cv2(self, image, desired_encoding):
-            if image.encoding != "16UC3":
+            if image.encoding != "8SC3":
                 raise CvBridgeError("no conversion")
             if image.is_bigendian:
                 raise AttributeError("no newbyteorder")
@@ -221,8 +330,8 @@ def test_encoding_that_only_cv_bridge_knows_goes_through_it(monkeypatch):
     module = ModuleType("cv_bridge")
     module.CvBridge, module.CvBridgeError = CvBridge, CvBridgeError
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
-    assert to_bgr(message(noise(6, 10, 6), "16UC3")).shape == (6, 10, 3)
+    assert to_bgr(message(noise(6, 10, 3), "8SC3")).shape == (6, 10, 3)
     with pytest.raises(InputError, match="'32FC7': no conversion"):
         to_bgr(message(noise(6, 10, 3), "32FC7"))
-    with pytest.raises(InputError, match="'16UC3': no newbyteorder"):
-        to_bgr(message(noise(6, 10, 6), "16UC3", bigendian=True))
+    with pytest.raises(InputError, match="'8SC3': no newbyteorder"):
+        to_bgr(message(noise(6, 10, 3), "8SC3", bigendian=True))

@@ -171,6 +171,20 @@ def test_changed_calibration_is_used_from_its_own_frame_on_and_logged_once(bench
     assert [line.split(", ")[1] for line in told] == ["fx 150.0", "fx 90.0"]
 
 
+def test_bits_in_use_of_16_bit_images_are_logged_when_they_change(bench, capfd):
+    bench.start(max_detections=1)
+    for stamp, value in ((1.0, 900), (2.0, 100), (3.0, 4000), (4.0, 4095)):
+        image = bench.image(stamp)
+        pixels = np.full((image.height, image.width), value, "<u2")
+        image.encoding, image.step, image.data = "mono16", 2 * image.width, pixels.tobytes()
+        send(bench, image, bench.info(stamp))
+        settle(bench)
+    bench.spin_until(lambda: totals(bench).answered == 4)
+    lines = capfd.readouterr().err.splitlines()
+    logged = [line.partition("16-bit values use ")[2] for line in lines if "16-bit" in line]
+    assert logged == [f"{bits} bits, of which the upper 8 are taken" for bits in (10, 12)]
+
+
 def test_bag_that_starts_over_is_answered_again(bench):
     bench.start()
     detections = bench.listen(Detection3DArray, "/km3d/detections")
