@@ -28,7 +28,11 @@ def read_camera(path: Path, width: int, height: int, rectified: bool = False) ->
         InputError: unreadable file, or not of a camera with images of this size.
     """
     if path.suffix not in (".yaml", ".yml"):
-        return CameraModel.from_projection(read_projection(path), width, height)
+        projection = read_projection(path)
+        try:
+            return CameraModel.from_projection(projection, width, height)
+        except InputError as error:
+            raise InputError(f"{path}: P2: {error}") from None
     info = _read_ros(path)
     if (info.width, info.height) != (width, height):
         raise InputError(

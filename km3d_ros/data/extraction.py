@@ -21,6 +21,8 @@ from km3d_ros.data.kitti import write_calibration
 from km3d_ros.geometry.camera import CameraModel, unproject
 
 JPEG_QUALITY = 95
+_BLACK = -2.0
+"""A pixel outside every raw image."""
 
 
 class CameraImage(NamedTuple):
@@ -108,5 +110,6 @@ def _maps(
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     rays = unproject(torch.stack((columns, rows), dim=-1).double(), intrinsics)
     points = torch.cat((rays, torch.ones_like(rays[..., :1])), dim=-1)
-    x, y = camera.project(points).float().unbind(-1)
+    pixels = torch.where(camera.sees(points)[..., None], camera.project(points), _BLACK)
+    x, y = pixels.float().unbind(-1)
     return x.contiguous().numpy(), y.contiguous().numpy()

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from km3d_ros.data.class_names import DONT_CARE, canonical
 from km3d_ros.data.files import read_text
 from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import check_intrinsics
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 PROJECTIONS = ("P0", "P1", "P2", "P3")
@@ -394,16 +396,16 @@ def _parse_projection(columns: list[str], name: str, where: str) -> np.ndarray:
             f"{where}: {name} has {len(columns)} numbers, not 12; expected {_PROJECTION_FORM}"
         )
     projection = np.array(_numbers(columns, where)).reshape(3, 4)
-    (fx, skew, _), (turn, fy, _), bottom = projection[:, :3].tolist()
-    if min(fx, fy) <= 0 or not np.allclose([skew, turn, *bottom], [0, 0, 0, 0, 1], atol=1e-6):
+    try:
+        check_intrinsics(torch.from_numpy(projection[:, :3]))
+    except InputError as error:
         raise InputError(
-            f"{where}: {name} is not the K [I | t] of a rectified camera; expected "
+            f"{where}: {name} is not the K [I | t] of a rectified camera: {error}; expected "
             f"{_PROJECTION_FORM}"
-        )
-    if min(fx, fy) < _SHORTEST_FOCAL:
-        raise InputError(
-            f"{where}: {name} has focal lengths of {fx:g} and {fy:g}, expected pixels"
-        )
+        ) from None
+    shortest = min(projection[0, 0], projection[1, 1])
+    if shortest < _SHORTEST_FOCAL:
+        raise InputError(f"{where}: {name} has a focal length of {shortest:g}, expected pixels")
     return projection
 
 

@@ -1,4 +1,4 @@
-"""From pixels to rays and back, for the camera at hand (design, section 6)."""
+"""A calibrated camera: from pixels to rays and back (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ from km3d_ros.errors import InputError
 from km3d_ros.geometry import lens_models
 
 MAX_RATIO = 1000.0
-"""Times the size of the image that focal lengths and principal point are at most."""
+"""Largest focal length and principal point, in sizes of the image."""
+
+MAX_SKEW = 0.05
+"""Largest entry K[0, 1] and K[1, 0], in focal lengths. Lenses and scanned films stay below 1 %."""
+
+MAX_TILT = 1.0
+"""Largest tilt of a sensor, in radians. Lenses that can be tilted reach 0.2."""
 
 MAX_TRANSLATION = 1000.0
-"""Metres between the cameras of one frame."""
+"""Largest distance between the cameras of one frame, in metres."""
 
 ORTHONORMAL_WITHIN = 1e-3
-"""Of calibrations that were written with few digits."""
+"""Largest error of a rotation matrix: calibrations are written with few digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +39,11 @@ class CameraModel:
     is the centre of the top-left pixel. As in image_geometry, a raw image and the rectified one
     made of it have the same camera frame. A point at `p` in it is at `q = p + translation` in
     the frame of the rays, where they start at the origin, and at `rotationᵀ q` in front of the
-    lens, which bends it, and of K.
+    lens, which bends it, and of K. This class is for one camera with a lens; `Pinholes` is for
+    batches of rectified cameras inside the network's graph.
 
     width, height: size of the image in pixels.
-    intrinsics: (3, 3) float64, K.
+    intrinsics: (3, 3) float64, K = [fx s cx; h fy cy; 0 0 1] with small skew s and h.
     translation: (3,) float64, metres; t of P = K [I | t], not zero for a second camera.
     distortion_model: a key of `lens_models.COEFFICIENTS`, "" for a rectified image.
     distortion: float64 coefficients of that model, in the order of CameraInfo.d.
@@ -61,10 +68,13 @@ class CameraModel:
     rotation: Tensor = field(default_factory=lambda: torch.eye(3, dtype=torch.float64))
 
     def __post_init__(self) -> None:
-        _check_intrinsics(self)
+        check_intrinsics(self.intrinsics, self.width, self.height)
         _check_pose(self)
         if not self.distortion.isfinite().all():
             raise InputError("distortion must be finite, got NaN or infinity")
+        tilt = self.distortion[12:].tolist()
+        if any(abs(angle) > MAX_TILT for angle in tilt):
+            raise InputError(f"tilt of the sensor must be at most {MAX_TILT:g} rad, got {tilt}")
         # The corners of a fisheye's image may be black, but not all of these.
         inner = torch.cartesian_prod(*(torch.tensor([0.25, 0.75], dtype=torch.float64),) * 2)
         if not self.rays(inner * torch.tensor([self.width, self.height])).isfinite().any():
@@ -77,7 +87,7 @@ class CameraModel:
     def from_projection(cls, projection: Any, width: int, height: int) -> CameraModel:
         """A rectified camera from its projection matrix (3, 4), fx ≠ fy and column 4 included."""
         matrix = torch.as_tensor(projection, dtype=torch.float64)
-        translation, none = _translation(matrix), matrix.new_zeros(0)
+        translation, none = translation_of(matrix), matrix.new_zeros(0)
         return cls(width, height, matrix[:, :3], translation, "", none)
 
     @classmethod
@@ -89,24 +99,31 @@ class CameraModel:
         distortion: Sequence[float] = (),
         distortion_model: str = "",
     ) -> CameraModel:
-        """A raw camera from K (3, 3) and its lens; coefficients left out are zero.
+        """A raw camera from K (3, 3) and its lens.
+
+        Args:
+            intrinsics: K.
+            width, height: size of the image in pixels.
+            distortion: coefficients; those left out are zero.
+            distortion_model: a key of `lens_models.COEFFICIENTS` or `lens_models.ALIASES`.
 
         Raises:
             InputError: unknown model, or more coefficients than the model has.
         """
         coefficients = [float(value) for value in distortion]
-        if distortion_model not in lens_models.COEFFICIENTS:
-            known = ", ".join(name for name in lens_models.COEFFICIENTS if name)
-            name = reprlib.repr(distortion_model)
+        model = lens_models.ros_name(distortion_model)
+        name = reprlib.repr(distortion_model)
+        if model is None:
+            known = (*lens_models.COEFFICIENTS, *lens_models.ALIASES)
+            known = ", ".join(name for name in known if name)
             raise InputError(f"unknown distortion model {name}; known: {known}")
-        # Not so for "equidistant": without coefficients it is the ideal fisheye, no pinhole.
-        if distortion_model != "equidistant" and not any(coefficients):
-            distortion_model, coefficients = "", []
-        count = lens_models.COEFFICIENTS[distortion_model]
+        # An equidistant lens without coefficients is the ideal fisheye, not a pinhole.
+        if model != "equidistant" and not any(coefficients):
+            model, coefficients = "", []
+        count = lens_models.COEFFICIENTS[model]
         if any(coefficients[count:]):
             raise InputError(
-                f"distortion model {distortion_model!r} has {count} coefficients, "
-                f"got {len(coefficients)}"
+                f"distortion model {name} has {count} coefficients, got {len(coefficients)}"
             )
         padded = (coefficients + [0.0] * count)[:count]
         return cls(
@@ -114,7 +131,7 @@ class CameraModel:
             height,
             torch.as_tensor(intrinsics, dtype=torch.float64),
             torch.zeros(3, dtype=torch.float64),
-            distortion_model,
+            model,
             torch.tensor(padded, dtype=torch.float64),
         )
 
@@ -144,7 +161,7 @@ class CameraModel:
             rotation = _matrix(info.r)
             return replace(
                 camera,
-                translation=_translation(projection),
+                translation=translation_of(projection) if projection.any() else camera.translation,
                 rotation=rotation if rotation.any() else camera.rotation,
             )
         except InputError as error:
@@ -193,20 +210,30 @@ class CameraModel:
         Distortion and rotation are undone; pixels that the lens model does not reach, or that
         look backwards, give NaN.
         """
-        u, v = pixels.unbind(-1)
-        bent = torch.stack(((u - self.cx) / self.fx, (v - self.cy) / self.fy), dim=-1)
+        bent = unproject(pixels, self.intrinsics.to(pixels))
         straight = lens_models.undistort(bent, self.distortion_model, self.distortion.tolist())
         ahead = F.pad(straight, (0, 1), value=1.0) @ self.rotation.to(straight).T
         return torch.where(ahead[..., 2:] > 0, ahead[..., :2] / ahead[..., 2:], math.nan)
 
     def project(self, points: Tensor) -> Tensor:
-        """Pixels (..., 2) of points (..., 3) in the camera frame; meaningful where z > 0."""
-        points = (points + self.translation.to(points)) @ self.rotation.to(points)
+        """Pixels (..., 2) of points (..., 3) in the camera frame; meaningful where z > 0.
+
+        With a lens, they are meaningful only where it `sees` the points.
+        """
+        points = self._before_lens(points)
         rays = points[..., :2] / points[..., 2:]
-        bent_x, bent_y = lens_models.distort(
-            rays, self.distortion_model, self.distortion.tolist()
-        ).unbind(-1)
-        return torch.stack((bent_x * self.fx + self.cx, bent_y * self.fy + self.cy), dim=-1)
+        bent = lens_models.distort(rays, self.distortion_model, self.distortion.tolist())
+        return to_pixels(bent, self.intrinsics.to(points))
+
+    def sees(self, points: Tensor) -> Tensor:
+        """Whether points (..., 3) are in front of the camera and its lens images them; (...)."""
+        points = self._before_lens(points)
+        rays = points[..., :2] / points[..., 2:]
+        coefficients = self.distortion.tolist()
+        return (points[..., 2] > 0) & lens_models.images(rays, self.distortion_model, coefficients)
+
+    def _before_lens(self, points: Tensor) -> Tensor:
+        return (points + self.translation.to(points)) @ self.rotation.to(points)
 
 
 def unproject(pixels: Tensor, intrinsics: Tensor) -> Tensor:
@@ -216,8 +243,61 @@ def unproject(pixels: Tensor, intrinsics: Tensor) -> Tensor:
     ...     [0, 0, 1]])).tolist()
     [1.0, -1.0]
     """
-    focal = torch.stack((intrinsics[..., 0, 0], intrinsics[..., 1, 1]), dim=-1)
-    return (pixels - intrinsics[..., :2, 2]) / focal
+    return _solve(intrinsics, pixels - intrinsics[..., :2, 2])
+
+
+def translation_of(projection: Tensor) -> Tensor:
+    """t (..., 3) of projections K [I | t], (..., 3, 4)."""
+    column = projection[..., 3]
+    xy = _solve(projection, column[..., :2] - projection[..., :2, 2] * column[..., 2:])
+    return torch.cat((xy, column[..., 2:]), dim=-1)
+
+
+def to_pixels(rays: Tensor, intrinsics: Tensor) -> Tensor:
+    """Pixels (..., 2) of rays (..., 2); the inverse of `unproject`."""
+    fx, skew, shear, fy = intrinsics[..., :2, :2].flatten(-2).unbind(-1)
+    x, y = rays.unbind(-1)
+    return torch.stack((x * fx + y * skew, x * shear + y * fy), dim=-1) + intrinsics[..., :2, 2]
+
+
+def check_intrinsics(
+    intrinsics: Tensor, width: int | None = None, height: int | None = None
+) -> None:
+    """Refuse a K (3, 3) that no camera has; its image size is checked where it is given.
+
+    Raises:
+        InputError: names the entry and its limit.
+    """
+    (fx, skew, cx), (shear, fy, cy), last = intrinsics.tolist()
+    sides = [] if width is None or height is None else [(width, fx, cx), (height, fy, cy)]
+    if any(side <= 0 for side, _, _ in sides):
+        raise InputError(f"image size must be positive, got {width}x{height}")
+    if not (fx > 0 and fy > 0):
+        raise InputError(
+            f"focal lengths must be positive, got fx={fx:g}, fy={fy:g}: is the camera calibrated?"
+        )
+    if not intrinsics.isfinite().all():
+        raise InputError("intrinsics must be finite, got NaN or infinity")
+    if max(abs(x - y) for x, y in zip(last, (0, 0, 1), strict=True)) > 1e-6:
+        raise InputError(f"the last row of K must be 0 0 1, got {intrinsics.tolist()}")
+    if max(abs(skew), abs(shear)) > MAX_SKEW * min(fx, fy):
+        raise InputError(
+            f"skew must be at most {MAX_SKEW:.0%} of the focal length, got {intrinsics.tolist()}"
+        )
+    for side, focal, middle in sides:
+        if not (side / MAX_RATIO < focal < side * MAX_RATIO and abs(middle) < side * MAX_RATIO):
+            raise InputError(
+                f"focal lengths ({fx:g}, {fy:g}) and principal point ({cx:g}, {cy:g}) do not fit "
+                f"an image of {width}x{height} pixels"
+            )
+
+
+def _solve(intrinsics: Tensor, offsets: Tensor) -> Tensor:
+    """Rays (..., 2) of pixels (..., 2) relative to the principal point."""
+    fx, skew, shear, fy = intrinsics[..., :2, :2].flatten(-2).unbind(-1)
+    u, v = offsets.unbind(-1)
+    y = (v - shear / fx * u) / (fy - shear / fx * skew)
+    return torch.stack(((u - skew * y) / fx, y), dim=-1)
 
 
 def _captured(info: Any) -> tuple[Tensor, int, int]:
@@ -241,39 +321,6 @@ def _captured(info: Any) -> tuple[Tensor, int, int]:
 def _matrix(entries: Any) -> Tensor:
     """Three rows of a CameraInfo's array."""
     return torch.tensor([float(value) for value in entries], dtype=torch.float64).reshape(3, -1)
-
-
-def _translation(projection: Tensor) -> Tensor:
-    """t (3,) of a projection K [I | t]."""
-    column = projection[:, 3]
-    if not column.any():
-        return column
-    xy = (column[:2] - projection[:2, 2] * column[2]) / projection.diagonal()[:2]
-    return torch.cat((xy, column[2:]))
-
-
-def _check_intrinsics(camera: CameraModel) -> None:
-    width, height = camera.width, camera.height
-    if width <= 0 or height <= 0:
-        raise InputError(f"image size must be positive, got {width}x{height}")
-    if not (camera.fx > 0 and camera.fy > 0):
-        raise InputError(
-            f"focal lengths must be positive, got fx={camera.fx:g}, fy={camera.fy:g}: "
-            "is the camera calibrated?"
-        )
-    (fx, skew, cx), (shear, fy, cy), last = camera.intrinsics.tolist()
-    if not camera.intrinsics.isfinite().all():
-        raise InputError("intrinsics must be finite, got NaN or infinity")
-    if max(abs(skew), abs(shear)) > 1e-3 * fx or last != [0, 0, 1]:
-        raise InputError(
-            f"intrinsics must be [fx 0 cx; 0 fy cy; 0 0 1], got {camera.intrinsics.tolist()}"
-        )
-    for side, focal, middle in ((width, fx, cx), (height, fy, cy)):
-        if not (side / MAX_RATIO < focal < side * MAX_RATIO and abs(middle) < side * MAX_RATIO):
-            raise InputError(
-                f"focal lengths ({fx:g}, {fy:g}) and principal point ({cx:g}, {cy:g}) do not fit "
-                f"an image of {width}x{height} pixels"
-            )
 
 
 def _check_pose(camera: CameraModel) -> None:

@@ -1,6 +1,6 @@
-"""Lens distortion models of sensor_msgs/CameraInfo on pinhole rays (design, section 6).
+"""Lens distortion models of sensor_msgs/CameraInfo on pinhole rays, as OpenCV defines them.
 
-Rays are (..., 2) tensors of x/z, y/z; coefficients are plain floats, so that results keep the
+Rays are (..., 2) tensors of x/z, y/z. Coefficients are plain floats, so that results keep the
 dtype and the device of the rays.
 """
 
@@ -8,18 +8,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 14, "equidistant": 4}
 """Number of coefficients of each distortion model, by its ROS name."""
+
+ALIASES = {
+    "none": "",
+    "radtan": "plumb_bob",
+    "radial_tangential": "plumb_bob",
+    "brown_conrady": "plumb_bob",
+    "rational": "rational_polynomial",
+    "fisheye": "equidistant",
+    "kannala_brandt": "equidistant",
+    "kannala_brandt4": "equidistant",
+    "equi": "equidistant",
+    "kb4": "equidistant",
+}
+"""Names of the same models in Kalibr, OpenCV, RealSense and others."""
 
 _ITERATIONS = 12
 
 
+def ros_name(model: str) -> str | None:
+    """The ROS name of a distortion model under any of its names; None for an unknown one.
+
+    >>> ros_name("Kannala-Brandt")
+    'equidistant'
+    """
+    name = model.strip().lower().replace("-", "_").replace(" ", "_")
+    name = ALIASES.get(name, name)
+    return name if name in COEFFICIENTS else None
+
+
 def distort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
-    """Bend pinhole rays (..., 2) as the lens does.
+    """Bend pinhole rays (..., 2) as the lens does; meaningful where the lens `images` them.
 
     Args:
         rays: x/z, y/z of the scene points.
@@ -30,27 +57,74 @@ def distort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
         return rays
     if model == "equidistant":
         return _distort_equidistant(rays, coefficients)
-    return _distort_polynomial(rays, coefficients)[0]
+    bent = _distort_polynomial(rays, coefficients)[0]
+    return bent if _is_upright(coefficients) else _map(bent, _tilt(*coefficients[12:]))
 
 
 def undistort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
     """Find the pinhole rays (..., 2) that the lens bends to `rays`; the inverse of `distort`.
 
-    Newton iterations from the bent ray. Where the lens model reaches no such ray (far outside
-    the image), the result is NaN.
+    Newton iterations from the bent ray. The result is NaN where the lens bends no ray to this
+    one, or only a ray beyond the region in which the model is one-to-one.
     """
     if model == "":
         return rays
     if model == "equidistant":
         return _undistort_equidistant(rays, coefficients)
+    if not _is_upright(coefficients):
+        rays = _map(rays, np.linalg.inv(_tilt(*coefficients[12:])))
     return _undistort_polynomial(rays, coefficients)
+
+
+def images(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
+    """Whether rays (..., 2) lie in the region in which the lens model is one-to-one; (...) bool.
+
+    Beyond it the model turns back or has a pole, which no lens has: it was fitted to nearer rays.
+    """
+    limit = largest_radius(model, tuple(coefficients))
+    return rays.square().sum(-1) < limit * limit
+
+
+@lru_cache(maxsize=64)
+def largest_radius(model: str, coefficients: tuple[float, ...]) -> float:
+    """Distance from the axis, in units of pinhole rays, up to which the model is one-to-one.
+
+    Where the bent radius stops growing or, of the rational model, the denominator is zero.
+    Tangential and thin prism terms, which are small, are left out.
+    """
+    if model == "":
+        return math.inf
+    if model == "equidistant":
+        slope = [1, *(k * n for k, n in zip(coefficients, (3, 5, 7, 9), strict=True))]
+        angle = math.sqrt(_first_root(np.array(slope)))
+        return math.tan(angle) if angle < math.pi / 2 else math.inf
+    k1, k2, _, _, k3, k4, k5, k6 = [*coefficients, *[0.0] * 3][:8]
+    above, below = np.array([1, k1, k2, k3]), np.array([1, k4, k5, k6])
+    # The derivative of r N(s) / D(s) by r, with s = r², is zero where this is:
+    # N D + 2 s (N' D - N D').
+    products = np.convolve(above, below)
+    with np.errstate(over="ignore", invalid="ignore"):
+        powers = np.arange(4)
+        turning = products + 2 * (
+            np.convolve(above * powers, below) - np.convolve(above, below * powers)
+        )
+        return math.sqrt(min(_first_root(turning), _first_root(below)))
+
+
+def _first_root(polynomial: np.ndarray) -> float:
+    """Smallest positive root of coefficients in ascending order; 0 where they overflow."""
+    if not np.isfinite(polynomial).all():
+        return 0.0
+    roots = np.roots(polynomial[::-1])
+    positive = roots.real[(roots.imag == 0) & (roots.real > 0)]
+    return float(positive.min(initial=math.inf))
 
 
 def _distort_polynomial(
     rays: Tensor, coefficients: Sequence[float]
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Distorted rays and the entries xx, xy, yy of the (symmetric) Jacobian."""
-    k1, k2, p1, p2, k3, k4, k5, k6 = [*coefficients, 0.0, 0.0, 0.0][:8]
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Distorted rays, without tilt, and the entries xx, xy, yx, yy of the Jacobian."""
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = [*coefficients, *[0.0] * 7][:12]
     x, y = rays.unbind(-1)
     r2 = x * x + y * y
     above = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
@@ -61,30 +135,34 @@ def _distort_polynomial(
     ) / below
     distorted = torch.stack(
         (
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4),
         ),
         dim=-1,
     )
+    prism_x, prism_y = 2 * (s1 + 2 * r2 * s2), 2 * (s3 + 2 * r2 * s4)
+    mixed = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
     jacobian = (
-        radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x,
-        2 * x * y * slope + 2 * p1 * x + 2 * p2 * y,
-        radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x,
+        radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x + prism_x * x,
+        mixed + prism_x * y,
+        mixed + prism_y * x,
+        radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x + prism_y * y,
     )
     return distorted, jacobian
 
 
 def _undistort_polynomial(rays: Tensor, coefficients: Sequence[float]) -> Tensor:
-    guess = rays
+    limit = largest_radius("rational_polynomial", tuple(coefficients))
+    guess = _shortened(rays, 0.9 * limit)
     for _ in range(_ITERATIONS):
-        distorted, (xx, xy, yy) = _distort_polynomial(guess, coefficients)
+        distorted, (xx, xy, yx, yy) = _distort_polynomial(guess, coefficients)
         error_x, error_y = (distorted - rays).unbind(-1)
-        determinant = xx * yy - xy * xy
-        step = torch.stack((yy * error_x - xy * error_y, xx * error_y - xy * error_x), dim=-1)
-        guess = guess - step / determinant[..., None]
-    distorted, (xx, xy, yy) = _distort_polynomial(guess, coefficients)
-    # Beyond the radius where the polynomial turns back, a root exists but is not what was seen.
-    unfolded = (xx > 0) & (xx * yy > xy * xy)
+        determinant = xx * yy - xy * yx
+        step = torch.stack((yy * error_x - xy * error_y, xx * error_y - yx * error_x), dim=-1)
+        guess = _shortened(guess - step / determinant[..., None], (_norm(guess) + limit) / 2)
+    distorted, (xx, xy, yx, yy) = _distort_polynomial(guess, coefficients)
+    # Tangential terms may turn back before the radial ones do.
+    unfolded = (xx > 0) & (xx * yy > xy * yx) & (guess.square().sum(-1) < limit * limit)
     return _where_found(guess, unfolded & _close(distorted, rays).all(-1))
 
 
@@ -95,13 +173,14 @@ def _distort_equidistant(rays: Tensor, coefficients: Sequence[float]) -> Tensor:
 
 
 def _undistort_equidistant(rays: Tensor, coefficients: Sequence[float]) -> Tensor:
+    limit = math.atan(largest_radius("equidistant", tuple(coefficients)))
     target = _norm(rays)
-    angle = target
+    angle = target.clamp(max=0.9 * limit)
     for _ in range(_ITERATIONS):
         bent, slope = _bend_angle(angle, coefficients)
-        angle = angle - (bent - target) / slope
-    bent, slope = _bend_angle(angle, coefficients)
-    found = (slope > 0) & (angle < math.pi / 2) & _close(bent, target)
+        angle = torch.minimum(angle - (bent - target) / slope, (angle + limit) / 2)
+    bent, _ = _bend_angle(angle, coefficients)
+    found = (angle < limit) & _close(bent, target)
     return _where_found(rays * (torch.tan(angle) / target), found[..., 0])
 
 
@@ -112,6 +191,35 @@ def _bend_angle(angle: Tensor, coefficients: Sequence[float]) -> tuple[Tensor, T
     bent = angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
     slope = 1 + a2 * (3 * k1 + a2 * (5 * k2 + a2 * (7 * k3 + a2 * 9 * k4)))
     return bent, slope
+
+
+def _is_upright(coefficients: Sequence[float]) -> bool:
+    """Whether the sensor is parallel to the lens."""
+    return not any(coefficients[12:])
+
+
+def _tilt(around_x: float, around_y: float) -> np.ndarray:
+    """The projective map (3, 3) of a tilted sensor, from its two angles (OpenCV, calib3d)."""
+    sin_x, cos_x = math.sin(around_x), math.cos(around_x)
+    sin_y, cos_y = math.sin(around_y), math.cos(around_y)
+    turn_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
+    turn_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])
+    turn = turn_y @ turn_x
+    onto_plane = np.array([[turn[2, 2], 0, -turn[0, 2]], [0, turn[2, 2], -turn[1, 2]], [0, 0, 1]])
+    return onto_plane @ turn
+
+
+def _map(rays: Tensor, matrix: np.ndarray) -> Tensor:
+    """Rays through a projective map (3, 3); NaN where they end behind the sensor."""
+    x, y = rays.unbind(-1)
+    u, v, w = (a * x + b * y + c for a, b, c in matrix.tolist())
+    return torch.stack((u, v), dim=-1) / torch.where(w > 0, w, math.nan)[..., None]
+
+
+def _shortened(rays: Tensor, longest: Tensor | float) -> Tensor:
+    """Rays no longer than `longest`, a number or (..., 1)."""
+    radius = _norm(rays)
+    return torch.where(radius > longest, rays * (longest / radius), rays)
 
 
 def _norm(rays: Tensor) -> Tensor:

@@ -73,6 +73,22 @@ def test_raw_images_lose_the_distortion_of_the_lens(tmp_path, capsys, topic, mak
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: {expected}"
 
 
+def test_where_the_lens_model_ends_the_picture_is_black(tmp_path):
+    """The model has its pole at r = 0.65: 71 pixels from the middle, which the corners exceed."""
+    lens = [-2.3, 0, 0, 0, 0, -2.35, 0, 0]
+    bag = record(
+        tmp_path / "a.mcap",
+        ("/cam/camera_info", info(0, model="rational_polynomial", lens=lens)),
+        ("/cam/image_raw", image(0)),
+    )
+    assert extract(bag, tmp_path / "out") == 0
+    pixels, _ = written(tmp_path / "out")
+    columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    radius = np.hypot((columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1])
+    assert pixels[radius > 0.7].max() < 30
+    assert pixels[radius < 0.4].max() > 150
+
+
 def test_rectified_images_stay_as_they_are(tmp_path, capsys):
     bag = recorded_camera(tmp_path / "a.mcap", "/cam/image_rect")
     assert extract(bag, tmp_path / "out") == 0

@@ -14,6 +14,7 @@ from km3d_ros.data.kitti import (
     write_objects,
 )
 from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
 
 LABEL = "Car 0.00 1 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
 PROJECTION = np.array([[721.5, 0, 609.6, 44.9], [0, 721.5, 172.9, 0.22], [0, 0, 1, 0.003]])
@@ -216,6 +217,17 @@ def test_bad_calibration_is_named(tmp_path, text, message):
         read_projection(path)
 
 
+@pytest.mark.parametrize("skew", [-0.236, 2.8])
+def test_skewed_projection_is_read_as_any_camera_takes_it(tmp_path, skew):
+    path = tmp_path / "calib.txt"
+    matrix = np.array([[721.5, skew, 609.6, 44.9], [0, 721.5, 172.9, 0.2], [0, 0, 1, 0.003]])
+    write_calibration(path, matrix)
+    np.testing.assert_array_equal(read_projection(path), matrix)
+    np.testing.assert_allclose(
+        CameraModel.from_projection(read_projection(path), 1242, 375).projection, matrix
+    )
+
+
 def test_binary_label_file_is_refused(tmp_path):
     (tmp_path / "000000.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="not a text file"):
@@ -327,7 +339,7 @@ def test_projections_are_found_by_name_in_both_calibration_formats(tmp_path):
 def test_projection_that_is_not_in_pixels_is_refused(tmp_path, focal):
     path = tmp_path / "calib.txt"
     path.write_text(f"P2: {focal} 0 0 0 0 {focal} 0 0 0 0 1 0\n")
-    with pytest.raises(InputError, match=rf"calib\.txt:1: P2 has focal lengths of {focal} and"):
+    with pytest.raises(InputError, match=rf"calib\.txt:1: P2 has a focal length of {focal}, "):
         read_projection(path)
 
 

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from km3d_ros.errors import InputError
-from km3d_ros.geometry.camera import CameraModel, unproject
+from km3d_ros.geometry import lens_models
+from km3d_ros.geometry.camera import CameraModel, to_pixels, unproject
+from km3d_ros.geometry.lens_models import COEFFICIENTS
 
 K = np.array([[700.0, 0, 640], [0, 710.0, 192], [0, 0, 1]])
 PROJECTION = np.array([[721.5, 0, 609.6, 44.86], [0, 700.5, 172.9, 0.2164], [0, 0, 1, 0.00275]])
 PLUMB_BOB = (-0.28, 0.09, 0.001, -0.0005, -0.01)
 RATIONAL = (0.3, -0.1, 0.0004, -0.0003, 0.01, 0.6, -0.05, 0.02)
+THIN_PRISM = (*RATIONAL, 0.002, -0.0005, -0.001, 0.0003)
 EQUIDISTANT = (-0.03, 0.01, -0.004, 0.0005)
 LENSES = {
     "plumb_bob": PLUMB_BOB,
@@ -64,7 +67,13 @@ def test_ray_through_a_projected_point_is_the_point_in_the_frame_of_k():
 
 @pytest.mark.parametrize(
     ("model", "coefficients"),
-    [("", ()), ("plumb_bob", PLUMB_BOB), ("rational_polynomial", RATIONAL)],
+    [
+        ("", ()),
+        ("plumb_bob", PLUMB_BOB),
+        ("rational_polynomial", RATIONAL),
+        ("rational_polynomial", THIN_PRISM),
+        ("rational_polynomial", (*THIN_PRISM, 0.02, -0.03)),
+    ],
 )
 def test_polynomial_lens_equals_opencv(model, coefficients):
     camera = CameraModel.from_intrinsics(K, 1280, 384, coefficients, model)
@@ -107,6 +116,116 @@ def test_pixel_that_the_lens_does_not_reach_has_no_ray():
     assert fisheye.rays(torch.tensor([behind, 192.0])).isnan().all()
 
 
+def one_way(model, coefficients, radius):
+    """The bent radii of rays to the right, up to a radius."""
+    rays = torch.zeros(20000, 2, dtype=torch.float64)
+    rays[:, 0] = torch.linspace(0, radius, len(rays))
+    return rays[:, 0], lens_models.distort(rays, model, coefficients)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        # A pole at r² = 0.8, behind which the model comes back from the other side.
+        ("rational_polynomial", (-0.9, 0, 0, 0, 0, -1.25, 0, 0)),
+        # The shape of wide stereo cameras: large numbers that nearly cancel.
+        ("rational_polynomial", (-7.6, 25.1, 0.0004, -0.0002, 29.9, -7.7, 25.4, 28.9)),
+        ("rational_polynomial", (10.2, -38.4, 0, 0, 33.0, 9.9, -37.0, 30.2)),
+        ("plumb_bob", (-0.3, 0.05, 0, 0, 0)),
+        ("equidistant", (-0.2, 0.05, -0.1, 0.08)),
+    ],
+)
+def test_rays_end_where_the_lens_model_is_no_longer_one_to_one(model, coefficients):
+    radii, bent = one_way(model, coefficients, 3.0)
+    falls = (bent.diff() < 0) | ~bent[1:].isfinite()
+    last = int(falls.nonzero()[0]) if falls.any() else len(radii) - 1
+    camera = CameraModel.from_intrinsics(
+        [[300, 0, 400], [0, 300, 400], [0, 0, 1]], 800, 800, coefficients, model
+    )
+    inner = int(0.98 * last)
+    angles = torch.linspace(0, 6, 50, dtype=torch.float64)[:, None]
+    seen = torch.stack((radii[:inner] * angles.cos(), radii[:inner] * angles.sin()), dim=-1)
+    points = torch.cat((seen, torch.ones_like(seen[..., :1])), dim=-1)
+    assert camera.sees(points).all()
+    torch.testing.assert_close(camera.rays(camera.project(points)), seen, atol=1e-5, rtol=0)
+    if falls.any():
+        unseen = torch.stack((radii[last + 2 :], 0 * radii[last + 2 :]), -1)
+        points = torch.cat((unseen, torch.ones_like(unseen[..., :1])), dim=-1)
+        assert not camera.sees(points).any()
+        found = camera.rays(camera.project(points))
+        assert (found.isnan() | (found.norm(dim=-1, keepdim=True) < radii[last + 1])).all()
+
+
+def test_pixels_behind_the_pole_of_a_rational_lens_have_no_ray():
+    """r (1 - 0.9 r²) / (1 - 1.25 r²) has its pole at r = 0.894."""
+    camera = CameraModel.from_intrinsics(
+        [[300, 0, 400], [0, 300, 400], [0, 0, 1]],
+        800,
+        800,
+        (-0.9, 0, 0, 0, 0, -1.25),
+        "rational_polynomial",
+    )
+    behind = torch.tensor([[1.2, 0.0, 1.0]], dtype=torch.float64)
+    assert not camera.sees(behind).any()
+    ray = camera.rays(camera.project(behind))[0, 0].item()
+    assert math.isnan(ray) or ray < 0.894
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("fisheye", "equidistant"),
+        ("kannala_brandt", "equidistant"),
+        ("Kannala-Brandt", "equidistant"),
+        ("radtan", "plumb_bob"),
+        ("Plumb Bob", "plumb_bob"),
+        ("rational", "rational_polynomial"),
+    ],
+)
+def test_lens_is_known_by_its_names_in_other_tools(name, model):
+    by_name = CameraModel.from_intrinsics(K, 1280, 384, LENSES[model], name)
+    camera = CameraModel.from_intrinsics(K, 1280, 384, LENSES[model], model)
+    assert by_name.distortion_model == model
+    pixels = torch.tensor([[100.0, 50.0], [1200.0, 300.0]])
+    torch.testing.assert_close(by_name.rays(pixels), camera.rays(pixels))
+
+
+def test_no_lens_may_be_called_none():
+    camera = CameraModel.from_intrinsics(K, 1280, 384, [0.0] * 5, "none")
+    assert camera.is_rectified
+    with pytest.raises(InputError, match="'none' has 0 coefficients, got 5"):
+        CameraModel.from_intrinsics(K, 1280, 384, [0.1] * 5, "none")
+
+
+@pytest.mark.parametrize("skew", [0.7, -2.8])
+@pytest.mark.parametrize(("model", "coefficients"), [("", ()), *LENSES.items()])
+def test_skew_is_part_of_k(model, coefficients, skew):
+    intrinsics = K + np.array([[0, skew, 0], [0, 0, 0], [0, 0, 0]])
+    camera = CameraModel.from_intrinsics(intrinsics, 1280, 384, coefficients, model)
+    points = points_in_view()
+    bent = CameraModel.from_intrinsics(np.eye(3), 2, 2, coefficients, model)
+    bent = bent.project(torch.from_numpy(points)).numpy()
+    expected = np.column_stack((bent, np.ones(len(bent)))) @ intrinsics.T
+    pixels = camera.project(torch.from_numpy(points))
+    np.testing.assert_allclose(pixels, expected[:, :2], atol=1e-9)
+    np.testing.assert_allclose(camera.rays(pixels), points[:, :2] / points[:, 2:], atol=1e-9)
+
+
+def test_skewed_projection_agrees_with_the_matrix():
+    matrix = PROJECTION.copy()
+    matrix[0, 1], matrix[1, 0] = -0.236, 0.02
+    camera = CameraModel.from_projection(matrix, 1242, 375)
+    points = points_in_view()
+    homogeneous = np.column_stack((points, np.ones(len(points)))) @ matrix.T
+    expected = homogeneous[:, :2] / homogeneous[:, 2:]
+    np.testing.assert_allclose(camera.project(torch.from_numpy(points)), expected, atol=1e-9)
+    np.testing.assert_allclose(camera.projection, matrix, atol=1e-9)
+    shifted = torch.from_numpy(points) + camera.translation
+    rays = camera.rays(torch.from_numpy(expected))
+    torch.testing.assert_close(rays, shifted[:, :2] / shifted[:, 2:])
+    torch.testing.assert_close(to_pixels(rays, camera.intrinsics), torch.from_numpy(expected))
+
+
 @pytest.mark.parametrize(
     ("model", "count", "zeros"),
     [
@@ -120,7 +239,7 @@ def test_pixel_that_the_lens_does_not_reach_has_no_ray():
 def test_coefficients_left_out_and_those_of_other_models_are_zero(model, count, zeros):
     given = [*LENSES[model][:count], *[0.0] * zeros]
     camera = CameraModel.from_intrinsics(K, 1280, 384, given, model)
-    expected = np.zeros(len(LENSES[model]))
+    expected = np.zeros(COEFFICIENTS[model])
     expected[:count] = LENSES[model][:count]
     assert camera.distortion.tolist() == expected.tolist()
 
@@ -223,14 +342,19 @@ def test_region_and_binning_see_the_same_rays(rectified):
         (False, {"k": [math.nan] * 9}, "got fx=nan"),
         (False, {"k": [700.0, 0, math.nan, 0, 700, 1, 0, 0, 1]}, "intrinsics must be finite"),
         (False, {"d": [math.inf]}, "distortion must be finite"),
-        (False, {"distortion_model": "fisheye"}, "unknown distortion model 'fisheye'; known: plu"),
+        (False, {"distortion_model": "thin"}, "unknown distortion model 'thin'; known: plumb"),
         (False, {"distortion_model": ""}, "'' has 0 coefficients, got 5"),
         (False, {"d": [0.1] * 6}, "'plumb_bob' has 5 coefficients, got 6"),
         (False, {"d": [0.1] * 8}, "'plumb_bob' has 5 coefficients, got 8"),
         (
             False,
-            {"d": [0.1] * 12, "distortion_model": "rational_polynomial"},
-            "'rational_polynomial' has 8 coefficients, got 12",
+            {"d": [0.1] * 15, "distortion_model": "rational_polynomial"},
+            "'rational_polynomial' has 14 coefficients, got 15",
+        ),
+        (
+            False,
+            {"d": [0.1] * 12 + [1.6, 0], "distortion_model": "rational_polynomial"},
+            r"tilt of the sensor must be at most 1 rad, got \[1.6, 0.0\]",
         ),
         (True, {"width": 0, "height": 0}, "size must be positive, got 0x0"),
         (True, {"width": 2**32 - 1}, "focal lengths .* do not fit an image of 4294967295x384"),
@@ -240,8 +364,13 @@ def test_region_and_binning_see_the_same_rays(rectified):
             {"k": [700.0, 0, 1e30, 0, 700, 192, 0, 0, 1]},
             r"point \(1e\+30, 192\) do not fit",
         ),
-        (False, {"k": [700.0, 70, 640, 0, 700, 192, 0, 0, 1]}, "must be .fx 0 cx; 0 fy cy; 0 0 1"),
-        (False, {"k": [700.0, 0, 640, 0, 700, 192, 0, 0, 0]}, "must be .fx 0 cx; 0 fy cy; 0 0 1"),
+        (
+            False,
+            {"k": [700.0, 70, 640, 0, 700, 192, 0, 0, 1]},
+            "skew must be at most 5%",
+        ),
+        (False, {"k": [700.0, 0, 640, -70, 700, 192, 0, 0, 1]}, "skew must be at most 5% of the"),
+        (False, {"k": [700.0, 0, 640, 0, 700, 192, 0, 0, 0]}, "last row of K must be 0 0 1, got"),
         (True, {"p": [700, 0, 640, 9e6, 0, 700, 192, 0, 0, 0, 1, 0]}, "at most 1000 m, .* of P"),
         (
             True,
