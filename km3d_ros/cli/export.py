@@ -13,6 +13,7 @@ from km3d_ros.cli import _options
 from km3d_ros.cli._types import UsageError, count, output_file
 from km3d_ros.errors import InputError
 from km3d_ros.inference.options import SCORE_THRESHOLD
+from km3d_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
     from km3d_ros.data.unlabelled import UnlabelledFrames
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     least_score = SCORE_THRESHOLD if args.int8 else 0.0
     for runtime, difference in compare_runtimes(graph, model, spec, inputs, least_score).items():
         _check(difference, runtime, exact=not args.int8)
-    _write(args.output, graph)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.output, graph)
     kind = "int8" if args.int8 else "float32"
     print(f"{args.output}: {spec.architecture}, {kind}, {len(graph) / 1e6:.1f} MB")
     return 0
@@ -161,15 +163,3 @@ def _check(difference: Difference | None, runtime: str, exact: bool) -> None:
         raise InputError(
             f"the graph in {runtime} is not the network in PyTorch ({difference}); nothing written"
         )
-
-
-def _write(path: Path, graph: bytes) -> None:
-    """Write a file, which appears at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.write_bytes(graph)
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise

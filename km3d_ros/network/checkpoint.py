@@ -1,4 +1,4 @@
-"""Weights on disk: our safetensors format, and published checkpoints in (design, section 4).
+"""Weights on disk: our safetensors format, and the conversion of published checkpoints.
 
 A checkpoint is a safetensors file with everything that is needed to run it: the tensors of
 `KM3DNet` and, under the metadata key `km3d`, its `ModelSpec` as JSON.
@@ -6,19 +6,21 @@ A checkpoint is a safetensors file with everything that is needed to run it: the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from km3d_ros.errors import InputError
 from km3d_ros.network import metadata, torch_file
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS, ModelSpec
+from km3d_ros.whole_file import write_whole
 
 METADATA_KEY = "km3d"
 
@@ -55,6 +57,10 @@ PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
 }
 """Per architecture: what published files hold, but no output depends on; how its names start."""
 
+STATE_KEYS = ("state_dict", "model_state_dict", "model")
+"""Names under which checkpoints keep their tensors."""
+
+_WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 _BATCH_COUNTER = "num_batches_tracked"
 _MAX_HEADER = 2**20
 """Bytes of all that a file says about its tensors; those of dla_34 have a tenth of it."""
@@ -93,14 +99,7 @@ def rewrite(source: str | Path, target: str | Path, spec: ModelSpec) -> None:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        save_file(tensors, unfinished, metadata={METADATA_KEY: metadata.to_json(spec)})
-        unfinished.replace(path)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be written ({reason})") from error
+    write_whole(path, to_bytes(tensors, {METADATA_KEY: metadata.to_json(spec)}))
 
 
 def load(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
@@ -134,8 +133,9 @@ def read_spec(path: str | Path) -> ModelSpec:
 def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
     """Read a published KM3D checkpoint (`.pth`).
 
-    The file is a dictionary with `state_dict`, whose keys may start with `module.`; the
-    auxiliary heads are taken along where it has them.
+    The file holds a state dict, alone or in a dictionary under one of `STATE_KEYS`. Prefixes of
+    wrappers (`module.` of DataParallel, `_orig_mod.` of torch.compile) are removed; the
+    auxiliary heads are taken along where the file has them.
 
     Returns the model in evaluation mode and its spec.
 
@@ -144,10 +144,8 @@ def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
             tensors that are missing, not known or of another shape are named, or counted where
             they are many.
     """
-    published = {
-        key.removeprefix("module."): value for key, value in _read_state_dict(path).items()
-    }
-    architecture = _published_architecture(published)
+    published = _read_state_dict(path)
+    architecture, called = _published_architecture(published)
     unused = PUBLISHED_UNUSED.get(architecture, ())
     published = {key: value for key, value in published.items() if not key.startswith(unused)}
     heads = tuple(
@@ -161,7 +159,7 @@ def convert_published(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
         head_width=BACKBONES[architecture].head_width,
         training={"source": Path(path).name},
     )
-    return _fill(spec, published, path, _published_key), spec
+    return _fill(spec, published, path, _published_key, called), spec
 
 
 def _published_key(architecture: str, key: str) -> str:
@@ -171,25 +169,33 @@ def _published_key(architecture: str, key: str) -> str:
     return ".".join(names.get(part, part) for part in parts)
 
 
-def _published_architecture(published: Mapping[str, Tensor]) -> str:
-    """The architecture that shares most part names with the file."""
+def _published_architecture(published: Mapping[str, Tensor]) -> tuple[str, str]:
+    """The architecture that shares most part names with the file, and what errors call it.
+
+    A file that shares less than half of them is none of the architectures, which errors list.
+    """
     parts = {key.partition(".")[0] for key in published}
 
-    def shared(architecture: str) -> int:
-        names = PUBLISHED_BACKBONES[architecture].values()
-        return len(parts.intersection(name.partition(".")[0] for name in names))
+    def shared(architecture: str) -> float:
+        names = {name.partition(".")[0] for name in PUBLISHED_BACKBONES[architecture].values()}
+        return len(parts & names) / len(names)
 
-    return max(PUBLISHED_BACKBONES, key=shared)
+    best = max(PUBLISHED_BACKBONES, key=shared)
+    known = ", ".join(PUBLISHED_BACKBONES)
+    return best, best if shared(best) >= 0.5 else f"any of {known} (compared with {best})"
 
 
 def _read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
+    """The tensors of a published file by their names without the prefixes of wrappers."""
     content = torch_file.read(path)
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    if isinstance(content, dict):
+        wrapped = (content[key] for key in STATE_KEYS if key in content)
+        content = next((value for value in wrapped if isinstance(value, dict)), content)
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise InputError(f"{path}: not a published checkpoint (no 'state_dict' of tensors)")
-    return state
+    return {_WRAPPERS.sub("", key): value for key, value in content.items()}
 
 
 def _fill(
@@ -197,10 +203,12 @@ def _fill(
     tensors: Mapping[str, Tensor],
     path: str | Path,
     file_key: Callable[[str, str], str] = lambda _, key: key,
+    called: str | None = None,
 ) -> KM3DNet:
     """A model of this spec with these weights, or an error that names the misfits.
 
     file_key: gives the name in `tensors` of one of our tensors, by architecture.
+    called: what errors call the architecture, where not by its name.
     """
     model = KM3DNet(spec).eval()
     expected = {file_key(spec.architecture, key): value for key, value in _weights(model).items()}
@@ -218,7 +226,8 @@ def _fill(
     shared = expected.keys() & given.keys()
     problems += _listed("no numbers", (key for key in shared if not _is_plain(given[key])))
     if problems:
-        raise InputError(f"{path}: does not fit {spec.architecture}: {'; '.join(problems)}")
+        fits = called or spec.architecture
+        raise InputError(f"{path}: does not fit {fits}: {'; '.join(problems)}")
     for key, value in expected.items():
         if not value.copy_(given[key]).isfinite().all():
             raise InputError(f"{path}: {key} has values that are not finite")

@@ -1,23 +1,32 @@
-"""Files of `torch.save`, from whoever wrote them: tensors and plain values, never code."""
+"""Read files of `torch.save` from anywhere: tensors and plain values, never code."""
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import zipfile
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from km3d_ros.errors import InputError
+
+_NUMBER = re.compile(r"[fiub][1248]")
+"""NumPy's codes of numbers of 1 to 8 bytes."""
 
 
 def read(path: str | Path) -> Any:
     """What a file holds, on the CPU; it takes about as much memory as on disk.
 
+    Beside tensors and plain values a file may hold NumPy's scalars, which become Python's, and
+    options of argparse.
+
     Raises:
-        InputError: missing, damaged, or more than tensors and plain values.
+        InputError: missing, damaged, or with a value of another type, which is named.
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file")
@@ -25,8 +34,47 @@ def read(path: str | Path) -> Any:
         if not _grows(path):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damaged bytes lead to
-        raise _unreadable(path) from error
+        raise _unreadable(path, str(error)) from error
     raise _unreadable(path)
+
+
+class _NumberType:
+    """Stands for numpy.dtype, which could describe a value of any size."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not _NUMBER.fullmatch(code):
+            raise ValueError(f"NumPy type {code!r}")
+        self.code = code
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] == ">":
+            self.code = ">" + self.code
+
+
+def _number(kind: _NumberType, data: bytes) -> float | int | bool:
+    """Stands for numpy's scalar."""
+    return np.frombuffer(data, kind.code)[0].item()
+
+
+def _standing_for(function: Any, module: str, name: str) -> Any:
+    """The function under the name by which files ask for another one."""
+    function.__module__, function.__name__, function.__qualname__ = module, name, name
+    return function
+
+
+def _scalar_of(module: str) -> Any:
+    return _standing_for(lambda kind, data: _number(kind, data), module, "scalar")
+
+
+torch.serialization.add_safe_globals(
+    [
+        argparse.Namespace,
+        _standing_for(_NumberType, "numpy", "dtype"),
+        # Before and after NumPy 2.
+        _scalar_of("numpy.core.multiarray"),
+        _scalar_of("numpy._core.multiarray"),
+    ]
+)
 
 
 def _grows(path: str | Path) -> bool:
@@ -41,5 +89,7 @@ def _grows(path: str | Path) -> bool:
         return sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path)
 
 
-def _unreadable(path: str | Path) -> InputError:
-    return InputError(f"{path}: damaged, or not a PyTorch file of plain tensors")
+def _unreadable(path: str | Path, cause: str = "") -> InputError:
+    named = re.search(r"GLOBAL ([\w.]{1,100}) was not an allowed", cause)
+    types = f" (it holds a {named[1]})" if named else ""
+    return InputError(f"{path}: damaged, or not a PyTorch file of plain tensors{types}")

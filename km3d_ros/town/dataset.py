@@ -14,6 +14,7 @@ from km3d_ros.data.kitti import write_calibration, write_objects
 from km3d_ros.town.drive import FOCAL, drive
 from km3d_ros.town.render import TownFrame, render
 from km3d_ros.town.sampling import sample_scene
+from km3d_ros.whole_file import write_whole
 
 JPEG_QUALITY = 95
 
@@ -71,9 +72,7 @@ def write_frame(root: Path, name: str, frame: TownFrame) -> None:
     write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
     write_objects(folder / "label_2" / f"{name}.txt", frame.objects)
     _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    part = folder / "image_2" / f"{name}.part"
-    part.write_bytes(data)
-    part.replace(_picture(root, name))
+    write_whole(_picture(root, name), data.data)
 
 
 def _picture(root: Path, name: str) -> Path:

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import math
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from km3d_ros.training import processes
 from km3d_ros.training.dataset import Frames, Sources
 from km3d_ros.training.sampler import Kind
 from km3d_ros.training.settings import Method, Plan
+from km3d_ros.whole_file import write_whole
 
 SAMPLES = 64
 """Frames from which the fingerprint of a data set is computed."""
@@ -131,7 +131,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     # Through memory: for a full disk torch raises an error of its own, without the reason.
     content = io.BytesIO()
     torch.save(state, content)
-    _replace(path, content.getbuffer())
+    write_whole(path, content.getbuffer())
 
 
 def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -215,22 +215,8 @@ class Log:
     def set_back(self, text: str) -> None:
         """Replace the content by `text`; the next `append` continues it."""
         if text:
-            _replace(self.path, text.encode())
+            write_whole(self.path, text.encode())
         self.text = text
-
-
-def _replace(path: Path, content: bytes | memoryview) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            # The content must reach the disk before the name does.
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _fingerprint_of_weights(model: KM3DNet) -> str:

@@ -1,4 +1,6 @@
+import argparse
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from km3d_ros.errors import InputError
-from km3d_ros.network import checkpoint
+from km3d_ros.network import checkpoint, torch_file
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec, Noise
 
@@ -147,9 +149,80 @@ def test_a_pickle_with_code_is_refused(tmp_path):
 
 
 def test_a_file_without_state_dict_is_refused(tmp_path):
-    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "bare.pth")
-    with pytest.raises(InputError, match=r"bare\.pth: not a published checkpoint"):
-        checkpoint.convert_published(tmp_path / "bare.pth")
+    for content in ({"epoch": 3}, {"state_dict": {"lr": 0.1}}, [torch.zeros(1)], {}):
+        torch.save(content, tmp_path / "none.pth")
+        with pytest.raises(InputError, match=r"none\.pth: (not a published|does not fit any of)"):
+            checkpoint.convert_published(tmp_path / "none.pth")
+
+
+def wrap(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": wrap(state, "module.module.")},
+        lambda state: {"model_state_dict": wrap(state, "_orig_mod.module."), "epoch": 3},
+        lambda state: {"model": wrap(state, "module._orig_mod."), "optimizer": {"lr": 0.1}},
+        lambda state: {
+            "state_dict": state,
+            "best": np.float64(0.5),
+            "steps": np.int32(7),
+            "converged": np.bool_(True),
+            "opt": argparse.Namespace(lr=np.float32(0.1), arch="res_18", gpus=[0]),
+        },
+    ],
+    ids=["bare", "parallel twice", "compiled", "under model", "options and numpy scalars"],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_wrapped_published_checkpoints_convert(tmp_path, state, content, zipped):
+    path = tmp_path / "wrapped.pth"
+    torch.save(content(state), path, _use_new_zipfile_serialization=zipped)
+    model, spec = checkpoint.convert_published(path)
+    assert spec.architecture == "res_18"
+    assert torch.equal(model.state_dict()["backbone.conv1.weight"], state["conv1.weight"])
+
+
+def test_scalars_and_options_are_read_as_plain_values(tmp_path):
+    values = {"a": np.float64(0.1), "b": np.int16(-3), "c": np.bool_(True), "d": np.float32(0.5)}
+    torch.save({**values, "opt": argparse.Namespace(lr=0.1)}, tmp_path / "a.pth")
+    read = torch_file.read(tmp_path / "a.pth")
+    assert read.pop("opt") == argparse.Namespace(lr=0.1)
+    assert read == {"a": 0.1, "b": -3, "c": True, "d": 0.5}
+    assert {type(value) for value in read.values()} == {float, int, bool}
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (Path("a"), r"pathlib\.\S*PosixPath"),
+        (np.zeros(3), r"numpy\.\S*_reconstruct"),
+        (torch.nn.Linear(1, 1), r"torch\.nn\.modules\.linear\.Linear"),
+    ],
+)
+def test_value_of_another_type_is_named(tmp_path, value, name):
+    torch.save({"state_dict": {}, "value": value}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=rf"a\.pth: damaged, or .* \(it holds a {name}\)$"):
+        checkpoint.convert_published(tmp_path / "a.pth")
+
+
+def test_foreign_weights_are_told_what_can_be_converted(tmp_path):
+    resnet = {f"encoder.{key}": torch.zeros(1) for key in ("conv1.weight", "layer1.0.bn1.bias")}
+    torch.save(resnet, tmp_path / "resnet.pth")
+    with pytest.raises(InputError, match=r"resnet\.pth: does not fit any of dla_34, res_18 \("):
+        checkpoint.convert_published(tmp_path / "resnet.pth")
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_mode_of_weights_follows_the_umask(tmp_path, saved, mask, mode):
+    former = os.umask(mask)
+    try:
+        checkpoint.rewrite(saved, tmp_path / "a.safetensors", SPEC)
+    finally:
+        os.umask(former)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_a_saved_model_loads_with_its_spec_and_outputs(tmp_path):

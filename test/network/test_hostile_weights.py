@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import asdict
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -145,6 +146,13 @@ def test_weights_that_compute_nothing_are_refused(tmp_path, change, cause):
         checkpoint.load(path)
 
 
+class Wide:
+    """Becomes a NumPy value of as many bytes when it is read by NumPy."""
+
+    def __reduce__(self):
+        return np.float64(0).__reduce__()[0], (np.dtype("V1000000000"),)
+
+
 class Bytes:
     """Becomes as many bytes when it is read; no code that `weights_only` would refuse."""
 
@@ -162,6 +170,7 @@ def write_published(path, name, values):
 def test_hostile_published_files_take_little_memory(tmp_path):
     values = {
         "bytes": Bytes(),
+        "wide": Wide(),
         "expanded": {"a": torch.zeros(1).expand(10**12)},
         "meta": {"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")},
         "sparse": {"conv1.weight": torch.zeros(64, 3, 7, 7).to_sparse()},
@@ -182,6 +191,7 @@ def test_hostile_published_files_take_little_memory(tmp_path):
     no_file = ": damaged, or not a PyTorch file of plain tensors"
     causes = {
         "bytes": no_file,
+        "wide": no_file,
         "expanded": ": does not fit ",
         "meta": "; no numbers: conv1.weight",
         "sparse": "; no numbers: conv1.weight",
