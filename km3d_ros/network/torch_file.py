@@ -32,7 +32,7 @@ def read(path: str | Path) -> Any:
         raise InputError(f"{path}: no such file")
     try:
         if not _grows(path):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except Exception as error:  # torch raises whatever the damaged bytes lead to
         raise _unreadable(path, str(error)) from error
     raise _unreadable(path)
