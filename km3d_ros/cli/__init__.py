@@ -1,4 +1,4 @@
-"""The `km3d` command (design, section 9).
+"""The `km3d` command.
 
 Every module here without an underscore is a verb of its name, with `add_parser(subparsers)` and
 `run(args)`. They are all imported at each start: what is heavy is imported inside `run`.

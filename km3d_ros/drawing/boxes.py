@@ -27,7 +27,7 @@ from km3d_ros.geometry.box3d import corner_offsets
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 
-# Faces as corner indices: the four sides from the front on, bottom, top (corners: design, 3).
+# Faces as corner indices (docs/design.md, Conventions): four sides from the front on, bottom, top.
 FACES = np.array(
     [(0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7), (0, 1, 2, 3), (4, 5, 6, 7)]
 )

@@ -1,4 +1,4 @@
-"""Whether covariances are honest, and noise that makes them so (design, section 7).
+"""Whether covariances are honest, and noise that makes them so (docs/design.md, Mathematics).
 
 Honest means that 68 % of the errors lie inside one standard deviation and 95 % inside two, and
 that objects with larger standard deviations have larger errors.

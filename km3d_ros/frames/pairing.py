@@ -1,4 +1,4 @@
-"""Which CameraInfo belongs to which image (design, section 8); pure logic, no clock, no ROS."""
+"""Which CameraInfo belongs to which image; pure logic, no clock, no ROS."""
 
 from __future__ import annotations
 

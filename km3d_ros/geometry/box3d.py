@@ -1,4 +1,4 @@
-"""Oriented 3D boxes: corners, angles and overlap (design, section 3)."""
+"""Oriented 3D boxes: corners, angles and overlap (docs/design.md, Conventions)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometric reasoning module: object positions from keypoint rays (design, section 7)."""
+"""The geometric reasoning module: positions from keypoints (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def box_covariance(
     size_noise: Tensor | float,
     yaw_noise: Tensor | float,
 ) -> Tensor:
-    """Covariance (..., 4, 4) of x, y, z, yaw of a box (design, section 7).
+    """Covariance (..., 4, 4) of x, y, z, yaw of a box (docs/design.md, Mathematics).
 
     Errors of the keypoints of one object are anything but independent. What they have in common
     moves the box across its ray; what spreads or gathers them cannot be told from a size that is

@@ -1,4 +1,4 @@
-"""From heatmap and head values to objects in metres (design, sections 5 and 7).
+"""From heatmap and head values to objects in metres (docs/design.md, Mathematics).
 
 Everything is batched, of static shape, in float32 and on the device of the network; nothing
 makes the host wait.

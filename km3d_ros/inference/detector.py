@@ -1,4 +1,4 @@
-"""The whole chain for one image: preprocess, network, decode (design, section 1)."""
+"""The whole chain for one image: preprocess, network, decode (docs/design.md, Path of a frame)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that runs on the device, as one function of tensors (design, sections 4 to 7)."""
+"""All that runs on the device, as one function of tensors (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 

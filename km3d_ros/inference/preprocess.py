@@ -1,4 +1,4 @@
-"""A camera image, scaled to the input of the network (design, section 4, preprocessing)."""
+"""A camera image, scaled to the input of the network (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 

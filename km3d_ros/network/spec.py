@@ -1,4 +1,4 @@
-"""What one needs to know to run a set of weights, stored beside them (design, section 4)."""
+"""What one needs to know to run a set of weights, stored beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Town through any lens (design, section 10)."""
+"""Town through any lens."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def hatchback(x: float, z: float, yaw: float = AHEAD) -> Actor:
 
 
 def corners(item: KittiObject) -> np.ndarray:
-    """(8, 3) of a label's box (design, section 3)."""
+    """(8, 3) of a label's box."""
     length, width, height = item.size
     c, s = np.cos(item.yaw), np.sin(item.yaw)
     return np.array(
