@@ -11,11 +11,11 @@ from sensor_msgs.msg import CameraInfo
 from km3d_ros.bag.camera_topics import IMAGE_TYPES, Camera
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
+from km3d_ros.frames.drops import DropCause, DroppedFrame
 from km3d_ros.frames.pairing import Frame, RecordedInfos
-from km3d_ros.frames.statistics import DropCause, DroppedFrame
+from km3d_ros.frames.reading import View, ViewReader
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
-from km3d_ros.node.processing import View, ViewReader
 
 DETECTIONS = "vision_msgs/msg/Detection3DArray"
 OBJECTS = "km3d_ros/msg/KeypointDetectionArray"
@@ -53,7 +53,7 @@ class FrameDetector:
             )
             for c in cameras
         }
-        self._readers = {c.images: ViewReader(c.rectified, lambda camera: None) for c in cameras}
+        self._readers = {c.images: ViewReader(c.rectified) for c in cameras}
         self._topics: dict[str, tuple[Topic, Topic]] = {
             camera.images: (
                 described(f"{camera.results}/detections", DETECTIONS, self._types),
@@ -70,7 +70,7 @@ class FrameDetector:
         """Detect in an image, or say why that cannot be done."""
         try:
             frame = self._frame(message)
-            view = self._readers[message.topic.name](frame)
+            view = self._readers[message.topic.name].read(frame)
             topics = self._topics[message.topic.name]
             return Result(dict(zip(topics, self._detect(view), strict=True)), frame.exact)
         except DroppedFrame as dropped:

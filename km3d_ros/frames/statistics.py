@@ -1,52 +1,31 @@
-"""What became of the frames: counts, drops by cause, latencies (design, section 8)."""
+"""Counts of answered and dropped frames, and latencies."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from threading import Lock
 
+from km3d_ros.frames.drops import DropCause
+
 WINDOW = 600
-"""Answered frames that the latency percentiles are taken over."""
+"""Number of answered frames whose latencies are kept."""
 
 
-class DropCause(str, Enum):
-    """Why a received frame was not answered."""
-
-    OVERTAKEN = "overtaken"
-    MISSED = "missed"
-    PAUSED = "paused"
-    NO_CAMERA_INFO = "no_camera_info"
-    BAD_IMAGE = "bad_image"
-    BAD_CAMERA_INFO = "bad_camera_info"
-    SIZE_MISMATCH = "size_mismatch"
-    FAILED = "failed"
-
-    @property
-    def is_fault(self) -> bool:
-        """Whether somebody has to mend something, as opposed to a drop by design."""
-        return self not in (DropCause.OVERTAKEN, DropCause.MISSED, DropCause.PAUSED)
-
-
-class DroppedFrame(Exception):  # noqa: N818 - an outcome of a frame, not an error of the program
-    """Ends the work on a frame; says why."""
-
-    def __init__(self, cause: DropCause, reason: str = "") -> None:
-        super().__init__(reason or cause.value)
-        self.cause = cause
-
-
-@dataclass(frozen=True)
+@dataclass
 class Totals:
-    """Counts since the node started; `last_image` is in seconds on a steady clock.
+    """Counts since the node was created.
 
-    Images that the middleware gave up for a newer one, or lost before one that arrived, count as
-    received, and dropped as missed; `lost` is how many it reports as lost on the way, those too.
-
-    received = answered + sum(dropped) + the frames on their way, of which there are at most
-    three: one waits for its CameraInfo, one for the worker, and one is in work. `undrawn` of the
-    answered ones could not be shown to those who watch.
+    received: images, including the missed ones: received = answered + sum(dropped) + the frames
+        in progress. At most three are in progress: one waits for its CameraInfo, one waits for
+        the worker, and the worker processes one.
+    lost: images that the middleware reports as lost. `dropped` counts them as missed once a later
+        image arrives.
+    infos: CameraInfo messages.
+    inexact: answered frames whose image and CameraInfo have different stamps.
+    undrawn: answered frames whose objects, markers or pictures could not be published.
+    last_image: when the last image arrived, in seconds on a steady clock.
+    last_error: reason of the last fault.
     """
 
     received: int = 0
@@ -61,12 +40,12 @@ class Totals:
 
     @property
     def faults(self) -> int:
-        """Frames dropped for a cause that somebody has to mend."""
+        """Frames dropped for a cause that the user must fix."""
         return sum(count for cause, count in self.dropped.items() if cause.is_fault)
 
 
 class FrameStatistics:
-    """The counts of one camera, from the executor's and the worker's thread."""
+    """Counts the frames of one camera; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -75,61 +54,59 @@ class FrameStatistics:
         self._latencies: deque[float] = deque(maxlen=WINDOW)
 
     def image_received(self, now: float, missed: int = 0) -> None:
-        """Count an image that arrived `now`, and how many before it never did."""
+        """Count an image that arrived at `now`, and the `missed` images before it."""
         with self._lock:
-            received = self._totals.received + 1 + missed
-            self._totals = replace(self._totals, received=received, last_image=now)
+            self._totals.received += 1 + missed
+            self._totals.last_image = now
         if missed:
             self.dropped(DropCause.MISSED, count=missed)
 
     def lost(self, count: int) -> None:
-        """Count images that the middleware lost on the way."""
+        """Count images that the middleware reports as lost."""
         with self._lock:
-            self._totals = replace(self._totals, lost=self._totals.lost + count)
+            self._totals.lost += count
 
     def info_received(self) -> None:
         """Count a CameraInfo."""
         with self._lock:
-            self._totals = replace(self._totals, infos=self._totals.infos + 1)
+            self._totals.infos += 1
 
     def answered(self, latency: float, exact: bool) -> None:
-        """Count an answered frame: seconds from its arrival, whether the stamps matched."""
+        """Count an answered frame.
+
+        latency: seconds since the image arrived. exact: the stamps match.
+        """
         with self._lock:
             self._latencies.append(latency)
-            self._totals = replace(
-                self._totals,
-                answered=self._totals.answered + 1,
-                inexact=self._totals.inexact + (not exact),
-            )
+            self._totals.answered += 1
+            self._totals.inexact += not exact
 
     def dropped(self, cause: DropCause, reason: str = "", count: int = 1) -> None:
-        """Count frames that will not be answered."""
+        """Count dropped frames; `last_error` becomes the reason of a fault."""
         with self._lock:
             self._unreported[cause] += count
-            self._totals = replace(
-                self._totals,
-                dropped=self._totals.dropped + Counter({cause: count}),
-                last_error=reason if cause.is_fault else self._totals.last_error,
-            )
+            self._totals.dropped[cause] += count
+            if cause.is_fault:
+                self._totals.last_error = reason
 
     def undrawn(self, reason: str) -> None:
-        """Count an answered frame whose objects, markers or pictures failed."""
+        """Count an answered frame whose objects, markers or pictures could not be published."""
         with self._lock:
-            undrawn = self._totals.undrawn + 1
-            self._totals = replace(self._totals, undrawn=undrawn, last_error=reason)
+            self._totals.undrawn += 1
+            self._totals.last_error = reason
 
     def take_drops(self) -> Counter[DropCause]:
-        """The drops since the last call."""
+        """The drops by cause since the last call."""
         with self._lock:
             drops, self._unreported = self._unreported, Counter()
             return drops
 
     def totals(self) -> Totals:
-        """The counts at this moment."""
+        """A copy of the current counts."""
         with self._lock:
-            return self._totals
+            return replace(self._totals, dropped=self._totals.dropped.copy())
 
     def latencies(self) -> list[float]:
-        """Seconds from arrival to answer of the newest answered frames."""
+        """Latencies of the newest answered frames, in seconds."""
         with self._lock:
             return list(self._latencies)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.errors import InputError
+from km3d_ros.frames.reading import check_image
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.backends.selection import Choice, choose
@@ -45,7 +45,8 @@ class Detector:
     score_threshold: detections with a lower score (peak × confidence) are left out.
     max_detections: most objects of an image, 1 to MAX_DETECTIONS; those of the best peaks.
     grm: "consistent" or "published", how positions are solved (`geometry.grm.solve`).
-    These three may be changed between frames.
+    classes: names of the classes that are wanted; empty: all. Others do not count as detections.
+    These four may be changed between frames.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Detector:
         self.score_threshold = score_threshold
         self.max_detections = max_detections
         self.grm = grm
+        self.classes: Sequence[str] = ()
 
     @classmethod
     def from_checkpoint(
@@ -163,22 +165,11 @@ class Detector:
     def _wanted(self, table: Tensor) -> Detections:
         """Of a table (N, columns) the rows that are objects, seen well enough and located."""
         # NumPy: for a selection of some rows PyTorch would wake its threads, for milliseconds.
-        rows, where = table[: self.max_detections].numpy(), columns(Detections)
+        rows, where = table.numpy(), columns(Detections)
+        if self.classes:
+            wanted = [i for i, name in enumerate(self.spec.classes) if name in self.classes]
+            rows = rows[np.isin(rows[:, where["class_index"].start], wanted)]
+        rows = rows[: self.max_detections]
         peak, score = rows[:, where["peak_score"].start], rows[:, where["score"].start]
         wanted = (peak > 0) & (score >= self.score_threshold) & np.isfinite(rows).all(axis=1)
         return unpack(Detections, torch.from_numpy(rows[wanted]))
-
-
-def check_image(image: np.ndarray, camera: CameraModel) -> None:
-    """Refuse what is no BGR image of this camera.
-
-    Raises:
-        InputError: `image` is not (h, w, 3) uint8 of the camera's size.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"image is {image.dtype} {image.shape}, expected uint8 (h, w, 3)")
-    height, width = image.shape[:2]
-    if (width, height) != (camera.width, camera.height):
-        raise InputError(
-            f"image is {width}x{height} pixels, but its camera {camera.width}x{camera.height}"
-        )

@@ -1,4 +1,4 @@
-"""The lifecycle node `km3d`: camera images in, 3D boxes out (design, section 8)."""
+"""The lifecycle node `km3d`: subscribes to camera images, publishes 3D boxes."""
 
 from __future__ import annotations
 
@@ -27,50 +27,51 @@ from km3d_ros.node.diagnostics import Health
 from km3d_ros.node.log import library_log
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
-from km3d_ros.node.processing import Processor
-from km3d_ros.node.stream import LOG_PERIOD
-from km3d_ros.node.streams import Streams
+from km3d_ros.node.pipeline import LOG_PERIOD, Pipeline
 
 REPORT_PERIOD = 1.0
+"""Seconds between two diagnostics messages."""
 
 
 class DetectorNode(Node):
-    """Loads the weights when configured, answers images while active, reports always.
+    """Loads the weights when configured, processes images while active.
 
-    statistics: by camera, what became of the frames since the node was created.
+    It publishes diagnostics in every state.
+
+    statistics: counts of the frames by camera, since the node was created.
     """
 
     def __init__(
         self, name: str = "km3d", *, clock: Callable[[], float] = time.monotonic, **kwargs
     ) -> None:
-        """Declare the parameters; nothing is loaded or subscribed yet.
+        """Declare the parameters. Loading and subscribing follow in the lifecycle transitions.
 
         Args:
-            name: of the node.
-            clock: seconds on a steady clock, for durations; stamps are never compared with it.
-            kwargs: as of rclpy.node.Node.
+            name: name of the node.
+            clock: seconds on a steady clock, for durations only.
+            kwargs: arguments of rclpy.node.Node.
 
         Raises:
             rclpy.exceptions.InvalidParameterValueException: a parameter breaks its rule.
             rclpy.exceptions.InvalidParameterTypeException: a parameter has another type.
         """
         self._now = clock
-        self._processor: Processor | None = None
+        self._detector: Detector | None = None
         self._outputs: dict[str, Outputs] = {}
-        self._streams: Streams | None = None
+        self._pipeline: Pipeline | None = None
         self._enabled = True
-        self._resting, self._trouble = "unconfigured", ""
+        self._idle_state, self._failure = "unconfigured", ""
         super().__init__(name, **kwargs)
         self.add_on_set_parameters_callback(self._check_classes)
         parameters.declare(self)
         self._fixed = parameters.read(self, FixedSettings)
         self.statistics = {camera: FrameStatistics() for camera in self._fixed.cameras}
-        # One each, made once: throttled messages of a logger hold back those of other cameras.
+        # rclpy throttles messages by logger, so each camera needs its own logger.
         logger = self.get_logger()
         self._loggers = {c: logger.get_child(c) if c else logger for c in self._fixed.cameras}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        # A steady clock: while simulated time stands still, the node still says how it is.
+        # A steady clock: diagnostics continue while simulated time is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_PERIOD, self.report, clock=steady)
         self._jumps = self.get_clock().create_jump_callback(
@@ -79,10 +80,10 @@ class DetectorNode(Node):
         )
 
     def autostart(self) -> bool:
-        """Configure and activate, unless the parameter leaves that to somebody else.
+        """Configure and activate, unless the parameter `autostart` is false.
 
         Returns:
-            False if it failed; the log says why.
+            False if a transition failed; the log gives the reason.
         """
         if not self._fixed.autostart:
             return True
@@ -90,101 +91,102 @@ class DetectorNode(Node):
         return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
 
     def on_configure(self, state: State) -> TransitionCallbackReturn:
-        """Load the weights and create the publishers; if that fails, stay unconfigured."""
+        """Load the weights and create the publishers. On failure the node stays unconfigured."""
         try:
-            # OpenMP keeps the helpers of every thread that computed. With those of this thread on
-            # top, it sees more helpers than cores, and lets the worker's sleep between layers.
-            with ThreadPoolExecutor(1) as passing:
-                self._processor = passing.submit(self._load).result()
+            # Load the model in a short-lived thread. OpenMP keeps one thread pool per calling
+            # thread; a second pool would oversubscribe the cores and slow the worker down.
+            with ThreadPoolExecutor(1) as executor:
+                self._detector = executor.submit(self._load).result()
             for camera in self._fixed.cameras:
                 self._outputs[camera] = Outputs(self, camera)
-        # Anything at all: rclpy would swallow it, and nobody would learn why.
+        # Every exception: rclpy would discard it without a message.
         except Exception as error:
-            self._release()
-            return self._refuse(f"cannot configure: {error}")
-        self._rest("inactive")
+            self._unload()
+            return self._fail(f"cannot configure: {error}")
+        self._set_idle_state("inactive")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
-        """Subscribe and enable the publishers; if that fails, stay inactive."""
+        """Subscribe and enable the publishers. On failure the node stays inactive."""
         try:
-            self._streams = Streams(
-                self, self._processor, self._outputs, self.statistics, self._now
+            self._pipeline = Pipeline(
+                self, self._detector, self._outputs, self.statistics, self._now
             )
-            self._streams.enable(self._enabled)
+            self._pipeline.enabled = self._enabled
         except Exception as error:
-            return self._refuse(f"cannot activate: {error}")
-        self._rest("inactive")
+            return self._fail(f"cannot activate: {error}")
+        self._set_idle_state("inactive")
         return super().on_activate(state)
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
-        """Unsubscribe and finish the frame in work, then disable the publishers."""
-        self._halt()
+        """Unsubscribe, finish the frames in work, then disable the publishers."""
+        self._stop_pipeline()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: State) -> TransitionCallbackReturn:
-        """Give back the weights and the publishers."""
-        self._release()
-        self._rest("unconfigured")
+        """Release the weights and destroy the publishers."""
+        self._unload()
+        self._set_idle_state("unconfigured")
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: State) -> TransitionCallbackReturn:
-        """Stop, from any state."""
-        self._halt()
-        self._release()
-        self._rest("finalized")
+        """Stop and release everything, from any state."""
+        self._stop_pipeline()
+        self._unload()
+        self._set_idle_state("finalized")
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: State) -> TransitionCallbackReturn:
-        """Clean up after a transition that raised; "unconfigured" is a fresh start."""
-        self._halt()
+        """Clean up after a transition that raised; the node becomes unconfigured."""
+        self._stop_pipeline()
         return self.on_cleanup(state)
 
     def destroy_node(self) -> None:
-        """Stop the worker before the publishers go."""
-        self._halt()
+        """Stop the worker before the publishers are destroyed."""
+        self._stop_pipeline()
         super().destroy_node()
 
     def report(self) -> None:
-        """Publish the diagnostics of every camera; log what is wrong."""
+        """Publish the diagnostics of every camera; log warnings and errors."""
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         hardware = self.get_fully_qualified_name()
         for camera in self._fixed.cameras:
-            # Several vehicles share the topic: viewers tell them apart by this name.
+            # Several vehicles may share the topic: the name starts with the node's full name.
             name = f"{hardware[1:]}: {camera or 'detector'}"
             health, values = self._health(camera)
             message.status.append(diagnostics.status(name, hardware, health, values))
-            self._log(health, self._loggers[camera])
+            self._log_health(health, self._loggers[camera])
         self._diagnostics.publish(message)
 
-    def _log(self, health: Health, logger: RcutilsLogger) -> None:
+    def _log_health(self, health: Health, logger: RcutilsLogger) -> None:
         if health.level == diagnostics.ERROR:
             logger.error(health.message, throttle_duration_sec=LOG_PERIOD)
-        elif health.level != diagnostics.OK and self._streams is not None:
+        elif health.level != diagnostics.OK and self._pipeline is not None:
             logger.warning(health.message, throttle_duration_sec=LOG_PERIOD)
 
-    def _rest(self, state: str) -> None:
-        """What the diagnostics tell while the node is not active, from now on."""
-        self._resting, self._trouble = state, ""
+    def _set_idle_state(self, state: str) -> None:
+        """Set the lifecycle state that diagnostics report while the node is not active."""
+        self._idle_state, self._failure = state, ""
 
-    def _refuse(self, why: str) -> TransitionCallbackReturn:
-        self._trouble = why
-        self.get_logger().error(why)
+    def _fail(self, reason: str) -> TransitionCallbackReturn:
+        """Log the failure of a transition and report it in the diagnostics."""
+        self._failure = reason
+        self.get_logger().error(reason)
         return TransitionCallbackReturn.FAILURE
 
     def _health(self, camera: str) -> tuple[Health, dict[str, object]]:
-        if self._processor is None:
-            return self._idle(), {}
-        detector = self._processor.detector
+        detector = self._detector
+        if detector is None:
+            return self._idle_health(), {}
         values = {
             "backend": detector.choice,
             "model": detector.spec.architecture,
             "weights": self._weights_name,
         }
-        health = self._idle()
-        if self._streams is not None:
-            health, rates = self._streams.check(camera)
+        health = self._idle_health()
+        if self._pipeline is not None:
+            health, rates = self._pipeline.check(camera)
             values |= rates
             if not self._enabled:
                 health = Health(diagnostics.STALE, "paused by ~/enable")
@@ -192,17 +194,18 @@ class DetectorNode(Node):
         counts = diagnostics.stream_values(statistics.totals(), statistics.latencies())
         return health, values | counts
 
-    def _idle(self) -> Health:
-        """Why there is no output: as told, or because a transition was refused."""
-        if self._trouble:
-            return Health(diagnostics.ERROR, self._trouble)
-        return Health(diagnostics.STALE, self._resting)
+    def _idle_health(self) -> Health:
+        """The health while the node is not active: its state, or the failed transition."""
+        if self._failure:
+            return Health(diagnostics.ERROR, self._failure)
+        return Health(diagnostics.STALE, self._idle_state)
 
     @property
     def _weights_name(self) -> str:
         return self._fixed.weights or "embedded"
 
-    def _load(self) -> Processor:
+    def _load(self) -> Detector:
+        """The detector, warmed up for each number of images that can be detected together."""
         fixed = self._fixed
         with library_log(self.get_logger()):
             detector = Detector.from_checkpoint(
@@ -211,58 +214,61 @@ class DetectorNode(Node):
                 precision=fixed.precision,
                 backend=fixed.backend,
             )
-        processor = Processor(detector)
-        processor.check_classes(parameters.read(self, LiveSettings).classes)
-        processor.warm_up(len(self._fixed.cameras))
+        wanted = parameters.read(self, LiveSettings).classes
+        parameters.check_classes(wanted, detector.spec.classes)
+        # Loading has run the backend with one image already.
+        for images in range(2, len(fixed.cameras) + 1):
+            detector.warm_up(images)
         self.get_logger().info(
             f"{detector.spec.architecture} in {detector.choice}, weights: {self._weights_name}"
         )
-        return processor
+        return detector
 
-    def _release(self) -> None:
+    def _unload(self) -> None:
+        """Destroy the publishers and release the detector's memory."""
         for outputs in self._outputs.values():
             outputs.destroy()
-        self._outputs, self._processor = {}, None
-        torch.cuda.empty_cache()  # PyTorch would keep the memory; without a GPU this does nothing
+        self._outputs, self._detector = {}, None
+        torch.cuda.empty_cache()  # PyTorch would keep the memory. Without a GPU this does nothing.
 
-    def _halt(self) -> None:
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams.stop()
+    def _stop_pipeline(self) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.stop()
 
     def _on_time_jump(self, jump: TimeJump) -> None:
-        if self._streams is not None:
+        if self._pipeline is not None:
             self.get_logger().warning("time jumped back, or its source changed: nothing waits")
-            self._streams.reset()
+            self._pipeline.reset()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
-        if self._streams is not None:
-            self._streams.enable(self._enabled)
+        if self._pipeline is not None:
+            self._pipeline.enabled = self._enabled
         response.success = True
         response.message = "detecting" if self._enabled else "paused, weights stay loaded"
         return response
 
     def _check_classes(self, changed: Sequence[Parameter]) -> SetParametersResult:
         classes = [parameter.value for parameter in changed if parameter.name == "classes"]
-        if self._processor is None or not classes:
+        if self._detector is None or not classes:
             return SetParametersResult(successful=True)
         try:
-            self._processor.check_classes(classes[0])
+            parameters.check_classes(classes[0], self._detector.spec.classes)
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop; returns the exit code."""
+    """Run the node until a signal or an error stops it; returns the exit code."""
     rclpy.init(args=args)
     try:
         return _run()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except Exception:
-        # A signal takes the context away under whatever is being done: that is no failure.
+        # A signal shuts the context down, which makes calls of rclpy raise. That is not an error.
         if rclpy.ok():
             raise
         return 0
@@ -288,10 +294,10 @@ def _run() -> int:
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
-    """Serve until told to stop."""
+    """Execute callbacks until the context is shut down."""
     while rclpy.ok():
         try:
             executor.spin()
-        # What rclpy makes of a request with a parameter of an unknown type.
+        # rclpy raises this for a request with a parameter of an unknown type.
         except ValueError as error:
             rclpy.logging.get_logger("km3d").error(f"a request makes no sense: {error}")

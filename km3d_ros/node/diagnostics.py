@@ -1,4 +1,4 @@
-"""The node's health, once a second (design, section 8)."""
+"""The node's health as diagnostics."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from km3d_ros.frames.statistics import DropCause, Totals
+from km3d_ros.frames.drops import DropCause
+from km3d_ros.frames.statistics import Totals
 
 GRACE = 2.0
-"""Seconds without a message after which a topic counts as silent."""
+"""Seconds without a message after which a topic is reported as silent."""
 
 SHARED_MEMORY_HINT = (
     "large images may not fit into the publisher's shared memory: start it with "
@@ -27,17 +28,17 @@ OK, WARN, ERROR, STALE = (
 
 @dataclass(frozen=True)
 class Health:
-    """A level of DiagnosticStatus and the sentence that explains it."""
+    """A level of DiagnosticStatus and its message."""
 
     level: bytes
     message: str
 
 
 class HealthMonitor:
-    """Judges the stream from the counts; times are seconds on a steady clock."""
+    """Derives the health of a camera from its counts. Times are in seconds on a steady clock."""
 
     def __init__(self, image_topic: str, info_topic: str, now: float, totals: Totals) -> None:
-        """Start to watch, from an activation on."""
+        """Start at an activation, with the counts of that moment."""
         self._image_topic = image_topic
         self._info_topic = info_topic
         self._start, self._start_totals = now, totals
@@ -46,14 +47,14 @@ class HealthMonitor:
     def check(
         self, now: float, totals: Totals, announced: bool = False, conflicts: str = ""
     ) -> tuple[Health, dict[str, float]]:
-        """The health since the last check, and the rates in Hz by what they count.
+        """The health since the last check, and the rates in Hz.
 
-        announced: somebody publishes on the image topic.
-        conflicts: which peers are not connected, for their quality of service.
+        announced: the image topic has a publisher.
+        conflicts: describes peers with incompatible QoS; empty if there are none.
         """
         seconds = max(now - self._last, 1e-3)
         before = self._last_totals
-        health = self._silence(now, totals, announced) or self._judge(totals, before)
+        health = self._silence(now, totals, announced) or self._compare(totals, before)
         if conflicts:
             good = health.level == OK
             message = conflicts if good else f"{conflicts}; {health.message}"
@@ -65,7 +66,7 @@ class HealthMonitor:
         self._last, self._last_totals = now, totals
         return health, rates
 
-    def _judge(self, totals: Totals, before: Totals) -> Health:
+    def _compare(self, totals: Totals, before: Totals) -> Health:
         faults = totals.faults - before.faults
         answered = totals.answered - before.answered
         if faults:
@@ -95,7 +96,7 @@ class HealthMonitor:
         return Health(OK, f"{answered} frames answered since the last report")
 
     def _silence(self, now: float, totals: Totals, announced: bool) -> Health | None:
-        """What is missing, if a topic is silent."""
+        """The health if a topic is silent, otherwise None."""
         watched = now - self._start
         if totals.received == self._start_totals.received:
             lost = totals.lost - self._start_totals.lost
@@ -119,7 +120,7 @@ def _never(what: str, topic: str, watched: float, hint: str = "") -> Health:
 def status(
     name: str, hardware_id: str, health: Health, values: dict[str, object]
 ) -> DiagnosticStatus:
-    """The diagnostic_msgs form."""
+    """A DiagnosticStatus message."""
     return DiagnosticStatus(
         level=health.level,
         name=name,

@@ -17,7 +17,7 @@ from vision_msgs.msg import (
     ObjectHypothesisWithPose,
 )
 
-from km3d_ros.frames.statistics import DropCause
+from km3d_ros.frames.drops import DropCause
 from km3d_ros.geometry.box3d import quaternion
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections

@@ -1,4 +1,4 @@
-"""What the middleware tells of messages and peers that never reach the node."""
+"""What the middleware reports: missing messages, and peers that it does not connect."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
-class Gaps:
-    """Finds messages that were published but never arrived, by the numbers of those that do."""
+class SequenceGaps:
+    """Counts missing messages from the sequence numbers of those that arrive."""
 
     def __init__(self) -> None:
         self._last: dict[bytes, int] = {}
 
-    def before(self, info: Mapping[str, Any]) -> int:
+    def missing_before(self, info: Mapping[str, Any]) -> int:
         """How many messages of the same publisher are missing since its last one.
 
-        info: what rclpy tells with a message. None are found where it does not name the publisher
-        (before Kilted) or the middleware does not number its messages.
+        info: the message information of rclpy. Returns 0 if it lacks the publisher (before
+            Kilted) or the sequence number.
         """
         number = info.get("publication_sequence_number")
         publisher = info.get("publisher_gid")
@@ -38,31 +38,35 @@ class Gaps:
         return max(missing, 0)
 
 
-class QosConflicts:
-    """Peers that the middleware does not connect, for their quality of service does not fit ours.
+class IncompatiblePeers:
+    """Peers that the middleware does not connect because their QoS is incompatible.
 
-    Learns of them from the middleware's events, and forgets those that left.
+    Events of the middleware add a topic. `describe` removes topics without incompatible peers.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._policies: dict[str, str] = {}
 
-    def of_subscription(
+    def subscription_callbacks(
         self, topic: str, on_lost: Callable[[Any], None] | None = None
     ) -> SubscriptionEventCallbacks:
-        """The event callbacks for our subscription of a topic; `on_lost` for lost messages."""
+        """The event callbacks for a subscription of the node; `on_lost` for lost messages."""
         return SubscriptionEventCallbacks(
             incompatible_qos=self._callback(topic), message_lost=on_lost
         )
 
-    def of_publisher(self, topic: str) -> PublisherEventCallbacks:
-        """The event callbacks for our publisher on a topic."""
+    def publisher_callbacks(self, topic: str) -> PublisherEventCallbacks:
+        """The event callbacks for a publisher of the node."""
         return PublisherEventCallbacks(incompatible_qos=self._callback(topic))
 
     def describe(self) -> str:
-        """The topics and policies that keep peers away at this moment; empty if there are none."""
-        self._policies = {t: policy for t, policy in self._policies.items() if self._refused(t)}
+        """The topics with incompatible peers now, and the QoS policies; empty if none."""
+        self._policies = {
+            topic: policy
+            for topic, policy in self._policies.items()
+            if self._has_incompatible_peer(topic)
+        }
         return "; ".join(
             f"QoS: a peer on {topic} is not connected, its {policy} does not fit ours "
             f"(qos_overrides.{topic} changes it)"
@@ -70,22 +74,22 @@ class QosConflicts:
         )
 
     def _callback(self, topic: str) -> Any:
-        return partial(self._learn, self._node.resolve_topic_name(topic))
+        return partial(self._add, self._node.resolve_topic_name(topic))
 
-    def _learn(self, topic: str, event: Any) -> None:
+    def _add(self, topic: str, event: Any) -> None:
         self._policies[topic] = qos_policy_name_from_kind(event.last_policy_kind).lower()
 
-    def _refused(self, topic: str) -> bool:
-        """Whether an endpoint of this node and one of another still do not fit."""
+    def _has_incompatible_peer(self, topic: str) -> bool:
+        """Whether an endpoint of this node is incompatible with one of another node."""
         publishers = self._node.get_publishers_info_by_topic(topic)
         subscriptions = self._node.get_subscriptions_info_by_topic(topic)
         return any(
             qos_check_compatible(publisher.qos_profile, subscription.qos_profile)[0]
             == QoSCompatibility.ERROR
             for publisher, subscription in product(publishers, subscriptions)
-            if self._is_ours(publisher) or self._is_ours(subscription)
+            if self._is_own(publisher) or self._is_own(subscription)
         )
 
-    def _is_ours(self, endpoint: Any) -> bool:
+    def _is_own(self, endpoint: Any) -> bool:
         own = self._node.get_name(), self._node.get_namespace()
         return (endpoint.node_name, endpoint.node_namespace) == own

@@ -1,4 +1,4 @@
-"""The topics that answers go out on (design, section 8)."""
+"""The publishers of one camera."""
 
 from __future__ import annotations
 
@@ -12,94 +12,94 @@ from vision_msgs.msg import Detection3D, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.drawing.boxes import draw_bev, draw_detections
+from km3d_ros.frames.reading import View
+from km3d_ros.inference.detections import Detections
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, image_message, keypoint_array
-from km3d_ros.node.middleware import QosConflicts
-from km3d_ros.node.processing import Answer
+from km3d_ros.node.middleware import IncompatiblePeers
 
 
 class Outputs:
-    """The publishers of one camera. Only detections and timing are made without a subscriber.
+    """Publishes the results of one camera.
 
-    conflicts: peers of this camera's topics with another quality of service.
+    Objects, markers and pictures are only made if the topic has a subscriber.
+
+    peers: incompatible peers of this camera's topics.
     """
 
     def __init__(self, node: Node, camera: str) -> None:
-        """Create the publishers, reliable with depth 10 unless `qos_overrides` says otherwise.
+        """Create the publishers; QoS is reliable with depth 10, `qos_overrides` can change it.
 
         Args:
-            node: it has the publishers.
-            camera: its name, which the topics begin with; empty for the only one.
+            node: owner of the publishers.
+            camera: name that the topics begin with; empty for the only camera.
 
         Raises:
-            RuntimeError: a `qos_overrides` parameter has a value that is no QoS policy.
+            RuntimeError: the value of a `qos_overrides` parameter is not a QoS policy.
         """
-        self.conflicts = QosConflicts(node)
+        self.peers = IncompatiblePeers(node)
         self._node = node
         self._prefix = f"~/{camera}" if camera else "~"
         self._publishers: list[Publisher] = []
         self._pool: list[Detection3D] = []
         try:
-            self._detections = self._publisher(Detection3DArray, "detections")
-            self._objects = self._publisher(KeypointDetectionArray, "objects")
-            self._markers = self._publisher(MarkerArray, "markers")
-            self._annotated = self._publisher(Image, "image_annotated")
-            self._bev = self._publisher(Image, "bev")
-            self._timing = self._publisher(FrameTiming, "timing")
+            self._detections = self._create(Detection3DArray, "detections")
+            self._objects = self._create(KeypointDetectionArray, "objects")
+            self._markers = self._create(MarkerArray, "markers")
+            self._annotated = self._create(Image, "image_annotated")
+            self._bev = self._create(Image, "bev")
+            self._timing = self._create(FrameTiming, "timing")
         except Exception:
             self.destroy()
             raise
 
-    def publish(self, answer: Answer, class_names: Sequence[str]) -> None:
+    def publish(self, view: View, detections: Detections, class_names: Sequence[str]) -> None:
         """Publish the detections of a frame."""
-        header = answer.view.frame.image.header
-        found = detection_array(answer.detections, class_names, header, self._pool)
-        self._detections.publish(found)
+        header = view.frame.image.header
+        self._detections.publish(detection_array(detections, class_names, header, self._pool))
 
     def publish_details(
-        self, answer: Answer, class_names: Sequence[str], marker_lifetime: float
+        self, view: View, detections: Detections, class_names: Sequence[str], lifetime: float
     ) -> None:
-        """Publish what stands behind the detections, and their markers (lifetime in seconds)."""
-        found, header = answer.detections, answer.view.frame.image.header
-        if _wanted(self._objects):
-            camera = answer.view.camera
-            self._objects.publish(keypoint_array(found, class_names, camera, header))
-        if _wanted(self._markers):
-            self._markers.publish(marker_array(found, class_names, header, marker_lifetime))
-
-    def draw(self, answer: Answer, class_names: Sequence[str]) -> None:
-        """Publish pictures of the detections."""
-        found, view = answer.detections, answer.view
+        """Publish keypoints and markers; `lifetime` of the markers in seconds."""
         header = view.frame.image.header
-        if _wanted(self._annotated):
-            picture = draw_detections(view.image, found, view.camera, class_names)
+        if _has_subscriber(self._objects):
+            self._objects.publish(keypoint_array(detections, class_names, view.camera, header))
+        if _has_subscriber(self._markers):
+            self._markers.publish(marker_array(detections, class_names, header, lifetime))
+
+    def draw(self, view: View, detections: Detections, class_names: Sequence[str]) -> None:
+        """Publish pictures of the detections."""
+        header = view.frame.image.header
+        if _has_subscriber(self._annotated):
+            picture = draw_detections(view.image, detections, view.camera, class_names)
             self._annotated.publish(image_message(picture, header))
-        if _wanted(self._bev):
-            picture = draw_bev(found, view.camera, class_names)
+        if _has_subscriber(self._bev):
+            picture = draw_bev(detections, view.camera, class_names)
             self._bev.publish(image_message(picture, header))
 
     def publish_timing(self, timing: FrameTiming) -> None:
-        """Publish where the time of a frame went."""
+        """Publish the duration of the stages of a frame."""
         self._timing.publish(timing)
 
     def destroy(self) -> None:
-        """Take the publishers off the node."""
+        """Destroy the publishers."""
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def _publisher(self, message_type: type, name: str) -> Publisher:
+    def _create(self, message_type: type, name: str) -> Publisher:
         topic = f"{self._prefix}/{name}"
         publisher = self._node.create_lifecycle_publisher(
             message_type,
             topic,
             QoSProfile(depth=10),
-            event_callbacks=self.conflicts.of_publisher(topic),
+            event_callbacks=self.peers.publisher_callbacks(topic),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._publishers.append(publisher)
         return publisher
 
 
-def _wanted(publisher: Publisher) -> bool:
+def _has_subscriber(publisher: Publisher) -> bool:
     return publisher.get_subscription_count() > 0

@@ -1,4 +1,4 @@
-"""The node's parameters: one table, and typed views of it (design, section 8)."""
+"""The node's parameters: a table with their rules, and typed settings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from km3d_ros.errors import InputError
 from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
 from km3d_ros.network.spec import MAX_DETECTIONS
 
@@ -24,7 +25,7 @@ Value = bool | int | float | str | list[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """A parameter: its type is that of its default; low and high are inclusive."""
+    """A parameter. The default defines its type; low and high are inclusive."""
 
     name: str
     default: Value
@@ -132,7 +133,7 @@ class FixedSettings:
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """The parameters that can change while the node runs; read anew for every frame."""
+    """The parameters that can change while the node runs. The node reads them for every frame."""
 
     score_threshold: float
     max_detections: int
@@ -145,7 +146,7 @@ Settings = TypeVar("Settings", FixedSettings, LiveSettings)
 
 
 def declare(node: Node) -> None:
-    """Declare the table on a node; from then on every change is checked against it.
+    """Declare the parameters on a node. Changes that break a rule are rejected.
 
     Raises:
         rclpy.exceptions.InvalidParameterValueException: a start value breaks its rule.
@@ -157,12 +158,12 @@ def declare(node: Node) -> None:
 
 
 def read(node: Node, settings: type[Settings]) -> Settings:
-    """The current values of the parameters that `settings` names."""
+    """The current values of the parameters in a settings class."""
     return settings(**{f.name: node.get_parameter(f.name).value for f in fields(settings)})
 
 
 def check(parameters: Sequence[Parameter]) -> SetParametersResult:
-    """Refuse a value that breaks its parameter's rule (rclpy checks type and range)."""
+    """Reject values that break a rule. rclpy checks type and range."""
     choices = {rule.name: rule.choices for rule in PARAMETERS if rule.choices}
     for parameter in parameters:
         allowed = choices.get(parameter.name)
@@ -174,6 +175,19 @@ def check(parameters: Sequence[Parameter]) -> SetParametersResult:
             reason += "digits and _, which begin with a letter, or one empty name"
             return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
+
+
+def check_classes(wanted: Sequence[str], known: Sequence[str]) -> None:
+    """Check class names against those of the weights; an empty name means every class.
+
+    Raises:
+        InputError: a class is unknown.
+    """
+    for name in wanted:
+        if name and name not in known:
+            raise InputError(
+                f"classes: the weights do not know {name!r}; they know {', '.join(known)}"
+            )
 
 
 def _are_cameras(names: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""One thread that works on the newest items only (design, section 8)."""
+"""A thread that processes only the newest items."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ Item = TypeVar("Item")
 
 
 class NewestWorker(Generic[Source, Item]):
-    """Runs `handle` on the newest offered items, in a thread of its own.
+    """Calls `handle` with the newest item of each source, in its own thread.
 
-    At most one item of a source waits; a newer one takes its place. `handle` gets all that wait at
-    once, so no source is served more often than another, and a silent one is not waited for.
-    Every offered item is either handled or handed back exactly once: nothing queues and nothing
-    gets lost silently.
+    At most one item of a source waits; a newer item replaces it. `handle` gets all waiting items
+    at once, so every source gets the same share, and no source delays the others. Every item is
+    either handled or returned, exactly once.
     """
 
     def __init__(self, handle: Callable[[dict[Source, Item]], None]) -> None:
-        """Start the thread; `handle` is called in it and deals with its own errors."""
+        """Start the thread. `handle` must not raise."""
         self._handle = handle
         self._changed = Condition()
         self._newest: dict[Source, Item] = {}
@@ -29,7 +28,7 @@ class NewestWorker(Generic[Source, Item]):
         self._thread.start()
 
     def offer(self, source: Source, item: Item) -> Item | None:
-        """Leave an item to the worker; returns the one that it overtakes, if any. Never blocks."""
+        """Add an item; returns the waiting item that it replaces, if any. Does not block."""
         with self._changed:
             overtaken = self._newest.get(source)
             self._newest[source] = item
@@ -37,13 +36,13 @@ class NewestWorker(Generic[Source, Item]):
         return overtaken
 
     def stop(self) -> dict[Source, Item]:
-        """Finish the items in work and end the thread; returns those that were waiting."""
+        """Finish the items in work and end the thread; returns the waiting items."""
         with self._changed:
             self._stopping = True
             waiting, self._newest = self._newest, {}
             self._changed.notify()
         self._thread.join()
-        del self._handle  # its owner owns this worker: without the circle, memory is free at once
+        del self._handle  # breaks the reference cycle with the owner: its memory is free at once
         return waiting
 
     def _run(self) -> None:

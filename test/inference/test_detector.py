@@ -76,6 +76,25 @@ def test_at_most_max_detections_are_the_best_ones(detector, image, camera):
     torch.testing.assert_close(detector(image, camera).peak_score, everything.peak_score[:5])
 
 
+def test_other_classes_do_not_count_towards_max_detections(detector, image, camera, monkeypatch):
+    """The first half of the peaks are cars, the others pedestrians."""
+    detector.grm = "published"
+    run = detector.choice.backend.run
+
+    def two_classes(inputs):
+        objects, detections = run(inputs)
+        column = table.columns(Objects)["class_index"].start
+        objects[..., column] = (torch.arange(objects.shape[1]) >= 10).float()
+        return objects, detections
+
+    monkeypatch.setattr(detector.choice.backend, "run", two_classes)
+    everything = detector(image, camera)
+    detector.classes, detector.max_detections = ["Pedestrian"], 5
+    found = detector(image, camera)
+    assert found.class_index.tolist() == [1] * 5
+    torch.testing.assert_close(found.peak_score, everything.peak_score[10:15])
+
+
 def test_the_same_weights_follow_the_live_camera(detector, image, camera):
     detector.grm = "published"
     longer = CameraModel.from_intrinsics([[180, 0, 74], [0, 180, 29], [0, 0, 1]], 150, 60)

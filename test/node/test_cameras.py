@@ -10,8 +10,8 @@ from rclpy.exceptions import InvalidParameterValueException
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray
 
-from km3d_ros.frames.statistics import DropCause
-from km3d_ros.node.processing import Processor
+from km3d_ros.frames.drops import DropCause
+from km3d_ros.inference.detector import Detector
 
 NAMES = ["front", "left", "right"]
 
@@ -68,15 +68,15 @@ def test_frames_that_wait_are_answered_together_and_a_silent_camera_is_not_waite
     bench, cameras, monkeypatch
 ):
     begun, go_on, sizes = Event(), Event(), []
-    process = Processor.__call__
+    detect = Detector.batch
 
-    def held(self, views, settings):
-        sizes.append(len(views))
+    def held(self, images, cameras):
+        sizes.append(len(images))
         begun.set()
         assert go_on.wait(10)
-        return process(self, views, settings)
+        return detect(self, images, cameras)
 
-    monkeypatch.setattr(Processor, "__call__", held)
+    monkeypatch.setattr(Detector, "batch", held)
     send(bench, cameras, "front", 1.0)
     bench.spin_until(begun.is_set)
     for stamp in (2.0, 3.0, 4.0):
@@ -103,7 +103,7 @@ def test_detector_that_fails_costs_every_camera_of_the_batch_one_frame(
     bench, cameras, monkeypatch
 ):
     with monkeypatch.context() as broken:
-        broken.setattr(Processor, "__call__", lambda *_: 1 / 0)
+        broken.setattr(Detector, "batch", lambda *_: 1 / 0)
         for name in NAMES:
             send(bench, cameras, name, 1.0)
         failed = {name: {DropCause.FAILED: 1} for name in NAMES}

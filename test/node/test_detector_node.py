@@ -20,10 +20,10 @@ from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from km3d_ros.frames.statistics import DropCause
+from km3d_ros.frames.drops import DropCause
+from km3d_ros.inference.detector import Detector
 from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.node import outputs
-from km3d_ros.node.processing import Processor
+from km3d_ros.node import detector_node, outputs
 
 
 def totals(bench):
@@ -66,14 +66,14 @@ def state(bench):
 def hold(monkeypatch):
     """Let frames begin but not end until the second event is set; returns both events."""
     begun, go_on = Event(), Event()
-    process = Processor.__call__
+    detect = Detector.batch
 
-    def held(self, views, settings):
+    def held(self, images, cameras):
         begun.set()
         assert go_on.wait(10)
-        return process(self, views, settings)
+        return detect(self, images, cameras)
 
-    monkeypatch.setattr(Processor, "__call__", held)
+    monkeypatch.setattr(Detector, "batch", held)
     return begun, go_on
 
 
@@ -118,10 +118,10 @@ def test_frames_are_answered_while_a_picture_is_drawn_and_the_newest_one_is_next
 ):
     drawing, go_on, drawn = Event(), Event(), []
 
-    def slowly(outputs, answer, class_names):
+    def slowly(outputs, view, detections, class_names):
         drawing.set()
         assert go_on.wait(10)
-        drawn.append(answer.view.frame.image.header.stamp.sec)
+        drawn.append(view.frame.image.header.stamp.sec)
 
     monkeypatch.setattr(outputs.Outputs, "draw", slowly)
     bench.start()
@@ -301,7 +301,7 @@ def test_images_with_the_camera_info_of_another_camera_are_dropped_and_reported(
 def test_frame_that_breaks_the_detector_is_dropped_and_the_next_one_answered(bench, monkeypatch):
     bench.start()
     with monkeypatch.context() as broken:
-        broken.setattr(Processor, "__call__", lambda *_: 1 / 0)
+        broken.setattr(Detector, "batch", lambda *_: 1 / 0)
         send(bench, bench.image(1.0), bench.info(1.0))
         bench.spin_until(lambda: totals(bench).dropped[DropCause.FAILED] == 1)
     answer(bench, stamp=2.0)
@@ -570,9 +570,11 @@ def test_unusable_weights_leave_the_node_unconfigured_and_say_why(bench, tmp_pat
 def test_network_is_loaded_in_a_thread_that_leaves_no_helpers(bench, monkeypatch):
     """Helpers of a thread that goes on would slow down those of the worker."""
     threads = []
-    warm_up = Processor.warm_up
+    load = detector_node.Detector.from_checkpoint
     monkeypatch.setattr(
-        Processor, "warm_up", lambda *given: threads.append(current_thread()) or warm_up(*given)
+        detector_node.Detector,
+        "from_checkpoint",
+        lambda *args, **options: threads.append(current_thread()) or load(*args, **options),
     )
     bench.start()
     (thread,) = threads

@@ -1,6 +1,7 @@
 import pytest
 
-from km3d_ros.frames.statistics import DropCause, FrameStatistics
+from km3d_ros.frames.drops import DropCause
+from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.node.diagnostics import ERROR, OK, STALE, WARN, HealthMonitor, stream_values
 
 

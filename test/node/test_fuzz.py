@@ -15,7 +15,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage
 from support import malformed
 
-from km3d_ros.frames.statistics import DropCause
+from km3d_ros.frames.drops import DropCause
 
 SECONDS = 4.0
 BATCH = 20

@@ -6,7 +6,7 @@ import torch
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from km3d_ros.frames.statistics import DropCause
+from km3d_ros.frames.drops import DropCause
 from km3d_ros.geometry.box3d import corner_offsets
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections

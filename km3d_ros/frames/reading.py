@@ -1,0 +1,105 @@
+"""A frame's messages as an image array and a camera model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from km3d_ros.errors import InputError
+from km3d_ros.frames.bit_depth import BitDepth
+from km3d_ros.frames.drops import DropCause, dropping
+from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.pairing import Frame
+from km3d_ros.geometry.camera import CameraModel
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame with its image and camera model.
+
+    image: (height, width, 3) uint8, BGR.
+    """
+
+    frame: Frame
+    image: np.ndarray
+    camera: CameraModel
+
+
+class ViewReader:
+    """Reads the frames of one camera. It keeps the camera model while the CameraInfo is equal."""
+
+    def __init__(
+        self,
+        rectified: bool,
+        on_calibration: Callable[[CameraModel], None] | None = None,
+        on_bit_depth: Callable[[int], None] | None = None,
+    ) -> None:
+        """Create a reader.
+
+        Args:
+            rectified: images are rectified (P is used); False: images are raw (K and D).
+            on_calibration: called with each new camera model.
+            on_bit_depth: called with the bits in use of 16-bit images, when they change.
+        """
+        self._depth = BitDepth(on_bit_depth)
+        self._rectified = rectified
+        self._on_calibration = on_calibration
+        self._content: tuple | None = None
+        self._camera: CameraModel | None = None
+
+    def read(self, frame: Frame) -> View:
+        """Read a frame that has a CameraInfo.
+
+        Raises:
+            DroppedFrame: the image or its CameraInfo is unusable.
+        """
+        with dropping(DropCause.BAD_IMAGE):
+            image = to_bgr(frame.image, self._depth)
+        with dropping(DropCause.BAD_CAMERA_INFO):
+            camera = self._camera_model(frame.info)
+        with dropping(DropCause.SIZE_MISMATCH):
+            check_image(image, camera)
+        return View(frame, image, camera)
+
+    def _camera_model(self, info: CameraInfo) -> CameraModel:
+        content = _content(info)
+        if content != self._content:
+            self._camera = CameraModel.from_camera_info(info, self._rectified)
+            self._content = content
+            if self._on_calibration is not None:
+                self._on_calibration(self._camera)
+        return self._camera
+
+
+def check_image(image: np.ndarray, camera: CameraModel) -> None:
+    """Check that an image is a BGR image of this camera.
+
+    Raises:
+        InputError: `image` is not (h, w, 3) uint8 of the camera's size.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"image is {image.dtype} {image.shape}, expected uint8 (h, w, 3)")
+    height, width = image.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        raise InputError(
+            f"image is {width}x{height} pixels, but its camera {camera.width}x{camera.height}"
+        )
+
+
+def _content(info: CameraInfo) -> tuple:
+    """All fields of a CameraInfo except its header, as a tuple that can be compared."""
+    roi = info.roi
+    return (
+        info.width,
+        info.height,
+        info.distortion_model,
+        *(np.asarray(matrix).tobytes() for matrix in (info.d, info.k, info.r, info.p)),
+        (info.binning_x, info.binning_y),
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+    )

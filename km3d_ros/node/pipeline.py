@@ -1,0 +1,312 @@
+"""The path of a frame through the active node, from top to bottom.
+
+1. Take: the executor's thread takes images and CameraInfo messages, pairs them and offers the
+   frames to the worker.
+2. Work: the worker's thread reads the newest frames, detects the objects and publishes them.
+3. Draw: another thread publishes pictures of the newest results. No frame waits for a picture.
+
+Every image that arrives is counted as answered or as dropped, exactly once.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from km3d_ros.frames.drops import DropCause, DroppedFrame
+from km3d_ros.frames.pairing import Frame, Pairer
+from km3d_ros.frames.reading import View, ViewReader
+from km3d_ros.frames.statistics import FrameStatistics
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detector import Detector, StageSeconds
+from km3d_ros.node import parameters
+from km3d_ros.node.diagnostics import Health, HealthMonitor
+from km3d_ros.node.messages import frame_timing
+from km3d_ros.node.middleware import SequenceGaps
+from km3d_ros.node.outputs import Outputs
+from km3d_ros.node.parameters import FixedSettings, LiveSettings
+from km3d_ros.node.worker import NewestWorker
+
+INFO_TIMEOUT = 0.5
+"""Seconds after which an image stops waiting for its CameraInfo if no other message arrives."""
+
+WAIT_CHECK_PERIOD = 0.1
+
+LOG_PERIOD = 5.0
+"""Seconds between two log messages about the same problem."""
+
+
+class _Camera:
+    """State of the pipeline for one camera."""
+
+    def __init__(self, outputs: Outputs, statistics: FrameStatistics, reader: ViewReader) -> None:
+        self.outputs = outputs
+        self.statistics = statistics
+        self.reader = reader
+        self.pairer = Pairer()
+        self.gaps = SequenceGaps()
+        self.monitor: HealthMonitor | None = None
+        self.subscriptions: list[Subscription] = []
+
+    @property
+    def image_topic(self) -> str:
+        return self.subscriptions[0].topic_name
+
+
+class Pipeline:
+    """Answers the newest frames of all cameras, until it is stopped.
+
+    enabled: False drops every image on arrival. A frame that waits already is still answered.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        detector: Detector,
+        outputs: Mapping[str, Outputs],
+        statistics: Mapping[str, FrameStatistics],
+        clock: Callable[[], float],
+    ) -> None:
+        """Subscribe and start the threads.
+
+        Args:
+            node: owner of subscriptions and parameters.
+            detector: only this pipeline uses it until it is stopped.
+            outputs: by camera.
+            statistics: by camera.
+            clock: seconds on a steady clock.
+
+        Raises:
+            RuntimeError: the value of a `qos_overrides` parameter is not a QoS policy.
+        """
+        self.enabled = True
+        self._node = node
+        self._detector = detector
+        self._class_names = detector.spec.classes
+        self._now = clock
+        self._drawer = NewestWorker(self._draw)
+        self._worker = NewestWorker(self._work)
+        self._cameras: dict[str, _Camera] = {}
+        # A steady clock: simulated time may stand still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(WAIT_CHECK_PERIOD, self._end_waits, clock=steady)
+        settings = parameters.read(node, FixedSettings)
+        try:
+            for name in outputs:
+                logs = (partial(log, name) for log in (self._log_calibration, self._log_bit_depth))
+                reader = ViewReader(settings.rectified, *logs)
+                self._cameras[name] = _Camera(outputs[name], statistics[name], reader)
+                self._subscribe(name, self._cameras[name], settings.image_transport)
+        except Exception:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Unsubscribe and finish the frames in work; waiting frames count as paused."""
+        self._node.destroy_timer(self._timer)
+        for camera in self._cameras.values():
+            for subscription in camera.subscriptions:
+                self._node.destroy_subscription(subscription)
+            for _ in camera.pairer.flush():
+                camera.statistics.dropped(DropCause.PAUSED)
+        for camera in self._worker.stop():
+            camera.statistics.dropped(DropCause.PAUSED)
+        self._drawer.stop()
+        # The executor may keep a destroyed subscription, and so this object, for a while.
+        # Release the memory of the detector now.
+        del self._detector
+
+    def reset(self) -> None:
+        """Offer the waiting images and forget all CameraInfo: the time jumped."""
+        for camera in self._cameras.values():
+            self._offer(camera, camera.pairer.flush())
+            camera.pairer = Pairer()
+
+    def check(self, name: str) -> tuple[Health, dict[str, float]]:
+        """The health of a camera since the last check, and its rates in Hz."""
+        self._end_waits()
+        camera = self._cameras[name]
+        announced = self._node.count_publishers(camera.image_topic) > 0
+        conflicts = camera.outputs.peers.describe()
+        totals = camera.statistics.totals()
+        return camera.monitor.check(self._now(), totals, announced, conflicts)
+
+    def _subscribe(self, name: str, camera: _Camera, transport: str) -> None:
+        """Best effort QoS is compatible with every publisher; `qos_overrides` can change it."""
+        prefix = f"{name}/" if name else ""
+        image_topic, image_type = f"{prefix}image", Image
+        if transport == "compressed":
+            # Like image_transport: append to the remapped name of `image`.
+            image_topic = f"{self._node.resolve_topic_name(image_topic)}/compressed"
+            image_type = CompressedImage
+        for message_type, topic, callback, depth, on_lost in (
+            (image_type, image_topic, self._take_image, 1, partial(self._count_lost, camera)),
+            (CameraInfo, f"{prefix}camera_info", self._take_info, 10, None),
+        ):
+            subscription = self._node.create_subscription(
+                message_type,
+                topic,
+                partial(callback, camera),
+                QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
+                event_callbacks=camera.outputs.peers.subscription_callbacks(topic, on_lost),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            camera.subscriptions.append(subscription)
+        topics = (subscription.topic_name for subscription in camera.subscriptions)
+        camera.monitor = HealthMonitor(*topics, self._now(), camera.statistics.totals())
+
+    # 1. Take: in the executor's thread.
+
+    def _take_image(
+        self, camera: _Camera, image: Image | CompressedImage, message_info: dict[str, Any]
+    ) -> None:
+        now = self._now()
+        camera.statistics.image_received(now, missed=camera.gaps.missing_before(message_info))
+        if not self.enabled:
+            camera.statistics.dropped(DropCause.PAUSED)
+            return
+        self._offer(camera, camera.pairer.add_image(image, now))
+
+    def _take_info(self, camera: _Camera, info: CameraInfo) -> None:
+        camera.statistics.info_received()
+        self._offer(camera, camera.pairer.add_info(info))
+
+    def _count_lost(self, camera: _Camera, event: Any) -> None:
+        camera.statistics.lost(event.total_count_change)
+
+    def _end_waits(self) -> None:
+        """Offer the images that have waited for their CameraInfo for too long."""
+        for camera in self._cameras.values():
+            waiting = camera.pairer.flush(received_before=self._now() - INFO_TIMEOUT)
+            self._offer(camera, waiting)
+
+    def _offer(self, camera: _Camera, frames: Sequence[Frame]) -> None:
+        """Give paired frames to the worker; a frame replaces one that still waits there."""
+        for frame in frames:
+            if frame.info is None:
+                frame_id = frame.image.header.frame_id
+                reason = f"no CameraInfo with the image's frame_id {frame_id!r}"
+                camera.statistics.dropped(DropCause.NO_CAMERA_INFO, reason)
+            elif self._worker.offer(camera, frame) is not None:
+                camera.statistics.dropped(DropCause.OVERTAKEN)
+
+    # 2. Work: in the worker's thread.
+
+    def _work(self, frames: Mapping[_Camera, Frame]) -> None:
+        """Read, detect and publish the newest frames, at most one per camera."""
+        started = self._now()
+        views: dict[_Camera, View] = {}
+        for camera, frame in frames.items():
+            with self._count_drop(camera):
+                views[camera] = camera.reader.read(frame)
+        if not views:
+            return
+        try:
+            settings = parameters.read(self._node, LiveSettings)
+            detections, stages = self._detect(list(views.values()), settings)
+        except Exception as error:
+            reason = self._log_exception(error)
+            for camera in views:
+                camera.statistics.dropped(DropCause.FAILED, reason)
+            return
+        for (camera, view), found in zip(views.items(), detections, strict=True):
+            with self._count_drop(camera):
+                self._publish(camera, view, found, stages, settings, started)
+                self._drawer.offer(camera, (view, found))
+
+    def _detect(
+        self, views: Sequence[View], settings: LiveSettings
+    ) -> tuple[list[Detections], StageSeconds]:
+        detector = self._detector
+        detector.score_threshold = settings.score_threshold
+        detector.max_detections = settings.max_detections
+        detector.grm = settings.grm
+        detector.classes = () if "" in settings.classes else settings.classes
+        return detector.batch([view.image for view in views], [view.camera for view in views])
+
+    def _publish(
+        self,
+        camera: _Camera,
+        view: View,
+        detections: Detections,
+        stages: StageSeconds,
+        settings: LiveSettings,
+        started: float,
+    ) -> None:
+        """Publish the detections, count the frame as answered, then publish the details."""
+        frame, detected = view.frame, self._now()
+        camera.outputs.publish(view, detections, self._class_names)
+        camera.statistics.answered(self._now() - frame.received, frame.exact)
+        with self._count_undrawn(camera):
+            lifetime = settings.marker_lifetime
+            camera.outputs.publish_details(view, detections, self._class_names, lifetime)
+            finished = self._now()
+            timing = frame_timing(
+                frame.image.header,
+                stages,
+                wait=started - frame.received,
+                publish=finished - detected,
+                total=finished - frame.received,
+                drops=camera.statistics.take_drops(),
+            )
+            camera.outputs.publish_timing(timing)
+
+    # 3. Draw: in the drawing thread.
+
+    def _draw(self, answers: Mapping[_Camera, tuple[View, Detections]]) -> None:
+        """Publish pictures of the newest results."""
+        for camera, (view, detections) in answers.items():
+            with self._count_undrawn(camera):
+                camera.outputs.draw(view, detections, self._class_names)
+
+    # What goes wrong, in any thread.
+
+    @contextmanager
+    def _count_drop(self, camera: _Camera) -> Iterator[None]:
+        """Count a frame as dropped if an exception ends its processing."""
+        try:
+            yield
+        except DroppedFrame as dropped:
+            camera.statistics.dropped(dropped.cause, str(dropped))
+        except Exception as error:
+            camera.statistics.dropped(DropCause.FAILED, self._log_exception(error))
+
+    @contextmanager
+    def _count_undrawn(self, camera: _Camera) -> Iterator[None]:
+        """Count an exception as undrawn: the frame is answered, so it is not dropped."""
+        try:
+            yield
+        except Exception as error:
+            camera.statistics.undrawn(self._log_exception(error))
+
+    def _log_exception(self, error: Exception) -> str:
+        """Log the traceback; returns the exception as one line."""
+        if self._node.context.ok():
+            trace = "".join(traceback.format_exception(error))
+            self._node.get_logger().error(trace, throttle_duration_sec=LOG_PERIOD)
+        return f"{type(error).__name__}: {error}"
+
+    def _log_calibration(self, name: str, camera: CameraModel) -> None:
+        lens = camera.distortion_model or "no distortion"
+        self._node.get_logger().info(
+            f"calibration of {self._cameras[name].image_topic}: "
+            f"{camera.width}x{camera.height} pixels, fx {camera.fx:.1f}, fy {camera.fy:.1f}, "
+            f"cx {camera.cx:.1f}, cy {camera.cy:.1f}, {lens}"
+        )
+
+    def _log_bit_depth(self, name: str, bits: int) -> None:
+        self._node.get_logger().info(
+            f"{self._cameras[name].image_topic}: 16-bit values use {bits} bits, of which the "
+            "upper 8 are taken"
+        )
