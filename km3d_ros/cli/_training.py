@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,15 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
         help="labelled KITTI-format folders, each seen equally often",
     )
     _options.add_split(parser)
+    add(
+        "--rename",
+        type=_rename,
+        nargs="+",
+        default=[],
+        metavar="OLD=NEW",
+        help="read the labelled class OLD as NEW, which is a trained class, or DontCare to ignore "
+        "its objects",
+    )
     add(
         "--unlabelled",
         type=Path,
@@ -82,12 +92,13 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
             for kind in (Plan, Method)
         )
     _require_partners(args)
-    folders = [KittiDataset(folder, args.split, spec.classes) for folder in args.data]
+    renames = _renames(args, spec.classes)
+    folders = open_labelled(args, spec.classes)
     taught = report_labels(folders, spec.classes)
     labelled = Interleaved(folders) if len(folders) > 1 else folders[0]
     count = sum(map(len, folders))
     validation = (
-        KittiDataset(args.validation, args.validation_split, spec.classes)
+        KittiDataset(args.validation, args.validation_split, spec.classes, renames)
         if args.validation
         else None
     )
@@ -96,7 +107,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         if args.unlabelled
         else None
     )
-    boxed = open_boxes(args.boxes, spec.classes) if args.boxes else None
+    boxed = open_boxes(args.boxes, spec.classes, renames) if args.boxes else None
     args.out.parent.mkdir(parents=True, exist_ok=True)
     summary = {
         "command": shlex.join(["km3d", *sys.argv[1:]]),
@@ -112,13 +123,53 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
         if processes.rank() == 0:
             unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
             found = [f"{count} labelled{unlabelled_count} frames"]
-            print(*found, *taught, *(boxed.report if boxed else ()), sep="\n", flush=True)
+            sizes = _sizes(spec) if getattr(args, "classes", None) else ()
+            found += [*taught, *(boxed.report if boxed else ()), *sizes]
+            print(*found, sep="\n", flush=True)
         sources = Sources(labelled, unlabelled, boxed)
         model = fit(model, spec, sources, plan, method, args.run, device, judge)
         if processes.rank() == 0:
             _write(args.out, model, replace(spec, training=summary), validation, device)
             print(f"{args.out}: {spec.architecture}, {plan.steps} steps")
     return 0
+
+
+def open_labelled(args: argparse.Namespace, classes: Sequence[str]) -> list[KittiDataset]:
+    """The folders of --data, with the classes renamed."""
+    from km3d_ros.data.kitti import KittiDataset
+
+    renames = _renames(args, classes)
+    return [KittiDataset(folder, args.split, classes, renames) for folder in args.data]
+
+
+def _sizes(spec: ModelSpec) -> list[str]:
+    """One line per class: the sizes of its objects."""
+    lines = []
+    table = zip(spec.classes, spec.dimension_mean, spec.dimension_spread, strict=True)
+    for name, mean, spread in table:
+        sides = " x ".join(f"{side:.2f}" for side in mean)
+        percent = ", ".join(f"{100 * part:.0f}" for part in spread)
+        lines.append(f"{name}: height x width x length {sides} m, spread {percent} %")
+    return lines
+
+
+def _renames(args: argparse.Namespace, classes: Sequence[str]) -> dict[str, str]:
+    """The class names of --rename, each as labels are read: new by old."""
+    from km3d_ros.data.class_names import DONT_CARE, canonical
+
+    renames = {canonical(old): canonical(new, classes) for old, new in args.rename}
+    for old, new in renames.items():
+        if new not in (*classes, DONT_CARE):
+            known = ", ".join(classes)
+            raise UsageError(f"--rename {old}={new}: {new} is not one of {known}, {DONT_CARE}")
+    return renames
+
+
+def _rename(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new) or len(text.split()) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW, two class names")
+    return old, new
 
 
 def _require_partners(args: argparse.Namespace) -> None:

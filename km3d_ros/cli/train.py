@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help=f"backbone, lite, res_18 or dla_34: that of --weights, or {ARCHITECTURE}",
     )
     add(
+        "--backbone-weights",
+        type=Path,
+        metavar="FILE",
+        help="ImageNet features of res_18 (torchvision's resnet18) or dla_34 (its authors' "
+        "dla34), .pth or .safetensors; without them these backbones start from random weights",
+    )
+    add(
+        "--classes",
+        type=_class_names,
+        metavar="NAME,...",
+        help="classes to train, with sizes measured from the labels: those of --weights, or "
+        "Car,Pedestrian,Cyclist. With --weights, known classes keep what they have learned",
+    )
+    add(
         "--input-size",
         type=_size,
         metavar="WIDTHxHEIGHT",
@@ -55,16 +71,40 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
     import torch
 
+    from km3d_ros.training.class_sizes import KITTI_SIZES, measured_sizes
     from km3d_ros.training.initial_weights import from_weights, new_model, new_spec
 
+    if args.weights is not None:
+        for name in ("architecture", "backbone_weights"):
+            if getattr(args, name):
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option}: the backbone is that of --weights")
+    sizes = None
+    if args.classes:
+        folders = _training.open_labelled(args, args.classes)
+        frames = (folder.objects(i) for folder in folders for i in range(len(folder)))
+        sizes = measured_sizes(chain.from_iterable(frames), args.classes)
     torch.manual_seed(args.seed)
-    if args.weights is None:
-        with said_by_options():
-            spec = new_spec(args.architecture or ARCHITECTURE, args.input_size or INPUT_SIZE)
-        return new_model(spec), spec
-    if args.architecture:
-        raise UsageError("--architecture: the architecture is that of --weights")
-    return from_weights(args.weights, args.input_size)
+    if args.weights is not None:
+        return from_weights(args.weights, args.input_size, sizes)
+    with said_by_options():
+        spec = new_spec(
+            args.architecture or ARCHITECTURE,
+            args.input_size or INPUT_SIZE,
+            KITTI_SIZES if sizes is None else sizes,
+        )
+    return new_model(spec, args.backbone_weights), spec
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    from km3d_ros.data.class_names import DONT_CARE, canonical
+
+    names = tuple(canonical(name.strip()) for name in text.split(","))
+    if not all(re.fullmatch(r"[^\W\d][\w-]*", name) for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not class names, separated by commas")
+    if len(set(names)) < len(names) or DONT_CARE in names:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected different classes, not {DONT_CARE}")
+    return names
 
 
 def _size(text: str) -> tuple[int, int]:

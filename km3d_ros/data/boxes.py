@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from km3d_ros.data.box_labels import (
     read_kitti_boxes,
     shown,
 )
+from km3d_ros.data.class_names import plain
 from km3d_ros.data.coco import read_coco_boxes
 from km3d_ros.data.image_file import read_image_size
 from km3d_ros.data.kitti import KittiObject, read_projection
@@ -60,7 +62,11 @@ class BoxedFrames:
         return self.frames[index]
 
 
-def open_boxes(paths: Sequence[Path], classes: tuple[str, ...]) -> BoxedFrames:
+def open_boxes(
+    paths: Sequence[Path],
+    classes: tuple[str, ...],
+    renames: Mapping[str, str] = MappingProxyType({}),
+) -> BoxedFrames:
     """Read and check all labels; of the images only the headers are read.
 
     Calibrations are optional: the P2 of `calib/NAME.txt` beside the folder of the image.
@@ -68,6 +74,7 @@ def open_boxes(paths: Sequence[Path], classes: tuple[str, ...]) -> BoxedFrames:
     Args:
         paths: folders with image_2 and label_2 (labels or results), or COCO files.
         classes: names of the trained classes; `label_objects` says what becomes of other names.
+        renames: new class name by the name in the labels.
 
     Raises:
         InputError: labels, a calibration or an image are not readable or do not fit each other,
@@ -76,7 +83,7 @@ def open_boxes(paths: Sequence[Path], classes: tuple[str, ...]) -> BoxedFrames:
     frames: list[BoxedFrame] = []
     report, counts = [], Counter({name: 0 for name in classes})
     for path in paths:
-        found, seen, left_out = _open(path, classes)
+        found, seen, left_out = _open(path, classes, renames)
         frames += found
         counts.update(seen.taught)
         report.append(_describe(path, found, seen, left_out, classes))
@@ -85,7 +92,10 @@ def open_boxes(paths: Sequence[Path], classes: tuple[str, ...]) -> BoxedFrames:
     return BoxedFrames(tuple(frames), report, dict(counts))
 
 
-def _open(path: Path, classes: tuple[str, ...]) -> tuple[list[BoxedFrame], Seen, LeftOut]:
+def _open(
+    path: Path, classes: tuple[str, ...], renames: Mapping[str, str]
+) -> tuple[list[BoxedFrame], Seen, LeftOut]:
+    renamed = {plain(name): new for name, new in renames.items()}
     labels = read_kitti_boxes(path) if path.is_dir() else read_coco_boxes(path)
     frames, seen = [], Seen()
     for image in labels.images:
@@ -93,7 +103,8 @@ def _open(path: Path, classes: tuple[str, ...]) -> tuple[list[BoxedFrame], Seen,
         if image.size not in (None, size):
             labels.left_out.add("image", "of another size than labelled", _sizes(image, size))
             continue
-        boxes = _inside(image.boxes, size, labels.left_out)
+        boxes = [b._replace(name=renamed.get(plain(b.name), b.name)) for b in image.boxes]
+        boxes = _inside(boxes, size, labels.left_out)
         frames.append(
             BoxedFrame(
                 name=image.path.stem,

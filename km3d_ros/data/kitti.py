@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -103,16 +104,22 @@ class KittiDataset:
     Args:
         root, split: as for `find_images`; the frames need calib and label_2.
         classes: class names beyond the usual ones, as of `read_labels`.
+        renames: new class name by the name in the labels.
 
     Raises:
         InputError: a folder, the split, or a file of a frame is missing.
     """
 
     def __init__(
-        self, root: str | Path, split: str | None = None, classes: Sequence[str] = ()
+        self,
+        root: str | Path,
+        split: str | None = None,
+        classes: Sequence[str] = (),
+        renames: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.root = Path(root)
         self.classes = tuple(classes)
+        self.renames = dict(renames)
         self._images = find_images(self.root, split, ("calib", "label_2"))
         self.folder = self._images[0].parents[1]
 
@@ -135,7 +142,9 @@ class KittiDataset:
             InputError: as of `read_labels`.
         """
         name = f"{self._images[index].stem}.txt"
-        return read_labels(self.folder / "label_2" / name, self.classes)
+        objects = read_labels(self.folder / "label_2" / name, (*self.classes, *self.renames))
+        names = (self.renames.get(item.class_name, item.class_name) for item in objects)
+        return [replace(item, class_name=name) for item, name in zip(objects, names, strict=True)]
 
 
 def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[Path]:

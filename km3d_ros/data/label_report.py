@@ -89,9 +89,9 @@ def describe(count: LabelCounts, classes: Sequence[str]) -> str:
             part += f", {reasons.total()} ignored ({names_with_counts(reasons)})"
         parts.append(part)
     if count.others:
-        parts.append(f"other classes: {names_with_counts(count.others)}")
+        parts.append(f"regions of other classes ignored: {names_with_counts(count.others)}")
     if count.unknown:
-        parts.append(f"unknown class names: {names_with_counts(count.unknown)}")
+        parts.append(f"regions of unknown classes ignored: {names_with_counts(count.unknown)}")
     return "; ".join(parts)
 
 

@@ -18,13 +18,22 @@ CLASS_COLORS: tuple[Color, ...] = (
     (190, 190, 90),
 )
 
+GOLDEN_RATIO = 0.6180339887
+
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SUBPIXEL_BITS = 4
 
 
 def color_of(class_index: int) -> Color:
-    """The colour of a class, the same in every picture."""
-    return CLASS_COLORS[class_index % len(CLASS_COLORS)]
+    """The colour of a class, the same in every picture; all classes have different ones."""
+    if class_index < len(CLASS_COLORS):
+        return CLASS_COLORS[class_index]
+    # Steps of the golden ratio never meet a hue again.
+    hue = round(360 * (class_index * GOLDEN_RATIO % 1))
+    pixel = np.array([[[hue, 0.55, 0.95]]], np.float32)
+    return tuple(
+        round(255 * value) for value in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    )
 
 
 def mix(color: Color, other: Color, share: float) -> Color:

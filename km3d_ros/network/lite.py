@@ -112,8 +112,9 @@ class Lite(nn.Module):
             x = F.relu(self.smooth[i](F.relu(x + self.lateral[i](pyramid[i]))))
         return x
 
-    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
-        """Those that `load_imagenet` sets."""
+    @property
+    def pretrained(self) -> Iterator[nn.Parameter]:
+        """The parameters that `load_imagenet` sets."""
         yield from self.stem.parameters()
         yield from self.blocks.parameters()
 

@@ -8,7 +8,7 @@ from km3d_ros.town import palette
 from km3d_ros.town.meshes import Mesh
 from km3d_ros.town.scene import Actor
 from km3d_ros.town.street import Street
-from km3d_ros.town.trucks import truck
+from km3d_ros.town.trucks import bus, truck
 from km3d_ros.town.vehicles import CARS, VANS, VARIANTS, Style, car
 
 THINNED = 0.8
@@ -92,12 +92,13 @@ class Crowd:
         cars_only: bool = False,
         thinned: float = THINNED,
     ) -> Actor | None:
-        """A car, van or truck centred at (s, u)."""
+        """A car, van, truck or bus centred at (s, u)."""
         rng = self.rng
         kind = 0.0 if cars_only else rng.random()
         variant = int(rng.integers(VARIANTS))
         if kind > 0.985:
-            return self.add("Truck", truck(variant), palette.vehicle(rng), s, u, turn)
+            name, mesh = ("Bus", bus(variant)) if kind > 0.9925 else ("Truck", truck(variant))
+            return self.add(name, mesh, palette.vehicle(rng), s, u, turn)
         styles, shares = _VANS if kind > 0.90 else _CARS
         style = styles[int(np.searchsorted(shares, rng.random()))]
         scale = 1 + rng.normal(0, RESIDUAL[0]) + rng.normal(0, RESIDUAL[1], 3)

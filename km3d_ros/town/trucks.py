@@ -1,4 +1,4 @@
-"""Lorries."""
+"""Lorries and buses."""
 
 from __future__ import annotations
 
@@ -33,6 +33,41 @@ def truck(variant: int) -> Mesh:
         _truck_lamps(b, rear, front, sign, half)
     b.box((front - cab, -half * 0.97, 0.45), (front - 0.02, half * 0.97, cab_top), Slot.PAINT, 7)
     _cab_details(b, front, half, cab, cab_top)
+    return b.finish()
+
+
+@cache
+def bus(variant: int) -> Mesh:
+    """A city bus: four wheels, a band of windows, doors on its right."""
+    rng = np.random.default_rng((variant, 78))
+    length, width, height = rng.uniform(10.5, 12.5), rng.uniform(2.5, 2.55), rng.uniform(2.9, 3.3)
+    half, front, rear = width / 2, length / 2, -length / 2
+    sill, top = rng.uniform(1.15, 1.35), height - rng.uniform(0.45, 0.6)
+    b = Builder()
+    for x in (front - 2.7, rear + 3.0):
+        for sign in (-1, 1):
+            tyre = [disc((x, sign * y, 0.48), 0.48, 12) for y in (half * 0.99, half - 0.3)]
+            b.loft(tyre, Slot.TYRE, 0, closed=True, hull=Slot.TYRE)
+            b.polygon(tyre[0], Slot.TYRE, 3, (x, 0, 0.48))
+            b.polygon(disc((x, sign * half * 0.995, 0.48), 0.24, 10), Slot.RIM, 4, (x, 0, 0.48))
+    b.box((rear, -half, 0.32), (front, half, height), Slot.PAINT, 1)
+    panes = int(rng.integers(5, 8))
+    edges = np.linspace(rear + 0.4, front - 0.5, panes + 1)
+    for sign in (-1, 1):
+        y = sign * half * 1.0
+        for start, end in zip(edges[:-1] + 0.05, edges[1:] - 0.05, strict=True):
+            b.polygon([(start, y, sill), (end, y, sill), (end, y, top), (start, y, top)],
+                      Slot.GLASS, 2, (0, 0, sill))  # fmt: skip
+        _truck_lamps(b, rear, front, sign, half)
+    for x in (front - 1.5, edges[panes // 2] + 0.3):
+        b.polygon([(x, -half, 0.4), (x + 1.1, -half, 0.4), (x + 1.1, -half, top),
+                   (x, -half, top)], Slot.DARK, 2, (x, 0, 1.0))  # fmt: skip
+    for x, low in ((front, 1.0), (rear, sill + 0.1)):
+        b.polygon([(x, -half * 0.92, low), (x, half * 0.92, low), (x, half * 0.9, top + 0.1),
+                   (x, -half * 0.9, top + 0.1)], Slot.GLASS, 2, (0, 0, low))  # fmt: skip
+    b.polygon([(front, -half * 0.6, top + 0.14), (front, half * 0.6, top + 0.14),
+               (front, half * 0.6, height - 0.08), (front, -half * 0.6, height - 0.08)],
+              Slot.ORANGE, 3, (0, 0, top))  # fmt: skip
     return b.finish()
 
 

@@ -1,26 +1,36 @@
-"""Where a training starts from: the specification and the first weights of an architecture."""
+"""The specification and the first weights of a training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from km3d_ros.errors import InputError
 from km3d_ros.network import checkpoint
+from km3d_ros.network.imagenet import load_features
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.lite import Lite
 from km3d_ros.network.spec import HEAD_CHANNELS, ModelSpec
+from km3d_ros.training.class_sizes import KITTI_SIZES, Size
 
-DIMENSION_MEAN = ((1.53, 1.63, 3.88), (1.76, 0.66, 0.84), (1.74, 0.60, 1.76))
-"""Height, width, length in metres of KITTI's cars, pedestrians and cyclists."""
-DIMENSION_SPREAD = ((0.09, 0.065, 0.115), (0.065, 0.2, 0.27), (0.055, 0.2, 0.10))
-"""Their relative standard deviations."""
-LITE_LEVELS = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3, "channel_order": "rgb"}
-"""How the ImageNet weights of EfficientNet-Lite0 want their pixels."""
+LITE_LEVELS = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+"""Pixel levels that the ImageNet weights of EfficientNet-Lite0 expect."""
 
 
-def new_spec(architecture: str, input_size: tuple[int, int]) -> ModelSpec:
-    """What a new model of an architecture says about itself; input_size: (height, width).
+def new_spec(
+    architecture: str, input_size: tuple[int, int], sizes: Mapping[str, Size] = KITTI_SIZES
+) -> ModelSpec:
+    """The specification of a new model.
+
+    The channel order is RGB, as ImageNet weights expect it.
+
+    Args:
+        architecture: name of the backbone.
+        input_size: (height, width) in pixels.
+        sizes: the classes, and the sizes of their objects.
 
     Raises:
         InputError: no such architecture.
@@ -29,44 +39,102 @@ def new_spec(architecture: str, input_size: tuple[int, int]) -> ModelSpec:
         known = ", ".join(sorted(BACKBONES))
         raise InputError(f"architecture {architecture!r} is not one of {known}")
     levels = LITE_LEVELS if architecture == "lite" else {}
-    return ModelSpec(
-        architecture=architecture,
-        heads=tuple(HEAD_CHANNELS),
-        head_width=BACKBONES[architecture].head_width,
-        input_size=input_size,
-        dimension_mean=DIMENSION_MEAN,
-        dimension_spread=DIMENSION_SPREAD,
-        **levels,
+    return _with_classes(
+        ModelSpec(
+            architecture=architecture,
+            heads=tuple(HEAD_CHANNELS),
+            head_width=BACKBONES[architecture].head_width,
+            input_size=input_size,
+            channel_order="rgb",
+            **levels,
+        ),
+        sizes,
     )
 
 
-def new_model(spec: ModelSpec) -> KM3DNet:
-    """A model to be trained: `lite` with ImageNet features, the others from random weights."""
+def new_model(spec: ModelSpec, features: Path | None = None) -> KM3DNet:
+    """A model to be trained.
+
+    `lite` has ImageNet features. The other backbones start from random weights, or from the
+    features of an image classifier.
+
+    Args:
+        spec: of `new_spec`.
+        features: a file as of `imagenet.load_features`.
+
+    Raises:
+        InputError: features that do not fit.
+    """
     model = _untrained(spec)
-    if isinstance(model.backbone, Lite):
+    if features is not None:
+        load_features(model.backbone, spec.architecture, features)
+    elif isinstance(model.backbone, Lite):
         model.backbone.load_imagenet()
     return model
 
 
 def from_weights(
-    path: Path, input_size: tuple[int, int] | None = None
+    path: Path,
+    input_size: tuple[int, int] | None = None,
+    sizes: Mapping[str, Size] | None = None,
 ) -> tuple[KM3DNet, ModelSpec]:
-    """A model that goes on from a checkpoint; heads that it lacks start from random weights.
+    """A model with the weights of a checkpoint. Heads that it lacks start from random weights.
 
-    input_size: (height, width), where it shall not be that of the checkpoint.
+    Args:
+        path: the checkpoint.
+        input_size: (height, width) instead of that of the checkpoint.
+        sizes: classes instead of those of the checkpoint. Classes that the checkpoint knows keep
+            their weights and sizes; the others start from random weights.
 
     Raises:
         InputError: as of `checkpoint.load`.
     """
-    trained, spec = checkpoint.load(path)
-    spec = replace(spec, heads=tuple(HEAD_CHANNELS), input_size=input_size or spec.input_size)
+    trained, former = checkpoint.load(path)
+    spec = replace(former, heads=tuple(HEAD_CHANNELS), input_size=input_size or former.input_size)
+    weights = trained.state_dict()
+    if sizes is not None:
+        spec = _with_classes(spec, dict(sizes) | _sizes_of(former, sizes))
     model = _untrained(spec)
-    model.load_state_dict(trained.state_dict(), strict=False)
+    if spec.classes != former.classes:
+        for name in ("heads.hm.2.weight", "heads.hm.2.bias"):
+            weights[name] = _by_class(weights[name], former, model.state_dict()[name], spec)
+    model.load_state_dict(weights, strict=False)
     return model, spec
 
 
+def _with_classes(spec: ModelSpec, sizes: Mapping[str, Size]) -> ModelSpec:
+    return replace(
+        spec,
+        classes=tuple(sizes),
+        dimension_mean=tuple(size.mean for size in sizes.values()),
+        dimension_spread=tuple(size.spread for size in sizes.values()),
+    )
+
+
+def _sizes_of(spec: ModelSpec, wanted: Mapping[str, Size]) -> dict[str, Size]:
+    """The sizes of a checkpoint for those wanted classes that it has."""
+    if not spec.dimension_mean:
+        raise InputError(
+            "classes can be changed of weights that code sizes by class; published weights code "
+            "them in metres"
+        )
+    known = zip(spec.classes, spec.dimension_mean, spec.dimension_spread, strict=True)
+    return {name: Size(mean, spread) for name, mean, spread in known if name in wanted}
+
+
+def _by_class(
+    trained: torch.Tensor, former: ModelSpec, new: torch.Tensor, spec: ModelSpec
+) -> torch.Tensor:
+    """Values (classes, ...): the trained ones where both specifications have the class."""
+    rows = [
+        trained[former.classes.index(name)] if name in former.classes else new[i]
+        for i, name in enumerate(spec.classes)
+    ]
+    return torch.stack(rows)
+
+
 def _untrained(spec: ModelSpec) -> KM3DNet:
-    """Random weights; what a training leaves as it is does not learn."""
+    """Random weights; filters that a training leaves unchanged are frozen."""
     model = KM3DNet(spec)
     if isinstance(model.backbone, Lite):
         model.backbone.freeze_generic_filters()

@@ -9,7 +9,6 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.network.lite import Lite
 
 PRETRAINED_RATE = 0.5
 """Learning rate of pretrained layers relative to that of the new ones."""
@@ -22,9 +21,8 @@ WEIGHT_DECAY = 1e-4
 
 
 def new_optimizer(model: KM3DNet, learning_rate: float) -> AdamW:
-    """Pretrained layers learn at a lower rate than new ones; frozen ones not at all."""
-    backbone = model.backbone
-    pretrained = set(backbone.pretrained_parameters()) if isinstance(backbone, Lite) else set()
+    """AdamW with a lower learning rate for the layers that have ImageNet features."""
+    pretrained = set(getattr(model.backbone, "pretrained", ()))
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in model.parameters():
         if parameter.requires_grad:

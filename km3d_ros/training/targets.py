@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.data.class_names import DONT_CARE, NEIGHBOURS
+from km3d_ros.data.class_names import NEIGHBOURS
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.data.label_report import MIN_DEPTH, why_not_taught
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
@@ -200,14 +200,16 @@ def _box_in_view(
 def ignore(
     care: np.ndarray, box: tuple[float, ...], class_name: str, classes: tuple[str, ...]
 ) -> None:
-    """Clear `care` in a box, for the class that the object is or resembles, or for all."""
+    """Clear `care` in the box of an object that is not taught.
+
+    Of a trained class or a neighbour of one (the benchmark's rule), only the peaks of that class
+    are ignored there. Of any other class (DontCare, a truck where trucks are not trained), the
+    peaks of all classes: the network may take such objects for those that it is taught.
+    """
     x0, y0, x1, y1 = (round(v) for v in box)
-    region = (slice(y0, y1 + 1), slice(x0, x1 + 1))
-    if class_name == DONT_CARE:
-        care[(slice(None), *region)] = False
-    name = NEIGHBOURS.get(class_name, class_name)
-    if name in classes:
-        care[(classes.index(name), *region)] = False
+    names = {class_name, NEIGHBOURS.get(class_name)}.intersection(classes) or classes
+    indices = [classes.index(name) for name in names]
+    care[indices, y0 : y1 + 1, x0 : x1 + 1] = False
 
 
 def draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:

@@ -71,7 +71,7 @@ def test_option_of_several_values_is_a_text_or_a_list(parse, tmp_path, content, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("stepz: 3", "'stepz' is not one of architecture, batch_size,"),
+        ("stepz: 3", "'stepz' is not one of architecture, backbone_weights,"),
         ("batch-size: 3", "'batch-size' is not one of"),
         ("config: other.yaml", "'config' is not one of"),
         ("run: [a, b]", "run is ['a', 'b'], expected one number or text"),

@@ -9,6 +9,8 @@ from support.frames import write_frames
 from km3d_ros.cli import main
 from km3d_ros.inference.detector import Detector
 from km3d_ros.network.checkpoint import load, read_spec
+from km3d_ros.network.resnet import ResNet18
+from km3d_ros.training.class_sizes import KITTI_SIZES
 
 
 def arguments(tmp_path, *more):
@@ -118,7 +120,19 @@ def test_option_without_the_one_it_belongs_to_is_wrong_usage(tmp_path, capsys, o
         (["--architecture", "vgg"], "architecture 'vgg' is not one of dla_34, lite, res_18"),
         (
             ["--weights", "w", "--architecture", "lite"],
-            "--architecture: the architecture is that of --weights",
+            "--architecture: the backbone is that of --weights",
+        ),
+        (
+            ["--weights", "w", "--backbone-weights", "f"],
+            "--backbone-weights: the backbone is that of --weights",
+        ),
+        (["--classes", "Car,car"], "argument --classes: 'Car,car': expected different classes"),
+        (["--classes", "Car,DontCare"], "argument --classes: 'Car,DontCare': expected different"),
+        (["--classes", "Car, 5"], "argument --classes: 'Car, 5' is not class names, separated"),
+        (["--rename", "Bus"], "argument --rename: 'Bus' is not OLD=NEW, two class names"),
+        (
+            ["--rename", "bus=truck"],
+            "--rename Bus=Truck: Truck is not one of Car, Pedestrian, Cyclist, DontCare",
         ),
     ],
 )
@@ -222,3 +236,72 @@ def test_several_labelled_folders_are_seen_together(data, tmp_path, capsys):
     assert main([*arguments(tmp_path), "--data", str(data), str(other)]) == 0
     assert "5 labelled frames" in capsys.readouterr().out
     assert read_spec(tmp_path / "out.safetensors").training["frames"] == 5
+
+
+def relabel(data, *lines):
+    """Replace the labels of the first frame; each line is a class and a height, width, length."""
+    rest = "0.00 0 -10 60 50 120 90"
+    text = "".join(f"{name} {rest} {size} 0.0 1.6 12.0 0.3\n" for name, size in lines)
+    (data / "label_2" / "000000.txt").write_text(text)
+
+
+def test_own_classes_are_taught_with_the_sizes_of_their_labels(data, tmp_path, capsys):
+    relabel(data, ("car", "1.5 1.6 3.9"), ("bus", "3.0 2.5 12.0"), ("TRUCK", "3.2 2.4 8.0"))
+    options = ["--classes", "Truck,Car,Pedestrian", "--rename", "Bus=Truck", "--validation", data]
+    assert main([str(a) for a in arguments(tmp_path, *options)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{data}: 2 frames; Truck 2 taught; Car 1 taught; Pedestrian 0 taught\n" in shown
+    assert "Truck: height x width x length 3.10 x 2.45 x 9.80 m, spread 5, 5, 20 %\n" in shown
+    spec = read_spec(tmp_path / "out.safetensors")
+    assert spec.classes == ("Truck", "Car", "Pedestrian")
+    height, width, length = spec.dimension_mean[0]
+    assert (height, width) == (pytest.approx(3.098, abs=1e-3), pytest.approx(2.449, abs=1e-3))
+    assert length == pytest.approx((12 * 8) ** 0.5, abs=1e-3)
+    assert spec.dimension_mean[1:] == (KITTI_SIZES["Car"].mean, KITTI_SIZES["Pedestrian"].mean)
+    assert set(spec.training["validation"]["ap_r40"]) == set(spec.classes)
+    Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
+
+
+def test_class_without_labels_is_named(data, tmp_path, capsys):
+    assert main(arguments(tmp_path, "--classes", "Car,Bus")) == 1
+    assert "no Bus with a 3D box among the labels" in capsys.readouterr().err
+
+
+def test_class_renamed_to_dont_care_is_ignored(data, tmp_path, capsys):
+    relabel(data, ("car", "1.5 1.6 3.9"), ("Cyclist", "1.7 0.6 1.8"), ("Bus", "3.0 2.5 12.0"))
+    assert main(arguments(tmp_path, "--rename", "cyclist=dontcare")) == 0
+    counts = "Car 1 taught; Pedestrian 0 taught; Cyclist 0 taught"
+    ignored = "regions of other classes ignored: DontCare 1, Bus 1"
+    assert f"{data}: 2 frames; {counts}; {ignored}\n" in capsys.readouterr().out
+
+
+def test_boxes_are_renamed_too(data, tmp_path, capsys):
+    file = street(tmp_path / "street", (8, 20, 30, 80, 40))  # COCO's truck
+    options = ["--boxes", str(file), "--rename", "Truck=Car", "--boxes-batch-size", "1"]
+    assert main(arguments(tmp_path, *options)) == 0
+    assert f"{file}: 1 image, 1 Car, 0 Pedestrian, 0 Cyclist\n" in capsys.readouterr().out
+
+
+def test_known_weights_learn_another_class(data, tmp_path, weights):
+    relabel(data, ("car", "1.5 1.6 3.9"), ("Van", "2.1 1.9 5.1"))
+    command = [*arguments(tmp_path), "--weights", str(weights), "--classes", "Pedestrian,Van,Car"]
+    assert main([a for a in command if a not in ("--input-size", "128x64")]) == 0
+    start, former = load(weights)
+    model, spec = load(tmp_path / "out.safetensors")
+    assert spec.classes == ("Pedestrian", "Van", "Car")
+    assert spec.dimension_mean[2] == former.dimension_mean[0]
+    before, after = (m.heads["hm"][-1].weight for m in (start, model))
+    for old, new in ((0, 2), (1, 0)):
+        torch.testing.assert_close(after[new], before[old], rtol=0, atol=3e-3)
+
+
+def test_backbone_weights_are_where_a_training_starts(data, tmp_path):
+    torch.manual_seed(3)
+    published = {k: v for k, v in ResNet18().state_dict().items() if not k.startswith("upsample")}
+    torch.save(published, tmp_path / "resnet18.pth")
+    options = ["--architecture", "res_18", "--backbone-weights", str(tmp_path / "resnet18.pth")]
+    assert main(arguments(tmp_path, *options)) == 0
+    model, spec = load(tmp_path / "out.safetensors")
+    assert spec.channel_order == "rgb"
+    trained = model.backbone.layer1[0].conv1.weight
+    torch.testing.assert_close(trained, published["layer1.0.conv1.weight"], rtol=0, atol=3e-3)

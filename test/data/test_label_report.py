@@ -37,7 +37,8 @@ def test_report_counts_what_is_taught_ignored_and_unknown(tmp_path):
     assert line == (
         f"{tmp_path}: 2 frames; Car 2 taught, 4 ignored (occlusion 3 1, 2D box without area 1, "
         "without 3D box 1, behind the camera 1); Pedestrian 0 taught; Cyclist 1 taught; "
-        "other classes: Van 1, DontCare 1; unknown class names: traffic_cone 2"
+        "regions of other classes ignored: Van 1, DontCare 1; regions of unknown "
+        "classes ignored: traffic_cone 2"
     )
 
 
@@ -45,8 +46,8 @@ def test_report_counts_what_is_taught_ignored_and_unknown(tmp_path):
     ("lines", "found"),
     [
         ([], "2 frames; Car 0 taught; Pedestrian 0 taught"),
-        ([LABEL.replace("Car", "Tram")], "other classes: Tram 1"),
-        ([LABEL.replace("Car", "barrier")], "unknown class names: barrier 1"),
+        ([LABEL.replace("Car", "Tram")], "regions of other classes ignored: Tram 1"),
+        ([LABEL.replace("Car", "barrier")], "regions of unknown classes ignored: barrier 1"),
         ([LABEL.replace(BOX, "0 0 0 0")], r"1 ignored \(2D box without area 1\)"),
         ([LABEL.replace("0.00 1", "0.00 3")], r"1 ignored \(occlusion 3 1\)"),
     ],

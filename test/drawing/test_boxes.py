@@ -222,3 +222,12 @@ def test_ground_truth_of_unknown_classes_is_dim_and_regions_without_a_box_are_le
     assert added_by([truth("Van")])[1].max() < 180
     region = KittiObject("DontCare", -1, -1, -10, (0, 0, 9, 9), (-1, -1, -1), (0, 0, 9), -10)
     assert len(added_by([region])[0]) == 0
+
+
+def test_every_class_has_a_colour_of_its_own():
+    colors = [color_of(index) for index in range(30)]
+    assert colors[0] == color_of(0)
+    assert all(0 <= value <= 255 for color in colors for value in color)
+    apart = [max(abs(x - y) for x, y in zip(a, b, strict=True))
+             for i, a in enumerate(colors) for b in colors[:i]]  # fmt: skip
+    assert min(apart) >= 8

@@ -15,7 +15,7 @@ from km3d_ros.town.meshes import Slot
 from km3d_ros.town.ordering import painters_order
 from km3d_ros.town.people import CYCLISTS, PEDESTRIANS, PHASES, cyclist, pedestrian
 from km3d_ros.town.scene import Actor, Block, Scene
-from km3d_ros.town.trucks import truck
+from km3d_ros.town.trucks import bus, truck
 from km3d_ros.town.vehicles import CARS, VANS, VARIANTS, car
 
 SIZE = (640, 192)
@@ -68,7 +68,7 @@ def extent(points: np.ndarray, projection: np.ndarray) -> np.ndarray:
 def all_meshes():
     styles = [*CARS.values(), *VANS.values()]
     yield from (car(style, variant) for style in styles for variant in range(VARIANTS))
-    yield from (truck(variant) for variant in range(VARIANTS))
+    yield from (make(variant) for variant in range(VARIANTS) for make in (truck, bus))
     yield from (pedestrian(k, phase) for k in range(PEDESTRIANS) for phase in range(PHASES))
     yield from (cyclist(k, phase) for k in range(CYCLISTS) for phase in range(PHASES))
 
@@ -230,7 +230,7 @@ def test_frames_have_the_promised_variety():
     assert 0.5 <= focal.min() < 0.6
     assert 0.95 < focal.max() <= 1.1
     classes = {item.class_name for f in frames for item in f.objects}
-    assert classes == {"Car", "Van", "Truck", "Pedestrian", "Cyclist", DONT_CARE}
+    assert classes == {"Car", "Van", "Truck", "Bus", "Pedestrian", "Cyclist", DONT_CARE}
 
 
 def test_painting_goes_from_back_to_front_beside_a_long_truck():

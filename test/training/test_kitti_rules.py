@@ -8,6 +8,7 @@ from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine
 from km3d_ros.network.spec import STRIDE
+from km3d_ros.training.class_sizes import KITTI_SIZES
 from km3d_ros.training.initial_weights import new_spec
 from km3d_ros.training.targets import make_targets
 
@@ -122,22 +123,34 @@ def test_positions_are_in_the_frame_of_k_where_rays_start(frame, targets):
     [
         (30, 250, {"Car"}),
         (120, 180, {"Car"}),
-        (230, 150, set()),
+        (230, 150, {"Car", "Pedestrian", "Cyclist"}),
         (380, 225, {"Pedestrian"}),
-        (520, 160, set()),
-        (810, 200, set()),
+        (520, 160, {"Car", "Pedestrian", "Cyclist"}),
+        (810, 200, {"Car", "Pedestrian", "Cyclist"}),
         (950, 180, {"Car", "Pedestrian", "Cyclist"}),
         (680, 205, set()),
         (1100, 100, set()),
     ],
     ids=["occluded car", "van", "truck", "sitting", "tram", "misc", "dontcare", "car", "nothing"],
 )
-def test_regions_are_neutral_for_the_classes_that_the_benchmark_spares(
-    targets, camera, column, row, neutral
-):
+def test_regions_of_objects_that_are_not_taught_are_neutral(targets, camera, column, row, neutral):
     view = input_affine(camera, (192, 640))
     x, y = (int(v / STRIDE) for v in view @ (column, row, 1))
     spared = {
         name for name, care in zip(SPEC.classes, targets.care[:, y, x], strict=True) if not care
     }
     assert spared == neutral
+
+
+def test_with_classes_of_ones_own_every_trained_class_is_taught(frame, camera):
+    """A Van is a neighbour of Car only where vans are no class of their own."""
+    classes = ("Car", "Van", "Truck", "Pedestrian", "Tram")
+    spec = new_spec("lite", (192, 640), dict.fromkeys(classes, KITTI_SIZES["Car"]))
+    view = input_affine(camera, (192, 640))
+    targets = make_targets(frame.objects, camera, view, spec)
+    taught = [spec.classes[index] for index in targets.objects.class_index]
+    assert taught == ["Car", "Car", "Van", "Truck", "Pedestrian", "Tram"]
+    x, y = (int(v / STRIDE) for v in view @ (120, 180, 1))
+    assert targets.care[:, y, x].all()
+    x, y = (int(v / STRIDE) for v in view @ (440, 205, 1))
+    assert not targets.care[:, y, x].any(), "a cyclist, which is not trained"
