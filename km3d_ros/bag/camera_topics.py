@@ -3,27 +3,59 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from km3d_ros.data.bag_images import camera_info_beside, is_rectified, namespace_of
+from km3d_ros.data.camera_file import is_ros_calibration
 from km3d_ros.errors import InputError
+from km3d_ros.frames.topic_names import (
+    camera_info_beside,
+    is_depth,
+    is_rectified,
+    namespace_of,
+    not_readable,
+)
 
-IMAGE_TYPES = {
+MESSAGE_CLASSES = {
     "sensor_msgs/msg/Image": Image,
     "sensor_msgs/msg/CompressedImage": CompressedImage,
 }
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_DEPTH_ENCODINGS = ("16UC1", "32FC1")
+"""Of depth images, by REP 118."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user chooses.
+
+    images: image topics; empty: of every camera.
+    infos: CameraInfo topic of the only camera; None: the one beside its images.
+    calibration: camera file of the only camera, used instead of CameraInfo.
+    rectified: whether images are rectified; None: those of topics named like image_rect are, and
+        those of a KITTI calibration.
+    prefix: start of the topics of the results. With several cameras, the camera's name follows:
+        the last part of its namespace, or all of it where two are the same.
+    """
+
+    images: Sequence[str] = ()
+    infos: str | None = None
+    calibration: Path | None = None
+    rectified: bool | None = None
+    prefix: str = "/km3d"
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera: its topics, and what the topics of its results begin with.
+    """A camera.
 
-    rectified: P of the CameraInfo is used, else K and D.
+    images: topic.
+    infos: CameraInfo topic, or the path of a camera file.
+    rectified: P of the CameraInfo is used; else K, D and R.
+    results: start of the topics of its results.
     """
 
     images: str
@@ -33,53 +65,62 @@ class Camera:
 
 
 def choose_cameras(
-    path: Path,
-    types: Mapping[str, str],
-    wanted: Sequence[str],
-    rectified: bool | None,
-    prefix: str,
+    path: Path, types: Mapping[str, str], encodings: Mapping[str, str], wanted: Wanted
 ) -> list[Camera]:
     """The cameras of a recording.
 
-    Without `wanted`, every camera is taken whose images have a CameraInfo beside them. Of several
-    image topics of a camera, rectified images come first, then those that are not compressed.
+    Unless the user chooses, every camera is taken whose images have a CameraInfo beside them.
+    Depth images are no camera. Of several image topics of a camera, rectified images come first,
+    then those that are not compressed.
 
     Args:
         path: the recording.
-        types: of the topics, by name.
-        wanted: image topics.
-        rectified: whether images are rectified; None: those of topics named like image_rect are.
-        prefix: what the topics of the results begin with. Those of several cameras go on with the
-            camera's name, the last part of its namespace, or all of it where two are the same.
+        types: of its topics, by name.
+        encodings: of the first image of each image topic.
+        wanted: what the user chooses.
 
     Raises:
-        InputError: no such images, or no CameraInfo for them.
+        InputError: no such images, no CameraInfo for them, or a calibration for several cameras.
     """
-    images = [name for name, kind in types.items() if kind in IMAGE_TYPES]
+    images = [name for name, kind in types.items() if kind in MESSAGE_CLASSES]
     infos = [name for name, kind in types.items() if kind == INFO_TYPE]
-    known = ", ".join(sorted(images)) or "none"
-    for topic in wanted:
+    depths = [name for name in images if _has_depth(name, encodings)]
+    known = (", ".join(sorted(images)) or "none") + not_readable(types)
+    for topic in wanted.images:
         if topic not in images:
             raise InputError(f"{path}: no images on {topic}; image topics in this bag: {known}")
-    chosen = list(dict.fromkeys(wanted)) or _with_info_beside(images, infos)
-    if not chosen and len(images) == 1:
-        chosen = images
+    pictures = [name for name in images if name not in depths]
+    chosen = list(dict.fromkeys(wanted.images)) or _with_info_beside(pictures, infos)
+    if not chosen and len(pictures) == 1:
+        chosen = pictures
     if not chosen:
+        reason = f"{path}: no images with a CameraInfo beside them"
+        if depths:
+            reason += f" ({', '.join(sorted(depths))}: depths)"
+        raise InputError(f"{reason}; image topics in this bag: {known}")
+    if len(chosen) > 1 and (wanted.infos or wanted.calibration):
+        option = "--camera-info" if wanted.infos else "--camera"
         raise InputError(
-            f"{path}: no images with a CameraInfo beside them; image topics in this bag: {known}"
+            f"{path}: {option} is for one camera, expected --image with one of: "
+            + ", ".join(chosen)
         )
     return [
         Camera(
             topic,
-            _info_topic(path, topic, infos, alone=len(chosen) == 1),
-            is_rectified(topic) if rectified is None else rectified,
-            f"{prefix}/{name}" if name else prefix,
+            _calibration_of(path, topic, infos, wanted, alone=len(chosen) == 1),
+            _is_rectified(topic, wanted),
+            f"{wanted.prefix}/{name}" if name else wanted.prefix,
         )
         for topic, name in zip(chosen, _names(path, chosen), strict=True)
     ]
 
 
-def _with_info_beside(images: Sequence[str], infos: Sequence[str]) -> list[str]:
+def _has_depth(topic: str, encodings: Mapping[str, str]) -> bool:
+    encoding = encodings.get(topic, "").partition(";")[0]
+    return is_depth(topic) or encoding in _DEPTH_ENCODINGS
+
+
+def _with_info_beside(images: Sequence[str], infos: Collection[str]) -> list[str]:
     """The best image topic of each namespace that has a CameraInfo."""
     found: dict[str, list[str]] = defaultdict(list)
     for topic in images:
@@ -90,19 +131,35 @@ def _with_info_beside(images: Sequence[str], infos: Sequence[str]) -> list[str]:
     ]
 
 
-def _info_topic(path: Path, topic: str, infos: Sequence[str], alone: bool) -> str:
-    """The CameraInfo beside the images; for a camera alone, the only one."""
-    beside = camera_info_beside(topic, infos)
-    if beside is None and not (alone and len(infos) == 1):
+def _calibration_of(
+    path: Path, topic: str, infos: Sequence[str], wanted: Wanted, alone: bool
+) -> str:
+    """The camera file or CameraInfo topic: the user's, the one beside the images, the only one."""
+    if wanted.calibration:
+        return str(wanted.calibration)
+    found = wanted.infos or camera_info_beside(topic, infos)
+    if found is None and alone and len(infos) == 1:
+        found = infos[0]
+    if found not in infos:
+        place = f"on {wanted.infos}" if wanted.infos else f"beside {topic}"
         raise InputError(
-            f"{path}: no CameraInfo beside {topic}; CameraInfo topics in this bag: "
-            + (", ".join(sorted(infos)) or "none")
+            f"{path}: no CameraInfo {place}; CameraInfo topics in this bag: "
+            + (", ".join(sorted(infos)) or "none; --camera takes a calibration file")
         )
-    return beside or infos[0]
+    return found
+
+
+def _is_rectified(topic: str, wanted: Wanted) -> bool:
+    file = wanted.calibration
+    if file and not is_ros_calibration(file):
+        if wanted.rectified is False:
+            raise InputError(f"{file}: a KITTI calibration is of rectified images, not raw ones")
+        return True
+    return is_rectified(topic) if wanted.rectified is None else wanted.rectified
 
 
 def _names(path: Path, topics: Sequence[str]) -> list[str]:
-    """What tells the cameras apart; empty for a camera alone."""
+    """Names that distinguish the cameras; empty for a camera alone."""
     if len(topics) == 1:
         return [""]
     spaces = [namespace_of(topic).strip("/") for topic in topics]

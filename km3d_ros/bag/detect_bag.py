@@ -9,10 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rclpy.serialization import deserialize_message
 from rosbags.typesys import Stores, get_typestore
+from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
-from km3d_ros.bag.camera_topics import Camera, choose_cameras
+from km3d_ros.bag.camera_topics import Camera, Wanted, choose_cameras
 from km3d_ros.bag.frame_detector import FrameDetector, Result
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.reading import Recording
@@ -20,42 +22,38 @@ from km3d_ros.bag.ros_messages import described
 from km3d_ros.bag.survey import Notes, Survey
 from km3d_ros.bag.writing import RecordingWriter
 from km3d_ros.errors import InputError
+from km3d_ros.frames.topic_names import is_rectified
 from km3d_ros.inference.detector import Detector
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be done.
-
-    source, out: the recordings.
-    images: image topics; empty: of every camera.
-    rectified: whether images are rectified; None: those of topics named like image_rect are.
-    prefix: what the topics of the results begin with.
-    """
+    """One run: the recording to read, the one to write, and the cameras."""
 
     source: Path
     out: Path
-    images: Sequence[str] = ()
-    rectified: bool | None = None
-    prefix: str = "/km3d"
+    wanted: Wanted
 
     @property
     def partial(self) -> Path:
-        """The folder for the work until it is complete."""
+        """The folder that holds the new recording until it is complete."""
         return self.out.with_name(f"{self.out.name}.partial")
 
 
 @dataclass
 class CameraSummary:
-    """What became of the frames of a camera: frames = answered + sum(unusable).
+    """Results of one camera: frames = answered + sum(unusable).
 
-    images, camera_info, detections: topics.
+    images, detections: topics.
+    camera_info: topic, or the path of a camera file.
+    rectified: P of the CameraInfo was used; else K, D and R.
     inexact: frames answered with a CameraInfo of another stamp.
     unusable: frames by cause.
     """
 
     images: str
     camera_info: str
+    rectified: bool
     detections: str
     frames: int = 0
     answered: int = 0
@@ -63,7 +61,7 @@ class CameraSummary:
     unusable: dict[str, int] = field(default_factory=dict)
 
     def count(self, result: Result) -> None:
-        """Take in the result of a frame."""
+        """Count the result of a frame."""
         self.frames += 1
         if result.cause:
             self.unusable[result.cause] = self.unusable.get(result.cause, 0) + 1
@@ -74,7 +72,7 @@ class CameraSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done. messages: of the source; damaged: spots of it that cannot be read."""
+    """Results of a run. messages: of the source; damaged: its spots that cannot be read."""
 
     source: str
     out: str
@@ -104,7 +102,9 @@ def detect_in_bag(request: Request, detector: Detector) -> Summary:
         if not survey.messages:
             raise InputError(f"{request.source}: there is no message that can be read")
         cameras = _choose_cameras(request, survey, damage)
-        frames = FrameDetector(detector, cameras, survey.infos)
+        frames = FrameDetector(
+            detector, cameras, survey.infos, request.wanted.calibration, _print_line
+        )
         summaries = _write(request, recording, survey, cameras, frames)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -127,11 +127,13 @@ def _write(
         InputError: there are images, and none of them can be used.
     """
     summaries = {
-        c.images: CameraSummary(c.images, c.infos, f"{c.results}/detections") for c in cameras
+        c.images: CameraSummary(c.images, c.infos, c.rectified, f"{c.results}/detections")
+        for c in cameras
     }
     total = sum(survey.images[camera.images] for camera in cameras)
     unusable = Notes("frames that cannot be used")
-    form = recording.storage, recording.compression
+    storage = "mcap" if recording.storage == "ROS 1" else recording.storage
+    form = storage, recording.compression
     with (
         RecordingWriter(request.out, request.partial / "new", *form) as writer,
         tqdm(desc="Detecting", total=total, unit="frame", disable=None) as progress,
@@ -190,18 +192,37 @@ def _check_place(request: Request) -> None:
 def _choose_cameras(request: Request, survey: Survey, damage: Notes) -> list[Camera]:
     """The cameras; of a damaged recording there may be none left, and it is kept all the same."""
     try:
-        cameras = choose_cameras(
-            request.source, survey.types, request.images, request.rectified, request.prefix
-        )
+        cameras = choose_cameras(request.source, survey.types, survey.encodings, request.wanted)
     except InputError as error:
-        if not damage.count or request.images:
+        if not damage.count or request.wanted.images:
             raise
         print(error, file=sys.stderr)
         return []
     for camera in cameras:
+        _warn_of_projection(camera, survey)
         for name in ("detections", "objects"):
             if f"{camera.results}/{name}" in survey.types:
                 raise InputError(
                     f"{request.source} has {camera.results}/{name} already: give another --prefix"
                 )
     return cameras
+
+
+def _warn_of_projection(camera: Camera, survey: Survey) -> None:
+    """Warn where P is used although names and numbers speak for raw images."""
+    infos = survey.infos.get(camera.infos)
+    if not camera.rectified or is_rectified(camera.images) or not infos:
+        return
+    try:
+        info = deserialize_message(infos[0][1], CameraInfo)
+    except Exception:  # each of its frames is counted as not usable later
+        return
+    if any(info.d):
+        _print_line(
+            f"{camera.images}: P of {camera.infos} is used, but the topic is not named like "
+            "image_rect and D is not zero: if the images are raw, distances are wrong; use --raw"
+        )
+
+
+def _print_line(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)

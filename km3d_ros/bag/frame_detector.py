@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
-from km3d_ros.bag.camera_topics import IMAGE_TYPES, Camera
+from km3d_ros.bag.camera_topics import MESSAGE_CLASSES, Camera
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
-from km3d_ros.frames.drops import DropCause, DroppedFrame
+from km3d_ros.data.camera_file import read_camera
+from km3d_ros.frames.bit_depth import BitDepth
+from km3d_ros.frames.drops import DropCause, DroppedFrame, dropping
+from km3d_ros.frames.encodings import to_bgr
 from km3d_ros.frames.pairing import Frame, RecordedInfos
 from km3d_ros.frames.reading import View, ViewReader
 from km3d_ros.inference.detector import Detector
@@ -43,9 +48,20 @@ class FrameDetector:
         detector: Detector,
         cameras: Sequence[Camera],
         infos: Mapping[str, Sequence[tuple[int, bytes]]],
+        calibration: Path | None = None,
+        report: Callable[[str], None] = print,
     ) -> None:
-        """Args: infos: by topic, recorded time and serialised CameraInfo."""
+        """Prepare.
+
+        Args:
+            detector: it detects.
+            cameras: of the recording.
+            infos: by topic, recorded time and serialised CameraInfo.
+            calibration: camera file, used instead of CameraInfo.
+            report: takes one line about the bits in use of 16-bit images.
+        """
         self._detector = detector
+        self._calibration = calibration
         self._types = type_store()
         self._infos = {
             c.images: RecordedInfos(
@@ -53,7 +69,7 @@ class FrameDetector:
             )
             for c in cameras
         }
-        self._readers = {c.images: ViewReader(c.rectified) for c in cameras}
+        self._readers = {c.images: _view_reader(c, calibration, report) for c in cameras}
         self._topics: dict[str, tuple[Topic, Topic]] = {
             camera.images: (
                 described(f"{camera.results}/detections", DETECTIONS, self._types),
@@ -64,13 +80,13 @@ class FrameDetector:
 
     def takes(self, message: Message) -> bool:
         """Whether this is an image of one of the cameras."""
-        return message.topic.name in self._topics and message.topic.type in IMAGE_TYPES
+        return message.topic.name in self._topics and message.topic.type in MESSAGE_CLASSES
 
     def __call__(self, message: Message) -> Result:
         """Detect in an image, or say why that cannot be done."""
         try:
             frame = self._frame(message)
-            view = self._readers[message.topic.name].read(frame)
+            view = self._readers[message.topic.name](frame)
             topics = self._topics[message.topic.name]
             return Result(dict(zip(topics, self._detect(view), strict=True)), frame.exact)
         except DroppedFrame as dropped:
@@ -81,10 +97,12 @@ class FrameDetector:
 
     def _frame(self, message: Message) -> Frame:
         try:
-            image = deserialize_message(message.data, IMAGE_TYPES[message.topic.type])
+            image = deserialize_message(message.data, MESSAGE_CLASSES[message.topic.type])
         except Exception:  # rclpy has no public class for what cannot be deserialised
             reason = f"cannot be read as {message.topic.type}"
             raise DroppedFrame(DropCause.BAD_IMAGE, reason) from None
+        if self._calibration:
+            return Frame(image, 0.0, None, exact=True)
         info, exact = self._infos[message.topic.name].find(image, message.time)
         if info is None:
             raise DroppedFrame(
@@ -107,3 +125,25 @@ class FrameDetector:
             bytes(self._types.serialize_cdr(detections, DETECTIONS)),
             bytes(self._types.serialize_cdr(objects, OBJECTS)),
         )
+
+
+def _view_reader(
+    camera: Camera, calibration: Path | None, report: Callable[[str], None]
+) -> Callable[[Frame], View]:
+    """Reads the frames of a camera; raises DroppedFrame where one cannot be used."""
+
+    def report_bits(bits: int) -> None:
+        report(f"{camera.images}: 16-bit values use {bits} bits, of which the upper 8 are taken")
+
+    if calibration is None:
+        return ViewReader(camera.rectified, on_bit_depth=report_bits).read
+    depth = BitDepth(report_bits)
+    model_of = lru_cache(partial(read_camera, calibration, rectified=camera.rectified))
+
+    def read(frame: Frame) -> View:
+        with dropping(DropCause.BAD_IMAGE):
+            image = to_bgr(frame.image, depth)
+        with dropping(DropCause.BAD_CAMERA_INFO):
+            return View(frame, image, model_of(image.shape[1], image.shape[0]))
+
+    return read

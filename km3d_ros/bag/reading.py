@@ -1,4 +1,4 @@
-"""Reading recordings, whole or damaged: rosbag2 folders, and single files of theirs.
+"""Reading recordings, whole or damaged: rosbag2 folders, their files, and ROS 1 bags.
 
 rosbags reads no folder without metadata.yaml, which a recorder that died has not written.
 """
@@ -14,19 +14,20 @@ import zstandard
 from km3d_ros.bag.compression import decompress
 from km3d_ros.bag.mcap_file import McapReader
 from km3d_ros.bag.message import Message, Report
+from km3d_ros.bag.ros1_file import Ros1Reader
 from km3d_ros.bag.sqlite_file import SqliteReader
 from km3d_ros.bag.writing import naming
 from km3d_ros.data.files import read_yaml
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 
-_STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
+_STORAGES = {".mcap": "mcap", ".db3": "sqlite3", ".bag": "ROS 1"}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class Recording:
     """A recording: all storage files of a folder, whatever its metadata.yaml says.
 
-    storage: "mcap" or "sqlite3".
+    storage: "mcap", "sqlite3" or "ROS 1".
     compression: of the MCAP chunks that were read so far: "lz4", "zstd" or "".
     """
 
@@ -40,7 +41,8 @@ class Recording:
         self._files = _storage_files(path)
         storages = {_STORAGES[_suffix(file)] for file in self._files}
         if len(storages) != 1:
-            raise InputError(f"{path}: expected .mcap or .db3 files, found both")
+            kinds = " and ".join(sorted(storages))
+            raise InputError(f"{path}: files of {kinds}, expected those of one recording")
         self.storage = storages.pop()
         self.compression = ""
         self._scratch = scratch
@@ -56,6 +58,8 @@ class Recording:
             path = self._unpacked(file, report)
             if self.storage == "mcap":
                 reader = McapReader(path, report)
+            elif self.storage == "ROS 1":
+                reader = Ros1Reader(path, report)
             else:
                 reader = SqliteReader(path, report, self._scratch)
             for message in reader:
@@ -83,7 +87,9 @@ def _storage_files(path: Path) -> list[Path]:
     candidates = path.iterdir() if path.is_dir() else [path]
     files = [file for file in candidates if file.is_file() and _suffix(file) in _STORAGES]
     if not files:
-        raise InputError(f"{path} is no recording: expected .mcap or .db3")
+        raise InputError(f"{path} is no recording: expected .mcap, .db3 or .bag")
+    for file in files:
+        check_downloaded(file)
     return sorted(files, key=_by_number)
 
 

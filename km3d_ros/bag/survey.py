@@ -1,4 +1,4 @@
-"""What is known of a recording before the work on it begins."""
+"""First pass over a recording: its topics, the number of images, and all CameraInfo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rclpy.serialization import deserialize_message
 from tqdm import tqdm
 
-from km3d_ros.bag.camera_topics import IMAGE_TYPES, INFO_TYPE
+from km3d_ros.bag.camera_topics import INFO_TYPE, MESSAGE_CLASSES
 from km3d_ros.bag.message import Message
 
 SHOWN = 5
@@ -37,27 +38,42 @@ class Notes:
 
 @dataclass
 class Survey:
-    """What a recording holds.
+    """Content of a recording.
 
-    messages: how many. images: how many by topic. types: of the topics, by name.
+    messages: number of messages.
+    images: number of images by topic.
+    types: of the topics, by name.
+    encodings: of the first image by topic, or the format of the first compressed image.
     infos: by CameraInfo topic, recorded time and serialised message.
     """
 
     messages: int = 0
     images: Counter[str] = field(default_factory=Counter)
     types: dict[str, str] = field(default_factory=dict)
+    encodings: dict[str, str] = field(default_factory=dict)
     infos: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Survey:
-        """Look through all messages."""
+        """Read all messages once."""
         survey = cls()
         for message in tqdm(messages, "Reading", unit="message", disable=None):
             name, kind = message.topic.name, message.topic.type
             survey.messages += 1
             survey.types[name] = kind
-            if kind in IMAGE_TYPES:
+            if kind in MESSAGE_CLASSES:
                 survey.images[name] += 1
+                if name not in survey.encodings:
+                    survey.encodings[name] = _encoding(message)
             elif kind == INFO_TYPE:
                 survey.infos.setdefault(name, []).append((message.time, message.data))
         return survey
+
+
+def _encoding(message: Message) -> str:
+    """Encoding or format of an image; "" where it cannot be deserialised."""
+    try:
+        image = deserialize_message(message.data, MESSAGE_CLASSES[message.topic.type])
+    except Exception:  # rclpy has no public class for it
+        return ""
+    return image.format if hasattr(image, "format") else image.encoding

@@ -21,10 +21,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "bag",
         help="detect objects in a recording of ROS topics",
         description="Detect objects in every image of a recording, in order, and write it again "
-        "with the detections beside the images. Of a damaged recording, what can be read is kept.",
+        "with the detections beside the images. Of a damaged recording, all that can be read is "
+        "kept.",
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="IN", help="rosbag2 folder, or one .mcap or .db3 file")
+    add(
+        "source",
+        type=Path,
+        metavar="IN",
+        help="rosbag2 folder, or one .mcap, .db3 or ROS 1 .bag file",
+    )
     add("out", type=Path, metavar="OUT", help="new rosbag2 folder, stored like IN, or .mcap file")
     add(
         "--image",
@@ -32,6 +38,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=[],
         metavar="TOPIC",
         help="image topic, may be repeated (default: of every camera with a CameraInfo beside)",
+    )
+    calibration = parser.add_mutually_exclusive_group()
+    calibration.add_argument(
+        "--camera-info",
+        metavar="TOPIC",
+        help="CameraInfo topic of the only camera (default: the one beside its images)",
+    )
+    calibration.add_argument(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration of the only camera instead of CameraInfo: that of ROS or of KITTI",
     )
     rectified = parser.add_mutually_exclusive_group()
     rectified.add_argument(
@@ -41,14 +59,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="images are rectified (default: those of topics named like image_rect are)",
     )
     rectified.add_argument(
-        "--raw", dest="rectified", action="store_false", default=None, help="they are not"
+        "--raw", dest="rectified", action="store_false", default=None, help="images are raw"
     )
     add(
         "--prefix",
         type=topic_prefix,
         default="/km3d",
         metavar="TOPIC",
-        help="results go to TOPIC/detections and TOPIC/objects, those of several cameras to "
+        help="results go to TOPIC/detections and TOPIC/objects, with several cameras to "
         "TOPIC/NAME/detections (default: %(default)s)",
     )
     _detector.add_options(parser)
@@ -58,13 +76,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect and write."""
     try:
+        from km3d_ros.bag.camera_topics import Wanted
         from km3d_ros.bag.detect_bag import Request, detect_in_bag
     except ImportError as error:
         raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
 
-    detector = _detector.load(args)
-    request = Request(args.source, args.out, args.image, args.rectified, args.prefix)
-    summary = detect_in_bag(request, detector)
+    if args.camera and not args.camera.is_file():
+        raise InputError(f"{args.camera}: no such file")
+    wanted = Wanted(args.image, args.camera_info, args.camera, args.rectified, args.prefix)
+    summary = detect_in_bag(Request(args.source, args.out, wanted), _detector.load(args))
     print(_as_json(summary) if args.json else _as_text(summary))
     return 0
 
@@ -80,8 +100,10 @@ def _as_text(summary: Summary) -> str:
     if summary.damaged:
         lines[0] += f"; damaged spots: {summary.damaged}"
     for camera in summary.cameras:
+        used = "rectified (P" if camera.rectified else "raw (K, D and R"
         line = (
             f"{camera.images} -> {camera.detections}: {camera.answered} of {camera.frames} frames"
+            f"; {used} of {camera.camera_info})"
         )
         if camera.unusable:
             causes = ", ".join(f"{cause} {n}" for cause, n in camera.unusable.items())

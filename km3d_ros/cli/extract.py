@@ -26,7 +26,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=HelpFormatter,
     )
     add = parser.add_argument
-    add("bag", type=Path, metavar="BAG", help="rosbag2 folder, or one .mcap or .db3 file")
+    add(
+        "bag",
+        type=Path,
+        metavar="BAG",
+        help="rosbag2 folder, or one .mcap, .db3 or ROS 1 .bag file",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="new or empty folder to write")
     add("--topic", metavar="NAME", help="image topic of a bag that has several")
     add(
@@ -65,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(frames: BagFrames) -> str:
-    from km3d_ros.data.bag_images import is_rectified
     from km3d_ros.data.box_labels import counted
+    from km3d_ros.frames.topic_names import is_rectified
 
     kinds = []
     for width, height, undistorted in frames.taken:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,42 +16,35 @@ from rosbags.typesys import Stores, get_typestore
 
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint
-from km3d_ros.errors import InputError
+from km3d_ros.data.ros1 import Ros1Converter
+from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
 from km3d_ros.frames.pairing import RecordedInfos
+from km3d_ros.frames.topic_names import (
+    IMAGE_TYPES,
+    camera_info_beside,
+    is_depth,
+    is_rectified,
+    not_readable,
+)
 from km3d_ros.geometry.camera import CameraModel
 
 MAX_FRAMES = 5000
 """Of more images than this, evenly spread ones are extracted: neighbours teach the same."""
 
-_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-_RECTIFIED = re.compile(r"[/_]rect")
-
-
-def is_rectified(topic: str) -> bool:
-    """Whether an image topic is named like image_rect."""
-    return bool(_RECTIFIED.search(f"/{topic}"))
-
-
-def namespace_of(topic: str) -> str:
-    """That of an image topic: /front of /front/image_raw and of /front/image_raw/compressed."""
-    return topic.removesuffix("/compressed").rpartition("/")[0]
-
-
-def camera_info_beside(topic: str, candidates: Collection[str]) -> str | None:
-    """The one of the CameraInfo topics that is in the namespace of an image topic, if any."""
-    beside = f"{namespace_of(topic)}/camera_info".lstrip("/")
-    return next((name for name in candidates if name.lstrip("/") == beside), None)
 
 
 def open_bag(path: Path) -> AnyReader:
-    """A reader of a whole bag.
+    """A reader of a whole bag: a rosbag2 folder, or an `.mcap`, `.db3` or ROS 1 `.bag` file.
 
     Raises:
-        InputError: there is no such bag, or it is broken.
+        InputError: there is no such bag, it is broken, or it was not downloaded.
     """
+    for file in path.iterdir() if path.is_dir() else [path]:
+        if file.is_file():
+            check_downloaded(file)
     with _reading(path):
         reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
         reader.open()
@@ -168,11 +160,13 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _choose_images(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:
-    found = _by_topic(reader, _IMAGE_TYPES)
-    if topic is None and len(found) == 1:
-        (topic,) = found
+    found = _by_topic(reader, IMAGE_TYPES)
+    cameras = [name for name in found if not is_depth(name)]
+    if topic is None and len(cameras) == 1:
+        (topic,) = cameras
     if topic not in found:
         known = ", ".join(sorted(found)) or "none"
+        known += not_readable({c.topic: c.msgtype for c in reader.connections})
         wanted = f"no images on {topic}" if topic else "name the image topic"
         raise InputError(f"{path}: {wanted}; image topics in this bag: {known}")
     return found[topic]
@@ -208,10 +202,19 @@ def _paired(
     """Number, image and CameraInfo (None without `infos`) of the images whose number is taken."""
     with _reading(path):
         recorded = [(time, data) for _, time, data in reader.messages(infos)] if infos else []
+        deserialize = _deserializer(reader)
         known = RecordedInfos(
-            recorded, lambda data: reader.deserialize(data, _INFO_TYPE), same_frame=False
+            recorded, lambda data: deserialize(data, _INFO_TYPE), same_frame=False
         )
         for number, (connection, time, data) in enumerate(reader.messages(images)):
             if takes(number):
-                image = reader.deserialize(data, connection.msgtype)
+                image = deserialize(data, connection.msgtype)
                 yield number, image, known.find(image, time)[0]
+
+
+def _deserializer(reader: AnyReader) -> Callable[[bytes, str], Any]:
+    """From a serialised message and its type to a ROS 2 message."""
+    if reader.is2:
+        return reader.deserialize
+    convert = Ros1Converter(reader.typestore)
+    return lambda data, kind: convert.types.deserialize_cdr(convert(kind, data), kind)

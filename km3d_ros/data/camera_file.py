@@ -27,7 +27,7 @@ def read_camera(path: Path, width: int, height: int, rectified: bool = False) ->
     Raises:
         InputError: unreadable file, or not of a camera with images of this size.
     """
-    if path.suffix not in (".yaml", ".yml"):
+    if not is_ros_calibration(path):
         projection = read_projection(path)
         try:
             return CameraModel.from_projection(projection, width, height)
@@ -42,6 +42,11 @@ def read_camera(path: Path, width: int, height: int, rectified: bool = False) ->
         return CameraModel.from_camera_info(info, rectified)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def is_ros_calibration(path: Path) -> bool:
+    """Whether a file is a ROS camera calibration, by its suffix; else it is one of KITTI."""
+    return path.suffix in (".yaml", ".yml")
 
 
 def _read_ros(path: Path) -> SimpleNamespace:

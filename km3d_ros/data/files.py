@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 
 MAX_TEXT = 2**20
 """Bytes of a text file; a label of one frame has some thousand."""
@@ -28,6 +28,7 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
             raise InputError(f"{path}: not a file")
         if status.st_size > limit:
             raise InputError(f"{path}: {status.st_size} bytes, expected a file of at most {limit}")
+        check_downloaded(path)
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from km3d_ros.data.files import read_bytes
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.frames.compressed import MAX_PIXELS, decode_image, read_header
 
 _MAX_BYTES = 4 * MAX_PIXELS
@@ -44,7 +44,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
     """Width and height of a PNG or JPEG file, from its header.
 
     Raises:
-        InputError: missing, neither, or cut off.
+        InputError: missing, neither, cut off, or not downloaded.
     """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -52,6 +52,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except InputError as error:
+        check_downloaded(path)
         raise InputError(f"{path}: {error}") from None
     except ValueError as error:  # of mmap
         raise InputError(f"{path}: an empty file") from error

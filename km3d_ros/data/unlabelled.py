@@ -55,7 +55,7 @@ def open_unlabelled(
 
     Args:
         path: a KITTI folder (image_2 and calib), a folder of images, or a bag (a rosbag2 folder
-            or one `.mcap` or `.db3` file).
+            or one `.mcap`, `.db3` or ROS 1 `.bag` file).
         calibration: camera file, a ROS camera calibration or a KITTI calibration with P2, for a
             folder of images, or for a bag (used instead of its CameraInfo).
         cache: folder for what is extracted from bags and rectified.
@@ -74,7 +74,7 @@ def open_unlabelled(
         return kitti_frames(extract_bag(path, topic, calibration, cache))
     if not path.is_dir():
         raise InputError(
-            f"{path}: neither a folder of images nor a bag (.mcap, .db3, or a folder)"
+            f"{path}: neither a folder of images nor a bag (.mcap, .db3, .bag, or a folder)"
         )
     if any((path / part / "image_2").is_dir() for part in (".", "training", "testing")):
         return kitti_frames(path)
@@ -124,5 +124,5 @@ def _read(images: list[Path], calibration: Path) -> Iterator[CameraImage]:
 
 
 def _is_bag(path: Path) -> bool:
-    """Whether a path is an `.mcap` or `.db3` file, or a rosbag2 folder."""
-    return path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists()
+    """Whether a path is an `.mcap`, `.db3` or `.bag` file, or a rosbag2 folder."""
+    return path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,6 +52,8 @@ _CHANNELS = {
 }
 _CHANNELS |= {f"bayer_{pattern}": (1, code) for pattern, code in _BAYER.items()}
 _OPENCV_TYPES = {"UC1": "mono", "UC3": "bgr", "UC4": "bgra"}
+
+_VIDEO = re.compile(r"h\.?26[45]|hevc|avc|av1|vp[89]|theora", re.IGNORECASE)
 
 LAYOUTS = {
     f"{name}{bits}": Layout(channels, bits // 8, conversion)
@@ -197,6 +200,11 @@ def _decompress(message: CompressedImage, depth: BitDepth) -> np.ndarray:
     name = reprlib.repr(message.format)
     if "compressedDepth" in coded:
         raise InputError(f"compressed image ({name}): depths, expected a picture")
+    if _VIDEO.search(message.format):
+        raise InputError(
+            f"compressed image ({name}): a piece of a video, expected a PNG or JPEG; decode it "
+            "with `ros2 run image_transport republish`"
+        )
     try:
         image = decode_channels(message.data, depth)
     except InputError as error:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.network import metadata, torch_file
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS, ModelSpec
@@ -275,6 +275,7 @@ def _check_header(path: str | Path) -> None:
     """Refuse a header that would take long to read."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
+    check_downloaded(path)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:

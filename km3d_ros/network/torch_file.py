@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 
 _NUMBER = re.compile(r"[fiub][1248]")
 """NumPy's codes of numbers of 1 to 8 bytes."""
@@ -30,6 +30,7 @@ def read(path: str | Path) -> Any:
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file")
+    check_downloaded(path)
     try:
         if not _grows(path):
             return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251

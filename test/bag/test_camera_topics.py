@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from km3d_ros.bag.camera_topics import Camera, choose_cameras
+from km3d_ros.bag.camera_topics import Camera, Wanted, choose_cameras
 from km3d_ros.errors import InputError
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -10,8 +10,9 @@ INFO = "sensor_msgs/msg/CameraInfo"
 TWO = {"/a/one": IMAGE, "/a/two": IMAGE}
 
 
-def choose(types, wanted=(), rectified=None):
-    return choose_cameras(Path("a.mcap"), types, wanted, rectified, "/km3d")
+def choose(types, wanted=(), rectified=None, encodings=None, **choices):
+    choices = Wanted(wanted, rectified=rectified, **choices)
+    return choose_cameras(Path("a.mcap"), types, encodings or {}, choices)
 
 
 def test_camera_alone_has_no_name():
@@ -54,6 +55,59 @@ def test_only_camera_info_serves_the_only_image_topic_wherever_it_is():
     assert choose(types | {"/film": IMAGE}, ["/video"])[0].infos == "/calibration/front"
 
 
+@pytest.mark.parametrize(
+    ("depth", "encoding"),
+    [
+        ("/camera/depth/image_rect_raw", "16UC1"),
+        ("/camera/aligned_depth_to_color/image_raw", ""),
+        ("/camera/stereo/image_raw", "16UC1"),
+        ("/camera/stereo/image_raw", "32FC1"),
+        ("/camera/stereo/image_raw/compressedDepth", "16UC1; compressedDepth png"),
+    ],
+)
+def test_depth_images_are_no_camera_unless_they_are_asked_for(depth, encoding):
+    color, info = "/camera/color/image_raw", depth.removesuffix("/compressedDepth")
+    info = info.rpartition("/")[0] + "/camera_info"
+    types = {depth: IMAGE, info: INFO, color: IMAGE, "/camera/color/camera_info": INFO}
+    encodings = {depth: encoding, color: "rgb8"}
+    (camera,) = choose(types, encodings=encodings)
+    assert (camera.images, camera.results) == (color, "/km3d")
+    assert choose(types, [depth], encodings=encodings)[0].images == depth
+    with pytest.raises(InputError, match=rf"beside them \({depth}: depths\); image topics"):
+        choose({depth: IMAGE, info: INFO}, encodings=encodings)
+
+
+def test_camera_info_elsewhere_serves_where_it_is_named():
+    types = {"/front/image_raw": IMAGE, "/front/camera_info": INFO, "/calibrated": INFO}
+    assert choose(types, infos="/calibrated")[0].infos == "/calibrated"
+    types |= {"/rear/image_raw": IMAGE, "/rear/camera_info": INFO}
+    with pytest.raises(InputError, match=r"--camera-info is for one camera, .* /rear/image_raw"):
+        choose(types, infos="/calibrated")
+    chosen = choose(types, ["/rear/image_raw"], infos="/calibrated")
+    assert [camera.infos for camera in chosen] == ["/calibrated"]
+    with pytest.raises(InputError, match=r"no CameraInfo on /other; .* /calibrated, /front"):
+        choose(types, ["/rear/image_raw"], infos="/other")
+
+
+@pytest.mark.parametrize(
+    ("file", "topic", "rectified", "expected"),
+    [
+        ("c.yaml", "/image_raw", None, False),
+        ("c.yaml", "/image_rect", None, True),
+        ("c.yaml", "/image_raw", True, True),
+        ("c.txt", "/image_raw", None, True),
+    ],
+)
+def test_camera_file_serves_images_without_camera_info(file, topic, rectified, expected):
+    (camera,) = choose({topic: IMAGE}, rectified=rectified, calibration=Path(file))
+    assert (camera.infos, camera.rectified) == (file, expected)
+
+
+def test_kitti_calibration_is_not_for_raw_images():
+    with pytest.raises(InputError, match=r"c\.txt: a KITTI calibration is of rectified images"):
+        choose({"/i": IMAGE}, rectified=False, calibration=Path("c.txt"))
+
+
 @pytest.mark.parametrize(("rectified", "expected"), [(None, True), (True, True), (False, False)])
 def test_name_says_whether_images_are_rectified_unless_the_user_does(rectified, expected):
     types = {"/front/image_rect": IMAGE, "/front/camera_info": INFO}
@@ -66,7 +120,12 @@ def test_name_says_whether_images_are_rectified_unless_the_user_does(rectified, 
         ({}, [], "image topics in this bag: none"),
         ({"/a": IMAGE, "/b": IMAGE}, [], "no images with a CameraInfo .* in this bag: /a, /b"),
         ({"/a": IMAGE}, ["/b"], "no images on /b; image topics in this bag: /a"),
-        ({"/a": IMAGE}, ["/a"], "no CameraInfo beside /a; .* in this bag: none"),
+        ({"/a": IMAGE}, ["/a"], "no CameraInfo beside /a; .*: none; --camera takes a calib"),
+        (
+            {"/v": "foxglove_msgs/msg/CompressedVideo"},
+            [],
+            r"image topics in this bag: none; not readable: /v .*CompressedVideo: video; play",
+        ),
         (
             {"/a/i": IMAGE, "/b/i": IMAGE, "/c": INFO},
             ["/a/i", "/b/i"],

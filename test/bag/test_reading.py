@@ -197,11 +197,11 @@ def test_database_of_something_else_is_named(tmp_path):
 def test_what_is_no_recording_is_refused(tmp_path):
     for name in ("a.mcap", "b.db3"):
         (tmp_path / name).touch()
-    (tmp_path / "a.bag").touch()
+    (tmp_path / "a.txt").touch()
     cases = {
         tmp_path / "missing": "no such file",
-        tmp_path / "a.bag": r"expected \.mcap or \.db3",
-        tmp_path: "found both",
+        tmp_path / "a.txt": r"expected \.mcap, \.db3 or \.bag",
+        tmp_path: "files of mcap and sqlite3, expected those of one recording",
     }
     for path, message in cases.items():
         with pytest.raises(InputError, match=rf"{path.name}.*{message}"):

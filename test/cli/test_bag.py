@@ -9,6 +9,7 @@ import torch
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
+from support.cameras import ros_calibration
 from support.drives import (
     PERIOD,
     START,
@@ -18,6 +19,7 @@ from support.drives import (
     pixels,
     record,
 )
+from support.ros1_bags import record_ros1
 
 from km3d_ros.bag import read_bag
 from km3d_ros.cli import main
@@ -257,6 +259,65 @@ def test_cut_recording_without_a_camera_left_is_kept(tmp_path, options, capsys):
     assert run(bag, tmp_path / "asked.mcap", *options, "--image", "/frnt/image_raw") == 1
     assert "no images on /frnt/image_raw" in capsys.readouterr().err
     assert not (tmp_path / "asked.mcap").exists()
+
+
+def test_ros_1_bag_is_answered_as_the_same_recording_of_ros_2(tmp_path, options, capsys):
+    entries = [("/front/camera_info", camera_info(0), 0), ("/front/image_raw", image(0), 0)]
+    old = record_ros1(tmp_path / "in.bag", [(name, item, START) for name, item, _ in entries])
+    new = record(tmp_path / "in.mcap", entries)
+    assert run(old, tmp_path / "old", *options) == 0
+    assert "/front/image_raw -> /km3d/detections: 1 of 1 frames" in capsys.readouterr().out
+    assert run(new, tmp_path / "new", *options) == 0
+    assert results(tmp_path / "old") == results(tmp_path / "new")
+    kinds = {topic: kind for topic, kind, *_ in raw(tmp_path / "old")}
+    assert kinds["/wheel"] == "own/msg/Wheel"
+    assert kinds["/front/camera_info"] == "sensor_msgs/msg/CameraInfo"
+
+
+def test_camera_file_and_camera_info_elsewhere_replace_what_is_beside(tmp_path, options, capsys):
+    focal = 120.0
+    entries = [("/front/image_raw", image(0), 0), ("/front/camera_info", camera_info(0), 0)]
+    entries.append(("/calibrated", camera_info(0, focal=focal), 0))
+    bag = record(tmp_path / "in.mcap", entries)
+    data = {"data": [focal, 0.0, 48.0, 0.0, focal, 32.0, 0.0, 0.0, 1.0]}
+    changes = {"camera_matrix": data, "image_width": 96, "image_height": 64}
+    projection = {"data": [focal, 0.0, 48.0, 0.0, 0.0, focal, 32.0, 0.0, 0.0, 0.0, 1.0, 0.0]}
+    file = ros_calibration(tmp_path / "front.yaml", projection_matrix=projection, **changes)
+    answers = []
+    for option, value in {"--camera": file, "--camera-info": "/calibrated"}.items():
+        assert run(bag, tmp_path / option, *options, "--json", option, value) == 0
+        (camera,) = json.loads(capsys.readouterr().out)["cameras"]
+        assert (camera["camera_info"], camera["answered"]) == (str(value), 1)
+        (found,) = read_bag(tmp_path / option, ["/km3d/objects"])
+        assert found.message.k[0] == focal
+        answers.append(results(tmp_path / option))
+    assert answers[0] == answers[1]
+
+
+def test_camera_file_that_does_not_fit_the_images_is_named(tmp_path, options, capsys):
+    bag = drive(tmp_path / "in.mcap", 1)
+    file = ros_calibration(tmp_path / "front.yaml")
+    assert run(bag, tmp_path / "out", *options, "--camera", file) == 1
+    said = capsys.readouterr().err
+    assert f"bad_camera_info: {file}: calibrated for images of 160x96, got 96x64" in said
+    assert "not one of 1 images can be used" in said
+
+
+def test_summary_says_what_images_are_taken_as(tmp_path, options, capsys):
+    info = camera_info(0, d=[0.1, 0.0, 0.0, 0.0, 0.0])
+    entries = [("/front/image_raw", image(0), 0), ("/front/camera_info", info, 0)]
+    bag = record(tmp_path / "in.mcap", entries)
+    assert run(bag, tmp_path / "raw", *options) == 0
+    shown = capsys.readouterr()
+    assert "1 of 1 frames; raw (K, D and R of /front/camera_info)\n" in shown.out
+    assert shown.err == ""
+    assert run(bag, tmp_path / "rectified", *options, "--rectified", "--json") == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["cameras"][0]["rectified"] is True
+    assert shown.err == (
+        "/front/image_raw: P of /front/camera_info is used, but the topic is not named like "
+        "image_rect and D is not zero: if the images are raw, distances are wrong; use --raw\n"
+    )
 
 
 @pytest.mark.parametrize("prefix", ["/", "km3d", "/foo bar", "/km3d//front", "/1st"])

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from support.box_files import line
 from support.camera_bags import drive, header, image, info, jpeg, record
 from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
+from support.ros1_bags import record_ros1
 
 from km3d_ros.cli import main
 from km3d_ros.data import extraction
@@ -96,6 +97,15 @@ def test_rectified_images_stay_as_they_are(tmp_path, capsys):
     assert difference(pixels, picture()) < 3
     np.testing.assert_allclose(projection, P, atol=1e-12)
     assert "1 of 1 image of /cam/image_rect; 160x96, rectified\n" in capsys.readouterr().out
+
+
+def test_ros_1_bag_gives_the_same_folder(tmp_path):
+    entries = [("/cam/camera_info", info(0, lens=LENS), 1), ("/cam/image_raw", image(0), 2)]
+    bag = record_ros1(tmp_path / "a.bag", entries)
+    assert extract(bag, tmp_path / "out") == 0
+    pixels, projection = written(tmp_path / "out")
+    assert difference(pixels, cv2.undistort(picture(), K, np.array(LENS))) < 3
+    np.testing.assert_allclose(projection, RAW, atol=1e-12)
 
 
 def test_camera_file_replaces_camera_info(tmp_path):

@@ -277,6 +277,12 @@ def test_compressed_depths_are_refused():
         to_bgr(compressed(noise(6, 10), image_format="16UC1; compressedDepth png"))
 
 
+@pytest.mark.parametrize("image_format", ["h264", "H.265", "hevc", "avc1"])
+def test_pieces_of_a_video_are_refused_with_what_to_do(image_format):
+    with pytest.raises(InputError, match=rf"{image_format}'\): a piece of a video, .* republish"):
+        to_bgr(CompressedImage(format=image_format, data=b"\0\0\0\1"))
+
+
 @pytest.mark.parametrize("data", [b"", b"no picture"])
 def test_undecodable_compressed_image_is_refused(data):
     words = rf"'jpeg'\): not a readable PNG or JPEG image \({len(data)} bytes\)"

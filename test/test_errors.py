@@ -1,0 +1,50 @@
+"""Git LFS pointers, wherever a file is read."""
+
+import pytest
+
+from km3d_ros.cli import main
+from km3d_ros.data.bag_images import open_bag
+from km3d_ros.data.files import read_text, read_yaml
+from km3d_ros.data.image_file import read_image, read_image_size
+from km3d_ros.errors import InputError, check_downloaded
+from km3d_ros.network import checkpoint
+
+POINTER = """version https://git-lfs.github.com/spec/v1
+oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+size 12345
+"""
+READERS = {
+    "a.png": read_image,
+    "b.jpg": read_image_size,
+    "c.txt": read_text,
+    "d.yaml": read_yaml,
+    "e.safetensors": checkpoint.load,
+    "f.pth": checkpoint.convert_published,
+    "g.mcap": open_bag,
+    "h.bag": open_bag,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_pointer_of_git_lfs_is_named_by_every_reader(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(POINTER)
+    with pytest.raises(InputError, match=rf"{name}: a Git LFS pointer.*run `git lfs pull`"):
+        READERS[name](path)
+
+
+@pytest.mark.parametrize("verb", ["bag", "extract"])
+@pytest.mark.parametrize("name", ["drive_0.mcap", "drive_0.db3"])
+def test_pointer_in_the_folder_of_a_recording_is_named(tmp_path, capsys, name, verb):
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / name).write_text(POINTER)
+    out = {"bag": [str(tmp_path / "out")], "extract": ["--out", str(tmp_path / "out")]}
+    assert main([verb, str(tmp_path / "drive"), *out[verb]]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"km3d {verb}: {tmp_path}/drive/{name}: a Git LFS pointer")
+
+
+def test_any_other_file_is_no_pointer(tmp_path):
+    for content in (b"", b"version 1", b"\x89PNG"):
+        (tmp_path / "file").write_bytes(content)
+        check_downloaded(tmp_path / "file")
