@@ -111,10 +111,10 @@ def test_all_keypoints_that_can_be_used_are_kept():
     [
         (car(class_name="Van"), [True, False, False]),
         (car(class_name="DontCare"), [True, True, True]),
-        (car(class_name="Truck"), [False, False, False]),
+        (car(class_name="Truck"), [True, True, True]),
         (car(class_name="Person_sitting"), [False, True, False]),
-        (car(class_name="Tram"), [False, False, False]),
-        (car(class_name="Misc"), [False, False, False]),
+        (car(class_name="Tram"), [True, True, True]),
+        (car(class_name="Misc"), [True, True, True]),
         (car(occlusion=3), [True, False, False]),
         (car(size=(-1.0, -1.0, -1.0)), [True, False, False]),
         (car(center=(0.5, 0.8, -0.5)), [True, False, False]),
