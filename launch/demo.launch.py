@@ -17,7 +17,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
-from km3d_ros.demo.drive import FRAME_ID
+from km3d_ros.demo.topics import FRAME_ID
 
 SHARE = FindPackageShare("km3d_ros")
 

@@ -13,10 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from km3d_ros.bag import BagWriter
+from km3d_ros.data.kitti import KittiObject
 from km3d_ros.demo import session
-from km3d_ros.demo.drive import RATE, record_drive
+from km3d_ros.demo.drive import RATE, render_drive
 from km3d_ros.demo.recorded_frames import read_answers
 from km3d_ros.demo.summary import summarize, table
+from km3d_ros.demo.topics import CAMERA_INFO, IMAGE
 from km3d_ros.demo.video import write_film
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS
@@ -49,7 +52,7 @@ def run(out: Path, frames: int, rate: float, seed: int, weights: Path | None) ->
     """Run the demo into a folder; returns the exit code."""
     classes = checkpoint.read_spec(weights or DEFAULT_WEIGHTS).classes
     sent, recorded = out / "input.mcap", out / "drive.mcap"
-    truth = record_drive(sent, frames, seed, rate)
+    truth = record(sent, frames, seed, rate)
     print(f"Playing {frames} frames at {rate:g} Hz into the node ...", flush=True)
     clocking = session.run(sent, recorded, frames, weights)
     answers = read_answers(recorded, classes)
@@ -68,6 +71,17 @@ def run(out: Path, frames: int, rate: float, seed: int, weights: Path | None) ->
             file=sys.stderr,
         )
     return 1 if missing else 0
+
+
+def record(path: Path, frames: int, seed: int, rate: float) -> dict[int, list[KittiObject]]:
+    """Record a rendered drive in a bag; returns the true objects by stamp in nanoseconds."""
+    truth = {}
+    with BagWriter(path) as writer:
+        for frame in render_drive(frames, seed, rate):
+            writer.write(CAMERA_INFO, frame.info, frame.stamp)
+            writer.write(IMAGE, frame.image, frame.stamp)
+            truth[frame.stamp] = frame.objects
+    return truth
 
 
 if __name__ == "__main__":

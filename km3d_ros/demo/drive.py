@@ -1,47 +1,45 @@
-"""The drive as a bag, as a camera would have recorded it."""
+"""A drive through Town as the messages of a camera."""
 
 from __future__ import annotations
 
 from array import array
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from km3d_ros.bag import BagWriter
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.demo.topics import CAMERA_INFO, IMAGE
+from km3d_ros.demo.topics import FRAME_ID
 from km3d_ros.town import drive
 
-FRAME_ID = "camera"
 RATE = 10.0  # Hz
 START = 1_700_000_000 * 10**9  # ns, the stamp of the first image
 
 
-def record_drive(
-    path: Path, frames: int, seed: int, rate: float = RATE
-) -> dict[int, list[KittiObject]]:
-    """Render a drive through Town, `rate` frames a second, as images and CameraInfo in a bag.
+class CameraFrame(NamedTuple):
+    """One frame of the drive; stamp in nanoseconds, objects: the truth."""
 
-    Returns:
-        The true objects by the stamp of the image, in nanoseconds.
-    """
-    truth = {}
-    with BagWriter(path) as writer:
-        steps = tqdm(
-            drive(seed, frames, rate), "Rendering", frames, unit="frame", leave=False, disable=None
-        )
-        for number, frame in enumerate(steps):
-            stamp = START + round(number / rate * 1e9)
-            header = Header(frame_id=FRAME_ID)
-            header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
-            height, width = frame.image.shape[:2]
-            writer.write(CAMERA_INFO, camera_info(header, frame.projection, width, height), stamp)
-            writer.write(IMAGE, image(header, frame.image), stamp)
-            truth[stamp] = frame.objects
-    return truth
+    stamp: int
+    info: CameraInfo
+    image: Image
+    objects: list[KittiObject]
+
+
+def render_drive(frames: int, seed: int, rate: float = RATE) -> Iterator[CameraFrame]:
+    """Render a drive through Town, `rate` frames a second, as a camera would publish it."""
+    steps = drive(seed, frames, rate)
+    for number, frame in enumerate(
+        tqdm(steps, "Rendering", frames, unit="frame", leave=False, disable=None)
+    ):
+        stamp = START + round(number / rate * 1e9)
+        header = Header(frame_id=FRAME_ID)
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
+        height, width = frame.image.shape[:2]
+        info = camera_info(header, frame.projection, width, height)
+        yield CameraFrame(stamp, info, image(header, frame.image), frame.objects)
 
 
 def camera_info(header: Header, projection: np.ndarray, width: int, height: int) -> CameraInfo:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import rclpy
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 
 from km3d_ros.bag import message_class
 from km3d_ros.data.bag_images import open_bag
+from km3d_ros.demo.publishing import publish
 from km3d_ros.errors import InputError
-
-RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-SETTLING = 1.0
-"""Seconds between a publisher's match with a subscriber and the first message: a best-effort
-subscriber learns of the match a little later, and until then it drops what arrives."""
 
 
 def play(
@@ -32,32 +25,17 @@ def play(
 
     Args:
         path: the bag.
-        rate: speed, 2 is twice as fast as recorded.
-        subscribers: how many subscribers every topic must have before the first message.
+        rate, subscribers: as of `publish`.
         log: CSV file to write, one line per message: topic, recorded time and publication time
             (`time.monotonic_ns`), both in nanoseconds.
 
     Raises:
         InputError: there is no such bag, it is broken, or a type of it is not installed.
     """
-    node = Node("bag_player")
-    published: list[tuple[str, int, int]] = []
     with closing(open_bag(Path(path))) as reader:
-        publishers = {
-            c.topic: node.create_publisher(message_class(c.msgtype), c.topic, RELIABLE)
-            for c in reader.connections
-        }
-        while any(p.get_subscription_count() < subscribers for p in publishers.values()):
-            rclpy.spin_once(node, timeout_sec=0.05)
-        begin = time.monotonic_ns() + round(SETTLING * 1e9)
-        for connection, stamp, data in reader.messages():
-            due = begin + (stamp - reader.start_time) / rate
-            time.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
-            published.append((connection.topic, stamp, time.monotonic_ns()))
-            publishers[connection.topic].publish(bytes(data))
-        for publisher in publishers.values():
-            publisher.wait_for_all_acked()
-    node.destroy_node()
+        types = {c.topic: message_class(c.msgtype) for c in reader.connections}
+        messages = ((c.topic, bytes(data), time) for c, time, data in reader.messages())
+        published = publish(types, messages, rate, subscribers)
     if log:
         with open(log, "w", newline="") as file:
             csv.writer(file).writerows(published)

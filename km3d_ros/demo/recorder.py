@@ -9,7 +9,7 @@ from functools import partial
 from rclpy.node import Node
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.demo.player import RELIABLE
+from km3d_ros.demo.publishing import RELIABLE
 
 
 class Recorder:

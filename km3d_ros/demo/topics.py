@@ -1,4 +1,4 @@
-"""The topics of the demo, as they are named when the node runs without a namespace."""
+"""Topics of the demo, for a node without a namespace, and the frame of its camera."""
 
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Image
@@ -7,6 +7,7 @@ from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 
+FRAME_ID = "camera"
 IMAGE = "/image"
 CAMERA_INFO = "/camera_info"
 DETECTIONS = "/km3d/detections"
@@ -23,7 +24,7 @@ RECORDED = {
     TIMING: FrameTiming,
     DIAGNOSTICS: DiagnosticArray,
 }
-"""What the recording of a demo contains."""
+"""Topics in the recording of a demo."""
 
 ANSWERS = (DETECTIONS, OBJECTS, TIMING)
 """One message each for every answered frame."""

@@ -1,6 +1,6 @@
 """A camera that drives through Town: `python -m km3d_ros.demo.town_camera`.
 
-It renders a drive and then publishes it on `image` and `camera_info`, once the node listens.
+It renders a drive and then publishes it on `image` and `camera_info`, once the node subscribes.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, Image
 
-from km3d_ros.demo.drive import record_drive
-from km3d_ros.demo.player import play
+from km3d_ros.demo.drive import render_drive
+from km3d_ros.demo.publishing import publish
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,11 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7, help="of the drive")
     args = parser.parse_args(remove_ros_args(argv)[1:])
     try:
-        with TemporaryDirectory(prefix="km3d_") as folder:
-            bag = Path(folder) / "drive.mcap"
-            record_drive(bag, args.frames, args.seed)
-            rclpy.init(args=argv)
-            play(bag, subscribers=1)
+        # Rendered before: it is slower than the camera's rate.
+        messages = [
+            (topic, message, frame.stamp)
+            for frame in render_drive(args.frames, args.seed)
+            for topic, message in (("camera_info", frame.info), ("image", frame.image))
+        ]
+        rclpy.init(args=argv)
+        publish({"image": Image, "camera_info": CameraInfo}, messages, subscribers=1)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 130
     finally:

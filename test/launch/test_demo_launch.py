@@ -4,7 +4,7 @@ import pytest
 from support.launching import launched
 from vision_msgs.msg import Detection3DArray
 
-from km3d_ros.demo.drive import FRAME_ID
+from km3d_ros.demo.topics import FRAME_ID
 
 pytest.importorskip("ros2launch")
 

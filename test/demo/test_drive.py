@@ -1,0 +1,14 @@
+from km3d_ros.demo.drive import START, render_drive
+
+
+def test_frames_of_a_drive_are_those_of_one_camera():
+    first, second = render_drive(2, seed=7, rate=4.0)
+    assert (first.stamp, second.stamp) == (START, START + 250_000_000)
+    for frame in (first, second):
+        header = frame.image.header
+        assert header == frame.info.header
+        assert header.stamp.sec * 10**9 + header.stamp.nanosec == frame.stamp
+        assert header.frame_id == "camera"
+        assert (frame.info.width, frame.info.height) == (frame.image.width, frame.image.height)
+        assert len(frame.image.data) == frame.image.height * frame.image.step
+        assert frame.info.p[0] > 100
