@@ -1,4 +1,4 @@
-"""Town: procedural street scenes in KITTI format."""
+"""Town: procedural street scenes with labels in KITTI format."""
 
 from km3d_ros.town.drive import drive
 from km3d_ros.town.render import TownFrame, render

@@ -1,4 +1,4 @@
-"""The visible faces of all actors of a frame, in batched form."""
+"""Visible faces of all actors of a frame, computed in one batch."""
 
 from __future__ import annotations
 
@@ -14,28 +14,25 @@ from km3d_ros.town.shading import Shader
 Array = np.ndarray
 
 THINNEST = 0.8
-"""Pixels: thinner faces are not painted, the undercoat shows."""
+"""Least thickness of a painted face in pixels. Thinner faces leave the undercoat visible."""
 
 
 DETAIL = 3
-"""From this layer on faces are details, which have to be twice as thick."""
+"""First layer of details, whose least thickness is twice `THINNEST`."""
 
 
 @dataclass(frozen=True)
 class Painting:
-    """What is painted of one actor, back to front."""
+    """Polygons of one actor. Pixels are int32 in the format of `projection.fixed`."""
 
     undercoat: list[tuple[Array, list[float]]]
-    """Points (n, 2) whose hull is a part of the silhouette, and the part's colour."""
+    """Points (n, 2) whose hull is a part of the silhouette, and their display colour BGR."""
     faces: list[tuple[Array, list[float]]]
-    """Convex polygons (n, 2), back to front, and their display colours BGR.
-
-    All pixels are int32 in `camera.fixed` notation.
-    """
+    """Convex polygons (n, 2), back to front, and their display colours BGR."""
 
 
 class Pose:
-    """Where the actors stand in the camera frame."""
+    """Positions, yaws and sizes of N actors in the camera frame; metres and radians."""
 
     def __init__(self, actors: list[Actor], camera: Camera) -> None:
         place = np.array([(a.x, a.z) for a in actors]).reshape(-1, 2)
@@ -45,19 +42,19 @@ class Pose:
         self.size = np.array([a.size for a in actors]).reshape(-1, 3)
 
     def turn(self, vectors: Array, owner: Array) -> Array:
-        """Mesh vectors (F, ..., 3) of actors `owner` (F,) to the camera frame."""
+        """Rotate mesh vectors (F, ..., 3) of the actors `owner` (F,) into the camera frame."""
         shape = (-1,) + (1,) * (vectors.ndim - 2)
         c, s = np.cos(self.yaw)[owner].reshape(shape), np.sin(self.yaw)[owner].reshape(shape)
         x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
         return np.stack([x * c + y * s, -z, y * c - x * s], axis=-1)
 
     def bottom(self, owner: Array) -> Array:
-        """(F, 3): the centres of the bottom faces."""
+        """(F, 3): centres of the bottom faces of the actors `owner` (F,)."""
         return np.stack([self.x[owner], self.y[owner], self.z[owner]], axis=-1)
 
 
 def _candidates(actors: list[Actor], thinnest: Array) -> tuple[Array, Array, Array]:
-    """Faces thicker than their actor's `thinnest` (N,): `Mesh.table`, index in it, owner."""
+    """Faces thicker than `thinnest` (N,) of their actor: rows of `Mesh.table`, indices, actors."""
     rows = [np.flatnonzero(a.mesh.thickness > t) for a, t in zip(actors, thinnest, strict=True)]
     owner = np.repeat(np.arange(len(actors)), [len(r) for r in rows])
     table = np.concatenate([a.mesh.table[r] for a, r in zip(actors, rows, strict=True)])
@@ -79,14 +76,15 @@ def _points(actors: list[Actor], chosen: Array, owner: Array) -> Array:
 def paint_actors(
     actors: list[Actor], pose: Pose, camera: Camera, shader: Shader, sunlit: Array
 ) -> list[Painting]:
-    """Transform, cull, shade and sort the faces of actors; `sunlit` (N,) is 1 in the sun.
+    """Transform, cull, shade and sort the faces of N actors.
 
-    Every step runs once over all faces of the frame.
+    `sunlit` (N,) is the part of the sunlight that reaches each actor, 0 to 1. Each step runs once
+    over all faces of the frame, which is faster than a loop over actors.
     """
     if not actors:
         return []
     scale = pose.size / np.array([a.mesh.size for a in actors])
-    # Most faces of distant actors are too thin: leave them out before anything is computed.
+    # Most faces of distant actors are too thin. Dropping them first saves the later steps.
     nearest = np.maximum(pose.z - pose.size[:, :2].max(1), 0.3)
     table, chosen, owner = _candidates(actors, THINNEST * nearest / camera.focal)
     centroid = pose.turn(table[:, 0:3] * scale[owner], owner) + pose.bottom(owner)
@@ -121,7 +119,7 @@ def paint_actors(
 
 
 def _polygons(points: Array, corners: list[int], camera: Camera) -> list[Array]:
-    """Pixels of polygons (F, K, 3), each cut to its own corners and clipped where near."""
+    """Pixels of polygons (F, K, 3), without repeated corners and clipped at the near plane."""
     ahead = points[..., 2].min(1) > NEAR
     safe = points.copy()
     safe[..., 2] = np.maximum(safe[..., 2], NEAR)
@@ -133,7 +131,7 @@ def _polygons(points: Array, corners: list[int], camera: Camera) -> list[Array]:
 
 
 def _undercoats(actors, pose, camera, shader, palettes, scale):
-    """Convex parts of every actor, projected in one go."""
+    """Pixels and display colours of the convex parts of each actor, computed in one batch."""
     parts = [(k, p, slot) for k, a in enumerate(actors) for p, slot in a.mesh.hulls]
     lengths = np.array([len(p) for _, p, _ in parts])
     owner = np.repeat([k for k, _, _ in parts], lengths)

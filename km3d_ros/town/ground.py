@@ -1,4 +1,4 @@
-"""Sky, far horizon, and the ground with its markings and grain."""
+"""Sky, horizon, and the ground with markings and noise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from km3d_ros.town.shading import Shader
 Array = np.ndarray
 UP = (0.0, -1.0, 0.0)
 SKY_SPAN = (np.pi, np.pi / 3)
-"""Angles across and up that a sky picture covers."""
+"""Horizontal and vertical angle that a sky image covers, radians."""
 
 
 def paint_sky(canvas: Array, scene: Scene, camera: Camera) -> None:
-    """The part of the sky panorama that the camera sees."""
+    """Paint the part of the sky panorama that the camera sees."""
     picture = textures.sky(scene.light.sky)
     rows, columns = picture.shape[:2]
     height, width = canvas.shape[:2]
@@ -31,7 +31,7 @@ def paint_sky(canvas: Array, scene: Scene, camera: Camera) -> None:
 
 
 def paint_horizon(canvas: Array, scene: Scene, camera: Camera, shader: Shader) -> None:
-    """The strip of hills, trees and houses far away, on the road's vanishing line."""
+    """Paint the strip of distant hills, trees and houses on the road's vanishing line."""
     color, clear = textures.horizon(scene.light.horizon)
     rows, columns = color.shape[:2]
     height, width = canvas.shape[:2]
@@ -58,7 +58,7 @@ def paint_horizon(canvas: Array, scene: Scene, camera: Camera, shader: Shader) -
 
 
 def paint_ground(canvas: Array, scene: Scene, camera: Camera, shader: Shader) -> None:
-    """The open ground, and the street's patches upon it."""
+    """Paint the open ground and the patches of the street."""
     height, width = canvas.shape[:2]
     edge = [[-2, camera.horizon(-2)], [width + 2, camera.horizon(width + 2)]]
     outline = np.array([*edge, [width + 2, height + 2], [-2, height + 2]])
@@ -77,7 +77,7 @@ def paint_ground(canvas: Array, scene: Scene, camera: Camera, shader: Shader) ->
 
 
 def texture_ground(canvas: Array, scene: Scene, camera: Camera, mask: Array) -> None:
-    """Multiply what lies below the horizon by its grain and by the shadow mask of half size."""
+    """Multiply the image below the horizon by ground noise and by the half-size shadow mask."""
     height, width = canvas.shape[:2]
     lowest = max(camera.horizon(0), camera.horizon(width))
     top = int(np.clip(lowest + 1, 0, height - 2)) // 2
@@ -90,7 +90,7 @@ def texture_ground(canvas: Array, scene: Scene, camera: Camera, mask: Array) -> 
 
 
 def _grain(scene: Scene, camera: Camera, top: int) -> Array:
-    """Ground noise at two scales, at half size from row `top` down, fading at the horizon."""
+    """Ground noise at two scales, in half size from row `top` down. It fades at the horizon."""
     view = camera.view
     noise = textures.ground_noise(scene.ground_noise)
     c, s = np.cos(view.heading), np.sin(view.heading)

@@ -1,4 +1,4 @@
-"""KITTI labels from boxes and from what is seen of each object."""
+"""KITTI labels from the 3D box and the visible part of each object."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from km3d_ros.town.projection import NEAR, Camera, clip_hull
 Array = np.ndarray
 
 NEAREST, FARTHEST = 2.0, 75.0
-"""Metres: objects centred elsewhere are not labelled, only marked as DontCare."""
+"""Range of z in metres. Objects outside it become DontCare regions."""
 HIDDEN = 0.08
-"""Objects of which less is visible are marked as DontCare."""
+"""Least visible part of a labelled object. Below it, the object becomes a DontCare region."""
 _CORNERS = np.array(list(product((0.5, -0.5), (0.5, -0.5), (0.0, 1.0))))
 
 
 def label(name: str, pose: Pose, index: int, camera: Camera, visible: float) -> KittiObject | None:
-    """The label of one object, or None where nothing of it is in the picture.
+    """Label of one object, or None if no part of it is visible in the image.
 
     Args:
-        visible: part of the silhouette within the image that nothing hides.
+        visible: unoccluded part of the silhouette inside the image, 0 to 1.
     """
     owner = np.full(8, index)
     corners = pose.turn(_CORNERS * pose.size[index], owner) + pose.bottom(owner)
@@ -56,12 +56,12 @@ def label(name: str, pose: Pose, index: int, camera: Camera, visible: float) -> 
 
 
 def occlusion_level(visible: float) -> int:
-    """KITTI's 0 (visible), 1 (partly), 2 (largely occluded), 3 (hardly seen)."""
+    """Level as in KITTI: 0 visible, 1 partly occluded, 2 largely occluded, 3 hardly visible."""
     return int(visible < 0.8) + int(visible < 0.5) + int(visible < 0.2)
 
 
 def dont_care(box: tuple[float, float, float, float]) -> KittiObject:
-    """A region to be ignored, in KITTI's notation."""
+    """DontCare region with the 2D box `box`. KITTI's placeholders fill the other fields."""
     return KittiObject(DONT_CARE, -1.0, -1, -10.0, box, (-1, -1, -1), (-1000, -1000, -1000), -10.0)
 
 

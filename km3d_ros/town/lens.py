@@ -1,4 +1,4 @@
-"""Town through any lens."""
+"""Town images through any lens model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.town.render import TownFrame
 
 _OUTSIDE = -2.0
-"""Pixel of a frame that is black."""
+"""Pixel coordinate outside every frame, for which `cv2.remap` returns black."""
 
 
 def photograph(frame: TownFrame, camera: CameraModel) -> np.ndarray:
-    """What another camera sees at the place of the one that a frame was rendered for.
+    """Resample a frame to the image of another camera at the same position.
 
-    The frame, best of a wider view and more pixels per angle, is sampled along the rays of the
-    camera's pixels, black where it does not reach. Its labels hold, but for their 2D boxes.
+    Each pixel of `camera` takes the colour of the frame along its ray. Pixels whose ray misses the
+    frame are black. Render the frame with a wider field of view and more pixels per degree than
+    `camera`, to fill the image and keep it sharp. The labels of the frame stay valid, except for
+    their 2D boxes.
 
     Returns (height, width, 3) uint8 BGR.
     """
@@ -34,7 +36,7 @@ def photograph(frame: TownFrame, camera: CameraModel) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _points_seen(camera: CameraModel) -> Tensor:
-    """(height, width, 3) float64: a point on the ray of every pixel, NaN where there is none."""
+    """(height, width, 3) float64: point on the ray of each pixel, NaN for pixels without a ray."""
     rows, columns = torch.meshgrid(
         torch.arange(camera.height), torch.arange(camera.width), indexing="ij"
     )

@@ -1,4 +1,4 @@
-"""Polygon meshes: coloured by slot, layered for the painter, with hulls as silhouettes."""
+"""Polygon meshes with material slots, painting layers and convex parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = np.ndarray
 
 
 class Slot(IntEnum):
-    """What a face is made of; an actor's palette gives each slot its colour."""
+    """Material of a face. The palette of an actor holds one colour per slot."""
 
     PAINT = 0
     TRIM = 1
@@ -51,55 +51,63 @@ GLOSS = np.array(
     # PATTERN LIGHT SHADE SKY
     + [0.0, 0.09, 0.03, 0.2]
 )
-"""(slots,): mirror reflection at normal incidence."""
+"""(slots,): specular reflectance at normal incidence, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Flat polygons in metres: x forward, y left, z up, origin at the bottom centre."""
+    """Planar polygons in metres: x forward, y left, z up, origin at the bottom centre."""
 
     points: Array
-    """(F, K, 3): polygon corners, the last one repeated up to K."""
+    """(F, K, 3): polygon corners. The last corner is repeated up to K."""
     counts: Array
-    """(F,): corners in use."""
+    """(F,): number of corners."""
     normal: Array
     """(F, 3): outward unit normals."""
     centroid: Array
-    """(F, 3)."""
+    """(F, 3): mean of the corners."""
     thickness: Array
-    """(F,): smallest extent of a face; faces thinner than a pixel are not drawn."""
+    """(F,): smallest extent of a face in metres, used to skip faces thinner than a pixel."""
     slot: Array
     """(F,): index into the palette."""
     layer: Array
-    """(F,): painter's order inside the mesh; within a layer far faces come first."""
+    """(F,): painting order inside the mesh. Within a layer, farther faces are painted first."""
     two_sided: Array
     """(F,) bool."""
     hulls: tuple[tuple[Array, int], ...]
-    """Convex parts ((n, 3) points, slot): their hulls are the silhouette and the undercoat."""
+    """Convex parts: (n, 3) points and slot. Their hulls form the silhouette and the undercoat."""
     size: Array
-    """(3,): length, width, height of the extent, which is the 3D box."""
+    """(3,): length, width, height of the extent. It is the size of the 3D box."""
 
     @cached_property
     def table(self) -> Array:
-        """(F, 11): centroid, normal, thickness, slot, layer, two_sided, counts in columns."""
+        """(F, 11): columns centroid, normal, thickness, slot, layer, two_sided, counts."""
         rest = (self.thickness, self.slot, self.layer, self.two_sided, self.counts)
         return np.column_stack([self.centroid, self.normal, *rest])
 
 
 class Builder:
-    """Collects polygons and convex parts; `finish` centres them on their extent."""
+    """Collects polygons and convex parts for a mesh."""
 
     def __init__(self) -> None:
         self._faces: list[tuple[Array, Array, int, int, bool]] = []
         self._hulls: list[tuple[Array, int]] = []
 
     def polygon(self, points, slot, layer=1, inside=(0.0, 0.0, 0.7), two_sided=False) -> None:
-        """A convex planar polygon (n, 3), facing away from the point `inside`."""
+        """Add a convex planar polygon (n, 3) whose normal points away from `inside`."""
         points = np.asarray(points, float)
         self._faces.append((points, inside, int(slot), layer, two_sided))
 
     def loft(self, rings, slots, layer=1, closed=False, hull=None) -> None:
-        """Quads between consecutive rings (R, n, 3); one slot, or one for each of the n strips."""
+        """Add quads between consecutive rings (R, n, 3).
+
+        Args:
+            rings: (R, n, 3) points.
+            slots: one slot, or one for each strip of quads along the rings.
+            layer: painting layer.
+            closed: whether the last point of a ring connects to its first.
+            hull: slot of a convex part around all rings; None for no such part.
+        """
         rings = np.asarray(rings, float)
         inside = rings.reshape(-1, 3).mean(0)
         count = rings.shape[1]
@@ -114,7 +122,7 @@ class Builder:
             self.hull(rings, hull)
 
     def box(self, low, high, slot, layer=1, hull=True) -> None:
-        """An axis-aligned box from corner to corner, its bottom left open."""
+        """Add an axis-aligned box between two opposite corners, without a bottom face."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         rings = [[(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)] for x in (x0, x1)]
         inside = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2)
@@ -123,7 +131,7 @@ class Builder:
             self.polygon(ring, slot, layer, inside)
 
     def tube(self, start, end, radius, slot, layer=1, sides=6, end_radius=None) -> None:
-        """A tapered prism from `start` to `end` with both ends closed."""
+        """Add a tapered prism from `start` to `end` with both ends closed."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         end_radius = radius if end_radius is None else end_radius
         axis = (end - start) / np.linalg.norm(end - start)
@@ -138,11 +146,11 @@ class Builder:
             self.polygon(ring, slot, layer, (start + end) / 2)
 
     def hull(self, points, slot) -> None:
-        """A convex part of the silhouette."""
+        """Add a convex part of the silhouette, the hull of `points` (n, 3)."""
         self._hulls.append((np.asarray(points, float).reshape(-1, 3), int(slot)))
 
     def finish(self, size=None) -> Mesh:
-        """The mesh, centred; stretched to `size` (length, width, height) where given."""
+        """Return the centred mesh, scaled to `size` (length, width, height; metres) if given."""
         outlines, insides, slots, layers, two_sided = zip(*self._faces, strict=True)
         counts = np.array([len(outline) for outline in outlines])
         points = np.empty((len(counts), counts.max(), 3))
@@ -154,7 +162,7 @@ class Builder:
         scale = np.ones(3) if size is None else np.asarray(size) / (high - low)
         used = np.arange(points.shape[1]) < counts[:, None]
         centroid = (points * used[..., None]).sum(1) / counts[:, None]
-        # Newell's normal: twice the area long; repeated corners add nothing.
+        # Newell's method: the length is twice the area, and repeated corners add nothing.
         area = np.cross(points, np.roll(points, -1, axis=1)).sum(1)
         area *= np.where((area * (centroid - insides)).sum(1, keepdims=True) < 0, -1, 1)
         length = np.linalg.norm(area, axis=1)

@@ -1,4 +1,4 @@
-"""The painter's order of upright things by the ground that they stand on."""
+"""Painter's order of upright objects from their footprints on the ground."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ Array = np.ndarray
 
 
 def painters_order(boxes: Array) -> list[int]:
-    """Indices from the back to the front as seen from the origin.
+    """Indices of boxes from back to front, as seen from the origin.
+
+    Two disjoint rectangles are separated by the line through one of their eight sides. The
+    rectangle on the camera's side of that line is in front.
 
     Args:
         boxes: (N, 5) rectangles in the camera's ground plane: x, z, half extents along and
-            across, yaw. For two disjoint rectangles one of their eight sides separates them; the
-            one on the camera's side of it is in front.
+            across, yaw; metres and radians.
     """
     count = len(boxes)
     if count < 2:
@@ -29,8 +31,8 @@ def painters_order(boxes: Array) -> list[int]:
 
 
 def _behind(center, half, along, across, axes, reach) -> Array:
-    """(N, N) bool: whether the first must be painted before the second."""
-    # Distance of box j beyond side p of box i: its centre's, less its own extent on that axis.
+    """(N, N) bool: [i, j] is true if box i must be painted before box j."""
+    # Distance of box j beyond side p of box i: that of its centre minus its own half extent.
     offset = np.einsum("ipd,jd->ipj", axes, center)
     offset -= np.einsum("ipd,id->ip", axes, center)[..., None] + reach[..., None]
     extent = np.abs(np.einsum("ipd,jd->ipj", axes, along)) * half[None, None, :, 0]

@@ -1,4 +1,4 @@
-"""The picture's camera: world to camera frame, projection, clipping."""
+"""Camera of an image: world to camera frame, projection and clipping."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from km3d_ros.town.scene import View
 Array = np.ndarray
 
 NEAR = 0.1
-"""Metres: what is nearer is clipped."""
+"""Near plane in metres."""
 ROAD_NEAR = 0.5
-"""Metres: the same for the road, which lies further below the camera than the picture reaches."""
+"""Near plane of the road in metres. Nearer parts of the road are below the image."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A view with a picture size; the frame is x right, y down, z forward."""
+    """A pinhole camera at a `View`. Its frame is x right, y down, z forward."""
 
     view: View
     width: int
@@ -43,31 +43,31 @@ class Camera:
         return np.array([[self.focal, 0, cx], [0, self.focal, cy], [0, 0, 1.0]])
 
     def plan(self, x: Array, z: Array) -> tuple[Array, Array]:
-        """World x, z to camera x, z."""
+        """Transform world x, z to camera x, z."""
         c, s = np.cos(self.view.heading), np.sin(self.view.heading)
         dx, dz = x - self.view.x, z - self.view.z
         return dx * c - dz * s, dx * s + dz * c
 
     def ground(self, x: Array, z: Array) -> Array:
-        """Camera y of the road at camera x, z."""
+        """Camera y of the road at camera x, z, metres."""
         return self.view.height + self.view.slope * z + self.view.bank * x
 
     def on_ground(self, outline: Array) -> Array:
-        """(..., 2) world x, z to (..., 3) camera points on the road."""
+        """Convert (..., 2) world x, z to (..., 3) camera points on the road."""
         x, z = self.plan(outline[..., 0], outline[..., 1])
         return np.stack([x, self.ground(x, z), z], axis=-1)
 
     def horizon(self, column: float) -> float:
-        """Row where the road vanishes."""
+        """Row of the road's vanishing line in an image column, pixels."""
         cx, cy = self.center
         return cy + self.focal * self.view.slope + self.view.bank * (column - cx)
 
     def project(self, points: Array) -> Array:
-        """(..., 3) camera points with positive z to (..., 2) pixels."""
+        """Project (..., 3) camera points with positive z to (..., 2) pixels."""
         return points[..., :2] * (self.focal / points[..., 2:]) + self.center
 
     def project_outlines(self, outlines: list[Array]) -> list[Array | None]:
-        """World outlines (n, 2) on the road in `fixed` pixels; None where off the picture."""
+        """Project world outlines (n, 2) on the road to `fixed` pixels; None outside the image."""
         if not outlines:
             return []
         points = self.on_ground(np.concatenate(outlines))
@@ -93,14 +93,14 @@ class Camera:
         return found
 
     def direction(self, vector: Array) -> Array:
-        """A world vector (x, up, z) in the camera frame."""
+        """Rotate a world vector (x, up, z) into the camera frame."""
         c, s = np.cos(self.view.heading), np.sin(self.view.heading)
         x, up, z = vector
         return np.array([x * c - z * s, -up, x * s + z * c])
 
 
 def fixed(pixels: Array) -> Array:
-    """Pixels to OpenCV's fixed point with 4 fractional bits."""
+    """Convert pixels to OpenCV's fixed-point format with 4 fractional bits, int32."""
     return np.rint(np.clip(pixels, -20000, 20000) * 16).astype(np.int32)
 
 
@@ -110,7 +110,7 @@ def fill(canvas: Array, pixels: Array, color) -> None:
 
 
 def clip_polygon(points: Array, near: float = NEAR) -> Array:
-    """The part of a polygon (n, 3) with z of at least `near`; (0, 3) where there is none."""
+    """Clip a polygon (n, 3) to z >= `near`. Returns (0, 3) if nothing is left."""
     ahead = points[:, 2] >= near
     if ahead.all():
         return points
@@ -127,7 +127,7 @@ def clip_polygon(points: Array, near: float = NEAR) -> Array:
 
 
 def clip_hull(points: Array, near: float = NEAR) -> Array:
-    """Points whose hull is the part with z >= `near` of the hull of `points` (n, 3)."""
+    """Clip the hull of `points` (n, 3) to z >= `near`. Returns points whose hull is the result."""
     ahead = points[:, 2] >= near
     if ahead.all() or not ahead.any():
         return points[ahead]

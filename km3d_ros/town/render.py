@@ -1,4 +1,4 @@
-"""Paints a scene from back to front and labels what can be seen."""
+"""Renders a scene from back to front and labels its visible objects."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from km3d_ros.town.trees import Grove
 Array = np.ndarray
 
 SIZE = (1280, 384)
-"""Default width and height."""
+"""Default width and height in pixels."""
 FARTHEST_PROP = 85.0
-"""Metres ahead up to which street furniture is painted."""
+"""Greatest distance ahead, in metres, at which props are painted."""
 
 
 @dataclass(frozen=True)
 class TownFrame:
-    """A rendered picture with its calibration and labels."""
+    """A rendered image with its calibration and labels."""
 
     image: Array
     """(height, width, 3) uint8 BGR."""
@@ -42,7 +42,7 @@ class TownFrame:
 def render(
     scene: Scene, width: int = SIZE[0], height: int = SIZE[1], focal: float | None = None
 ) -> TownFrame:
-    """Render a scene; `focal` in image widths replaces the scene's own."""
+    """Render a scene. `focal`, in image widths, replaces the focal length of the scene."""
     view = scene.view
     camera = Camera(view, width, height, (view.focal if focal is None else focal) * width)
     shader = Shader(scene.light, camera)
@@ -58,7 +58,11 @@ def render(
 
 
 class _Painter:
-    """Upright things, painted in order into the picture and a half-size map of who is seen."""
+    """Paints upright objects in order, into the image and into a visibility map.
+
+    The map has half the size of the image. A cell holds 1 + the index of the labelled actor that
+    is visible there, or 0.
+    """
 
     def __init__(self, canvas: Array, scene: Scene, camera: Camera, shader: Shader) -> None:
         self.canvas, self.camera, self.shader = canvas, camera, shader
@@ -75,7 +79,7 @@ class _Painter:
         return z > -radius and abs(x) < max(z, 0) * reach + radius * (1 + reach)
 
     def paint(self, shade: Array) -> list[KittiObject]:
-        """Paint everything and return the labels; `shade` is the ground's static shadow."""
+        """Paint all objects and return their labels. `shade` is the shadow mask without actors."""
         pose = Pose(self.actors, self.camera)
         sunlit = self._sunlit(pose, shade)
         paintings = paint_actors(self.actors, pose, self.camera, self.shader, sunlit)
@@ -111,7 +115,7 @@ class _Painter:
         return np.array(rows).reshape(-1, 5)
 
     def _sunlit(self, pose: Pose, shade: Array) -> Array:
-        """(N,) how much sun each actor gets, read off the ground under it."""
+        """(N,) part of the sunlight that reaches each actor, from the shadow mask below it."""
         bottom = np.stack([pose.x, pose.y, np.maximum(pose.z, 1.0)], axis=1)
         pixels = np.rint(self.camera.project(bottom) / 2).astype(int)
         rows = pixels[:, 1].clip(0, shade.shape[0] - 1)
@@ -123,7 +127,7 @@ class _Painter:
             cv2.fillConvexPoly(self.map, pixels >> 1, 0, cv2.LINE_8, 4)
 
     def _actor(self, index: int, painting: Painting) -> int:
-        """Paint one actor; returns how many cells of the map it covers, seen alone."""
+        """Paint one actor. Returns the map cells it covers before nearer objects hide it."""
         canvas = self.canvas
         ident = index + 1 if self.actors[index].class_name and index < 255 else 0
         for points, color in painting.undercoat:

@@ -1,4 +1,4 @@
-"""Draws a scene from its seed: street, light, camera, film and everybody on the street."""
+"""Samples a scene from its seed: street, light, camera, film and actors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from km3d_ros.town.traffic import populate
 LENGTH = 115.0
 """Metres of street ahead of the camera."""
 FOCAL = (0.5, 1.1)
-"""Range of focal lengths in image widths, log-uniform."""
+"""Range of focal lengths in image widths. The distribution is log-uniform."""
 
 
 def sample_scene(seed: int, index: int = 0) -> Scene:
-    """Scene `index` of a seed; it does not depend on the other scenes nor on the picture size."""
+    """Sample scene `index` of a seed. It does not depend on other scenes or the image size."""
     rng = np.random.default_rng((seed, index))
     street = sample_street(rng, LENGTH, start=-6.0)
     ego = (int(rng.integers(street.lanes[0])) + 0.5) * street.lane + rng.normal(0, 0.25)
@@ -45,7 +45,7 @@ def sample_scene(seed: int, index: int = 0) -> Scene:
 
 
 def sample_view(rng: np.random.Generator, street: Street, ego: float) -> View:
-    """A camera on a vehicle in the ego's lane."""
+    """Sample the pose of a camera on a vehicle at u = `ego`, s = 0."""
     x, z, heading = street.place(0.0, ego)
     turn = rng.normal(0, 0.03) if rng.random() < 0.9 else rng.uniform(-0.25, 0.25)
     return View(
@@ -61,7 +61,7 @@ def sample_view(rng: np.random.Generator, street: Street, ego: float) -> View:
 
 
 def ground_color(rng: np.random.Generator, street: Street) -> np.ndarray:
-    """Linear BGR of what lies beside the street: paving, grass or earth."""
+    """Sample the linear BGR of the ground beside the street: paving, grass or earth."""
     odds = {"city": (0.8, 0.15), "residential": (0.35, 0.5), "open": (0.1, 0.7)}[street.kind]
     kind = rng.random()
     if kind < odds[0]:
@@ -74,7 +74,7 @@ def ground_color(rng: np.random.Generator, street: Street) -> np.ndarray:
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """Clear, broken, overcast or dusk, as the sky picture has it."""
+    """Sample a sky (clear, broken clouds, overcast or dusk) and a light that fits it."""
     sky = int(rng.integers(textures.SKIES))
     kind = textures.sky_kind(sky)
     up = (rng.uniform(0.3, 1.2), rng.uniform(0.3, 1.2), 1.0, rng.uniform(0.12, 0.3))[kind]
@@ -96,13 +96,13 @@ def sample_light(rng: np.random.Generator) -> Light:
 
 
 def _exposed(film: Film, light: Light) -> Film:
-    """The film with the gain that a camera's automatic exposure would add in dim light."""
+    """The film with a gain as of automatic exposure, which is higher in dim light."""
     bright = light.sky_color.mean() + 0.6 * light.sun_color.mean() * max(light.sun[1], 0)
     return replace(film, gain=film.gain * float(np.clip((0.6 / bright) ** 0.35, 0.95, 1.6)))
 
 
 def sample_film(rng: np.random.Generator) -> Film:
-    """A camera's exposure, colour, optics, noise and compression."""
+    """Sample the exposure, colour, optics, noise and compression of a camera."""
     return Film(
         gain=float(np.exp(rng.normal(0.1, 0.2))),
         balance=tuple(float(v) for v in np.exp(rng.normal(0, 0.04, 3))),

@@ -1,4 +1,7 @@
-"""What a Town scene consists of. World: x right, z forward, metres on a flat map; height up."""
+"""Data classes of a Town scene.
+
+World frame: x right and z forward on a flat map, height upwards, in metres.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Light:
-    """Sun, sky and air; colours are linear BGR."""
+    """Sun, sky and haze. Colours are linear BGR."""
 
     sun: Array
     """(3,): unit vector to the sun in world x, up, z."""
@@ -22,14 +25,14 @@ class Light:
     sky: int
     horizon: int
     shift: float
-    """Where the panoramas of sky and horizon start, 0 to 1."""
+    """Offset of the sky and horizon panoramas, 0 to 1 of their width."""
     haze: float
-    """Part of the light lost per metre."""
+    """Extinction coefficient of the air, per metre."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The camera over the street. The road is tilted, never the camera."""
+    """Pose of the camera. `slope` and `bank` tilt the road, while the camera is level."""
 
     x: float
     z: float
@@ -37,9 +40,9 @@ class View:
     """Clockwise from world z, radians."""
     height: float
     slope: float
-    """Fall of the road per metre ahead."""
+    """Metres that the road descends per metre ahead."""
     bank: float
-    """Fall of the road per metre to the right."""
+    """Metres that the road descends per metre to the right."""
     focal: float
     """In image widths."""
     shift: tuple[float, float]
@@ -48,7 +51,7 @@ class View:
 
 @dataclass(frozen=True)
 class Film:
-    """What camera and file do to the picture."""
+    """Effects of the camera and of the image file."""
 
     gain: float
     balance: tuple[float, float, float]
@@ -59,21 +62,21 @@ class Film:
     noise: float
     noise_index: int
     jpeg: int
-    """Quality of an extra JPEG pass; 0 for none."""
+    """Quality of an additional JPEG compression; 0 for none."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Something with a mesh: an object to be found, or a prop (`class_name` None)."""
+    """An object with a mesh. Labelled objects have a class name; props have None."""
 
     class_name: str | None
     mesh: Mesh
     size: tuple[float, float, float]
-    """Length, width, height of the 3D box."""
+    """Length, width, height of the 3D box in metres."""
     x: float
     z: float
     yaw: float
-    """KITTI's rotation_y in the world."""
+    """KITTI's rotation_y in the world frame, radians."""
     palette: Array
     """(slots, 3) linear BGR."""
 
@@ -86,21 +89,21 @@ class Block:
     z: float
     heading: float
     half: tuple[float, float]
-    """Half extents across and along its heading."""
+    """Half extents across and along its heading, metres."""
     height: float
     kind: str
-    """facade, shop (a facade over shops), garage or foliage; anything else is plain."""
+    """facade, shop (a facade above shops), garage or foliage. Other kinds have no texture."""
     texture: int
     tint: Array
     """(3,) linear BGR."""
     roof: float
-    """Height of a gabled roof; 0 for a flat one."""
+    """Height of a gabled roof in metres; 0 for a flat one."""
     roof_color: Array
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A sprite of leaves, on a trunk or as a bush."""
+    """A foliage sprite: a crown on a trunk, or a bush (`trunk` 0)."""
 
     x: float
     z: float
@@ -124,7 +127,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a frame shows."""
+    """Camera, light and contents of one frame."""
 
     view: View
     light: Light

@@ -1,4 +1,4 @@
-"""Lens, sensor and file: what happens to a picture after it is painted."""
+"""Effects of lens, sensor and image file on a rendered image."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _falloff(height: int, width: int) -> Array:
 
 @lru_cache(maxsize=64)
 def _vignette(height: int, width: int, steps: int) -> Array:
-    """(height, width, 3) uint8, darkening corners by `steps` twentieths."""
+    """(height, width, 3) uint8 gain, 255 for 1. Corners are darker by `steps` twentieths."""
     mask = 255 * (1 - steps / 20 * _falloff(height, width))
     return cv2.merge([mask.astype(np.uint8)] * 3)
 
 
 def develop(canvas: Array, film: Film) -> Array:
-    """The picture as the camera delivers it, (height, width, 3) uint8."""
+    """The image as the camera delivers it, (height, width, 3) uint8."""
     height, width = canvas.shape[:2]
     if film.motion:
         canvas = cv2.blur(canvas, (film.motion, 1))

@@ -1,4 +1,4 @@
-"""The shadows that everything casts on the ground."""
+"""Shadows of blocks, trees and actors on the ground."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _CLUMPS = np.array(
     [[0.0, 0.38, 0.11], [1.1, 0.44, 0.07], [1.9, 0.36, 0.12], [3.0, 0.46, 0.08], [3.9, 0.37, 0.1],
      [5.2, 0.42, 0.1]]
 )  # fmt: skip
-"""Clumps of leaves: turn, distance and radius in crown widths."""
+"""Clumps of leaves: angle in radians, distance and radius in crown widths."""
 _RING = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 
 def shadow_mask(scene: Scene, camera: Camera, shader: Shader) -> tuple[Array, Array]:
-    """(height / 2, width / 2) uint8 brightness of the ground; and without the actors' shadows."""
+    """Brightness of the ground with all shadows, and with those of blocks and trees only.
+
+    Both are (height / 2, width / 2) uint8. 255 is fully lit.
+    """
     mask = np.full((camera.height // 2, camera.width // 2), 255, np.uint8)
     sun = scene.light.sun
     throw = -np.array([sun[0], sun[2]]) / max(sun[1], 0.15)
@@ -46,7 +49,7 @@ def _of_structures(scene: Scene, throw: Array) -> list[Array]:
         center = np.array([tree.x, tree.z]) + throw * (tree.base + tree.top) / 2
         outlines.append(center + (0.30 if tree.trunk else 0.38) * tree.width * _RING)
         if tree.trunk and abs(center - eye).max() < 45:
-            # Separate clumps of leaves around the crown's core.
+            # Clumps of leaves around the core of the crown make the shade dappled.
             turn = tree.x + _CLUMPS[:, 0]
             spots = np.stack([np.cos(turn), np.sin(turn)], 1) * _CLUMPS[:, 1:2] * tree.width
             outlines += [center + spot + radius * tree.width * _RING
@@ -65,7 +68,7 @@ def _rectangles(boxes: list[tuple[float, ...]]) -> Array:
 
 
 def _swept(base: Array, throw: Array, lengths: Array) -> list[Array]:
-    """Hulls of rectangles (N, 4, 2) and the same moved by `lengths` (N,) times `throw`."""
+    """Hull of each rectangle (N, 4, 2) and its copy moved by `lengths` (N,) times `throw`."""
     moved = base + (lengths[:, None] * throw)[:, None]
     both = np.concatenate([base, moved], axis=1).astype(np.float32)
     return [cv2.convexHull(points)[:, 0] for points in both]

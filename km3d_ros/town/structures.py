@@ -1,4 +1,4 @@
-"""Buildings, walls and hedges as textured surfaces, all of a frame in one batch."""
+"""Buildings, walls and hedges as textured surfaces, computed in one batch per frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BANKS: dict[str, tuple[Callable[[int], list[Array]], int, float]] = {
     "garage": (garage, GARAGES, textures.METRES_PER_TEXEL),
     "foliage": (textures.foliage_wall, textures.FOLIAGE_WALLS, textures.LEAF_METRES_PER_TEXEL),
 }
-"""Bank, number of textures in it, metres per texel, of each kind of wall; others are plain."""
+"""Textures, their number and metres per texel, for each kind of wall. Other kinds are plain."""
 _PARTS = ("wall",) * 4 + ("ground floor",) * 4 + ("slope",) * 2 + ("gable",) * 2 + ("top",)
 
 
@@ -31,11 +31,11 @@ class Surface:
     """One visible face of a block."""
 
     quad: Array
-    """(4, 3) camera points; of a wall: foot, foot, top, top."""
+    """(4, 3) camera points. Order for walls: foot, foot, top, top."""
     pixels: Array
-    """(n, 2) in `camera.fixed` notation: the part in front of the camera."""
+    """(n, 2) pixels, in the format of `projection.fixed`, of the part in front of the camera."""
     depth: tuple[float, float]
-    """Nearest and farthest z of that part."""
+    """Least and greatest z of that part, metres."""
     color: Array
     """(3,) display colour."""
     kind: str
@@ -43,7 +43,7 @@ class Surface:
 
 
 def visible_surfaces(blocks: list[Block], camera: Camera, shader: Shader) -> list[list[Surface]]:
-    """For each block what is seen of it, roofs first."""
+    """Visible surfaces of each block, roofs first."""
     if not blocks:
         return []
     quads, normals, exists = _geometry(blocks, camera)
@@ -62,7 +62,7 @@ def visible_surfaces(blocks: list[Block], camera: Camera, shader: Shader) -> lis
     whole = depth.min(-1) > NEAR
     rounded = fixed(pixels)
     found: list[list[Surface]] = [[] for _ in blocks]
-    # Rows are walls, ground floors, slopes, gables, top: roofs come last but are painted first.
+    # The roof rows come after the wall rows. Inserting at 0 paints them first.
     for k, row in np.argwhere(seen & (on_screen | ~whole)).tolist():
         quad, outline = quads[k, row], rounded[k, row]
         near, far = float(depth[k, row].min()), float(depth[k, row].max())
@@ -89,7 +89,7 @@ def _colors(block: Block) -> Array:
 
 
 def _geometry(blocks: list[Block], camera: Camera) -> tuple[Array, Array, Array]:
-    """Quads (B, 13, 4, 3), outward normals (B, 13, 3) and which exist (B, 13) of all blocks."""
+    """Quads (B, 13, 4, 3), outward normals (B, 13, 3) and existence (B, 13) bool of all blocks."""
     foot = _feet(blocks, camera)
     height = np.array([b.height for b in blocks])
     rise = np.array([b.roof for b in blocks])
@@ -124,7 +124,7 @@ def _geometry(blocks: list[Block], camera: Camera) -> tuple[Array, Array, Array]
 
 
 def _feet(blocks: list[Block], camera: Camera) -> Array:
-    """(B, 4, 3): feet in the camera frame; across +, +, -, - and along +, -, -, +."""
+    """(B, 4, 3): ground corners in the camera frame, across +, +, -, -, along +, -, -, +."""
     signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
     spans = signs * np.array([b.half for b in blocks])[:, None]
     heading = np.array([b.heading for b in blocks])[:, None]
@@ -136,7 +136,7 @@ def _feet(blocks: list[Block], camera: Camera) -> Array:
 
 
 def paint_surface(canvas: Array, surface: Surface, camera: Camera) -> None:
-    """Fill a plain surface, or warp its tiled texture onto it."""
+    """Fill a plain surface, or warp a tiled texture onto the surface."""
     if surface.kind not in _BANKS:
         fill(canvas, surface.pixels, surface.color.tolist())
         return
