@@ -1,4 +1,4 @@
-"""Barriers and railings that run along roads, as pieces of one length."""
+"""Meshes of barriers and railings along roads, in pieces of equal length."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from km3d_ros.town.meshes import Builder, Slot
 
 PIECE = 12.0
-"""Metres of one piece."""
+"""Length of a piece in metres."""
 _HALF = PIECE / 2
 
 
 def _beam(b: Builder, low: float, high: float, front: float = -0.09, back: float = 0.09) -> None:
-    """A W-beam: two ridges with a groove between them, the same from both sides."""
+    """Add a W-beam: two ridges with a groove between them, on both sides."""
     rise = (high - low) * np.array([0.0, 0.3, 0.45, 0.55, 0.7, 1.0])
     bulge = np.array([1.0, 1.0, 0.45, 0.45, 1.0, 1.0])
     profile = [*zip(front * bulge, low + rise, strict=True)]

@@ -1,4 +1,4 @@
-"""A bicycle, ridden by a cyclist or parked."""
+"""Mesh of a bicycle, for cyclists and for parked bicycles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from km3d_ros.town.meshes import Builder, Slot, disc
 
 
 def bicycle(b: Builder, rng: np.random.Generator) -> None:
-    """Add a bicycle that heads along x, its wheels at x = 0.56 and -0.52."""
+    """Add a bicycle that faces +x, with wheels at x = 0.56 and -0.52 m."""
     radius = rng.uniform(0.32, 0.35)
     front, rear, pedals = 0.56, -0.52, np.array([0.0, 0, 0.29])
     for x in (front, rear):
@@ -30,7 +30,7 @@ def bicycle(b: Builder, rng: np.random.Generator) -> None:
 
 
 def _load(b: Builder, rng: np.random.Generator, radius: float) -> None:
-    """Rack, mudguards, basket and panniers, each by chance."""
+    """Add a rack, mudguards, a basket and panniers, each at random."""
     if rng.random() < 0.6:
         b.box((-0.85, -0.07, 0.74), (-0.35, 0.07, 0.77), Slot.DARK)
     if rng.random() < 0.5:
@@ -46,7 +46,7 @@ def _load(b: Builder, rng: np.random.Generator, radius: float) -> None:
 
 
 def _wheel(b: Builder, x: float, radius: float) -> None:
-    """A tyre with its tread, so that it is seen from the front, a hub and spokes."""
+    """Add a tyre, a hub and spokes. The tread makes the tyre visible from the front."""
     count, half = 14, 0.022
     outer, inner = (disc((x, 0, radius), r, count) for r in (radius, radius - 0.05))
     for k in range(count):

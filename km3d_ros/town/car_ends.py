@@ -1,4 +1,4 @@
-"""What tells the front of a car from its back: lamps, grille, plates, tailgate, bumpers."""
+"""Details that distinguish the front of a car from its rear: lamps, grille, bumpers, plates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from km3d_ros.town.meshes import Slot
 if TYPE_CHECKING:
     from km3d_ros.town.vehicles import Body
 
-# Sides are fractions of the half width, heights fractions of the height.
+# Sides are fractions of half the width, and heights are fractions of the height.
 
 
 def _patch(body: Body, front: bool, sides, heights, slot: Slot, layer: int) -> None:
-    """A patch on the rounded front or rear: outline of (side, height) pairs."""
+    """Add a polygon with corners (sides, heights) on the rounded front or rear."""
     sides, heights = np.asarray(sides, float), np.asarray(heights, float)
     half, places = body.half, body.places
     if front:
@@ -29,12 +29,12 @@ def _patch(body: Body, front: bool, sides, heights, slot: Slot, layer: int) -> N
 
 
 def _bar(body: Body, front: bool, half: float, low: float, high: float, slot, layer: int) -> None:
-    """A rectangle in the middle, as wide as twice `half`."""
+    """Add a centred rectangle of width 2 * `half`."""
     _patch(body, front, [-half, half, half, -half], [low, low, high, high], slot, layer)
 
 
 def _corners(body: Body, front, inner, outer, low, high, slot, layer, slant=0.0) -> None:
-    """The same patch on both corners, split where the body turns; `slant` lifts the outer end."""
+    """Add a patch on both corners, split where the body bends; `slant` raises its outer end."""
     turns = [float(body.half[k]) for k in ((8, 7) if front else (0, 1))]
     cuts = [inner, *[t for t in turns if inner < t < outer], outer]
     for sign in (-1, 1):
@@ -55,7 +55,7 @@ def _plate(body: Body, front: bool, low: float) -> None:
 
 
 def paint_front(body: Body) -> None:
-    """Large bright lamps, a grille with a badge, an air intake below the plate."""
+    """Add bright lamps, a grille with a badge, an air intake and a number plate."""
     rng, nose, low = body.rng, body.style.nose, body.style.clearance
     tall = rng.uniform(0.10, 0.145)
     top, lamp = nose - 0.015, nose - 0.015 - tall
@@ -108,7 +108,7 @@ def _grille(body: Body, half: float, lamp: float, top: float) -> None:
 
 
 def paint_back(body: Body) -> None:
-    """Red lamps on both sides, a tailgate with its plate, a bumper."""
+    """Add red lamps on both sides, a bumper, a number plate and a badge."""
     rng, deck, low = body.rng, body.style.deck, body.style.clearance
     upright = body.style.rear[0] < 0.06
     top = deck - rng.uniform(0.02, 0.05)

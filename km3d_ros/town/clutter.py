@@ -1,4 +1,4 @@
-"""Things of the size of cars and cyclists that are neither."""
+"""Meshes of props as large as cars or cyclists. They have no label, as negative examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _bicycle(b: Builder, rng: np.random.Generator) -> None:
 
 
 def _trailer(b: Builder, rng: np.random.Generator) -> None:
-    """A parked trailer without its car: open, or under a tarpaulin."""
+    """A parked trailer without a car: open, or under a tarpaulin."""
     x, y = rng.uniform(1.0, 1.9), rng.uniform(0.6, 0.95)
     deck, top = rng.uniform(0.4, 0.55), rng.uniform(0.8, 2.1)
     for sign in (-1, 1):
@@ -36,7 +36,7 @@ def _trailer(b: Builder, rng: np.random.Generator) -> None:
 
 
 def _bins(b: Builder, rng: np.random.Generator) -> None:
-    """Wheeled bins put out in a row."""
+    """A row of wheeled bins."""
     y = 0.0
     for _ in range(int(rng.integers(2, 5))):
         wide, tall = rng.uniform(0.5, 0.65), rng.uniform(0.95, 1.15)

@@ -1,4 +1,4 @@
-"""Actors that stand on a street without intersecting."""
+"""Places actors on a street so that they do not overlap."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from km3d_ros.town.trucks import bus, truck
 from km3d_ros.town.vehicles import CARS, VANS, VARIANTS, Style, car
 
 THINNED = 0.8
-"""Share left out of those vehicles that would hide, or be hidden by, another one."""
+"""Probability of leaving out a vehicle that would hide another one or be hidden by it."""
 RESIDUAL = (0.017, 0.010)
-"""Spread of a size about its style's: common to all axes, and of each axis."""
+"""Relative standard deviation of a vehicle's size: common to all axes, and of each axis."""
 
 
 def _summed(styles: dict[str, Style]) -> tuple[list[Style], np.ndarray]:
-    """Styles and the sums of their shares; the last is 1."""
+    """Styles and their cumulative shares, normalised to 1."""
     shares = np.cumsum([style.share for style in styles.values()])
     return list(styles.values()), shares / shares[-1]
 
@@ -27,7 +27,7 @@ _CARS, _VANS = _summed(CARS), _summed(VANS)
 
 
 class Crowd:
-    """Actors placed so far, and the test that keeps them apart."""
+    """The actors placed so far. A new actor is refused if it overlaps one of them."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Crowd:
         rng: np.random.Generator,
         eye: tuple[float, float] | None = None,
     ) -> None:
-        """`eye` is the world x, z from which vehicles should mostly not hide one another."""
+        """`eye`: world x, z of the camera; most vehicles that hide others from it are left out."""
         self.street, self.rng, self.eye = street, rng, eye
         self._bearings: list[tuple[float, float]] = []
         self.actors: list[Actor] = []
@@ -43,7 +43,7 @@ class Crowd:
         self._count = 0
 
     def reserve(self, x, z, length, width, yaw) -> bool:
-        """Take the ground that a box needs; False where somebody is already there."""
+        """Reserve the footprint of a box. Returns False if it is taken or the crowd is full."""
         box = np.array([x, z, length / 2 + 0.12, width / 2 + 0.12, yaw])
         taken = self._boxes[: self._count]
         reach = box[2] + box[3] + taken[:, 2] + taken[:, 3]
@@ -55,7 +55,10 @@ class Crowd:
         return True
 
     def add(self, class_name, mesh: Mesh, colors, s, u, turn=0.0, size=None) -> Actor | None:
-        """Put an actor at (s, u), turned from the street's direction; None where it cannot."""
+        """Add an actor at (s, u), rotated by `turn` from the street's direction.
+
+        Returns None if its place is taken.
+        """
         x, z, heading = (float(v) for v in self.street.place(s, u))
         yaw = heading + turn - np.pi / 2
         size = mesh.size if size is None else size
@@ -66,7 +69,11 @@ class Crowd:
         return actor
 
     def _crowded(self, s: float, u: float, turn: float, size, thinned: float) -> bool:
-        """By chance True for a vehicle that shares over a fifth of its bearings with another."""
+        """Whether to leave out a vehicle because of occlusion.
+
+        True with probability `thinned` if the bearings of the vehicle and of another one overlap
+        by more than a fifth of the narrower range.
+        """
         if self.eye is None:
             return False
         x, z, heading = self.street.place(s, u)

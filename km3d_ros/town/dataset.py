@@ -1,4 +1,4 @@
-"""Writes Town frames as a KITTI folder."""
+"""Writes Town frames to a folder in KITTI format."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def write_stills(
     focal: float | None,
     workers: int,
 ) -> Iterator[str]:
-    """Render frames 0 to `frames` − 1 of a seed in processes; yields names as they are done.
+    """Render frames 0 to `frames` − 1 of a seed in `workers` processes and yield their names.
 
-    `root` is as `prepare` made it; frames that it already has are kept.
+    `root` is a folder that `prepare` has made. Frames that it already contains are kept.
     """
     names = [f"{k:06d}" for k in range(frames)]
-    # Not forked: a process that has threads of its own may leave its children a held lock.
+    # Spawn, because a child forked from a process with threads may inherit a locked lock.
     pool = ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     )
@@ -45,7 +45,7 @@ def write_stills(
 def write_drive(
     root: Path, frames: int, seed: int, size: tuple[int, int], focal: float | None
 ) -> Iterator[str]:
-    """Render one drive into a prepared folder; yields the names of its frames."""
+    """Render one drive into a prepared folder and yield the names of its frames."""
     names = [f"{k:06d}" for k in range(frames)]
     pictures = drive(seed, frames, width=size[0], height=size[1], focal=focal or FOCAL)
     for name, frame in zip(names, pictures, strict=True):
@@ -55,7 +55,7 @@ def write_drive(
 
 
 def prepare(root: Path) -> None:
-    """Make the folders of a KITTI data set."""
+    """Make the folders of a data set in KITTI format."""
     for part in ("image_2", "label_2", "calib"):
         (root / "training" / part).mkdir(parents=True, exist_ok=True)
     (root / "ImageSets").mkdir(exist_ok=True)
@@ -67,7 +67,10 @@ def write_split(root: Path, names: list[str]) -> None:
 
 
 def write_frame(root: Path, name: str, frame: TownFrame) -> None:
-    """Write calibration, labels and, last, the JPEG picture of one frame."""
+    """Write the calibration, the labels and the JPEG image of one frame.
+
+    The image comes last, because `write_stills` takes it as the mark of a complete frame.
+    """
     folder = root / "training"
     write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
     write_objects(folder / "label_2" / f"{name}.txt", frame.objects)

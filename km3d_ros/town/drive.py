@@ -1,4 +1,4 @@
-"""A drive along a street: the same scene from a moving camera, with everybody on the move."""
+"""A drive along a street: one scene with a moving camera and moving actors."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from km3d_ros.town.street import (
 from km3d_ros.town.walkers import person, rider
 
 FOCAL = 0.75
-"""Of the drive's camera, in image widths."""
+"""Focal length of the drive's camera in image widths."""
 EGO_SPEED = 7.0
 """Metres per second."""
 AHEAD = 120.0
-"""Metres of street beyond the last camera."""
+"""Metres of street beyond the last camera position."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Where an actor is at the start, and how it moves along the street."""
+    """Start position of an actor and its motion along the street."""
 
     actor: Actor
     s: float
@@ -41,7 +41,7 @@ class Course:
     speed: float
     """Metres per second towards larger s."""
     person: tuple[str, int] | None = None
-    """Kind and variant of somebody whose limbs move."""
+    """Kind and variant of a person with moving limbs; None for other actors."""
 
 
 def drive(
@@ -52,7 +52,10 @@ def drive(
     height: int = SIZE[1],
     focal: float = FOCAL,
 ) -> Iterator[TownFrame]:
-    """Frames of one drive, `rate` of them per second; looks and sizes stay with their objects."""
+    """Render the frames of one drive, `rate` per second.
+
+    An object keeps its appearance, and a vehicle its size, from frame to frame.
+    """
     rng = np.random.default_rng((seed, 2**32))
     street = _street(rng, EGO_SPEED * frames / rate + AHEAD)
     ego = 0.5 * street.lane
@@ -109,11 +112,11 @@ def _course(crowd: Crowd, actor: Actor | None, s: float, u: float, speed: float,
 
 
 def _moving(crowd: Crowd, seconds: float) -> list[Course]:
-    """Cars ahead and towards the ego, a cyclist and pedestrians."""
+    """Cars ahead of the ego, oncoming cars, cyclists and pedestrians."""
     street, rng = crowd.street, crowd.rng
     lane = street.lane
     courses = []
-    # The cars ahead keep the ego's order; each is faster than the one behind it.
+    # Each car ahead is faster than the one behind it, so that they do not collide.
     for s, speed in ((13.0, EGO_SPEED), (26.0, EGO_SPEED + 0.6), (44.0, EGO_SPEED + 1.0)):
         u = 0.5 * lane + rng.normal(0, 0.1)
         courses += _course(crowd, crowd.vehicle(s, u, 0.0, cars_only=True), s, u, speed)
@@ -141,7 +144,7 @@ def _walker(crowd: Crowd, place, kind: str, s: float, u: float, speed: float) ->
 
 
 def _standing(crowd: Crowd) -> list[Course]:
-    """The parked rows."""
+    """Rows of parked vehicles."""
     street, rng = crowd.street, crowd.rng
     courses = []
     for sign in (1, -1):

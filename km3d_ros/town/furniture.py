@@ -1,4 +1,4 @@
-"""What stands along the kerbs and is not an object to be found."""
+"""Places props along a street: street furniture, barriers and road works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from km3d_ros.town.props import prop
 from km3d_ros.town.street import building_line
 
 DESIGNS = 8
-"""Of each prop."""
+"""Number of designs of each prop."""
 _SINGLES = {
     "lamp_post": 3, "pole": 2.5, "sign": 3, "traffic_light": 1, "bin": 1.5, "dumpster": 1,
     "cabinet": 1, "billboard": 1, "bollard": 2, "cone": 0.7, "beacon": 1,
@@ -19,20 +19,20 @@ _SINGLES = {
     "railing": 1.2, "bicycle": 2.2, "trailer": 0.8, "bins": 1, "planter": 0.8, "kiosk": 0.4,
     "parasol": 0.5,
 }  # fmt: skip
-"""How often each prop stands alone, relative to the others."""
+"""Relative frequency of each prop that is placed singly."""
 _AT_KERB = ("lamp_post", "sign", "traffic_light", "bollard", "railing", "low_sign", "marker_post")
 _TURNED = ("shelter", "bench", "dumpster", "billboard", "bicycle", "bins", "kiosk")
 _RUN_ODDS = {"open": (0.75, 0.35), "residential": (0.15, 0.0), "city": (0.2, 0.06)}
-"""Chance of a run along each side, and between the directions."""
+"""Probability of a barrier along each side, and between the directions, by kind of street."""
 _RUN_KINDS = {
     "guard_rail": (0.2, 0.58), "double_rail": (0.05, 0.1), "concrete": (0.1, 0.1),
     "tube_rail": (0.45, 0.17), "mesh_fence": (0.2, 0.05),
 }  # fmt: skip
-"""Shares of the runs inside towns and on open roads."""
+"""Relative frequency of each barrier in towns, and on open roads."""
 
 
 def furnish(crowd: Crowd) -> None:
-    """Lamp posts, signs, bins, billboards and the like along the kerbs, and barriers."""
+    """Add street furniture such as lamp posts and signs, barriers and road works."""
     street, rng = crowd.street, crowd.rng
     _runs(crowd)
     _road_works(crowd)
@@ -56,7 +56,7 @@ def furnish(crowd: Crowd) -> None:
 
 
 def _road_works(crowd: Crowd) -> None:
-    """A row of beacons or marker posts along the road."""
+    """Add a row of beacons or marker posts along a quarter of the streets."""
     street, rng = crowd.street, crowd.rng
     if rng.random() > 0.25:
         return
@@ -72,7 +72,7 @@ def _road_works(crowd: Crowd) -> None:
 
 
 def _runs(crowd: Crowd) -> None:
-    """Barriers and railings along the sides and between the directions."""
+    """Add barriers and railings along the sides and between the directions, at random."""
     street, rng = crowd.street, crowd.rng
     beside, between = _RUN_ODDS[street.kind]
     places = [sign * (street.kerb(sign > 0) + rng.uniform(0.3, 0.8))
@@ -85,7 +85,7 @@ def _runs(crowd: Crowd) -> None:
 
 
 def _run(crowd: Crowd, name: str, u: float) -> None:
-    """Pieces of one design, end to end over all of the street or a part of it."""
+    """Add pieces of one design end to end, along all of the street or a part of it."""
     street, rng = crowd.street, crowd.rng
     mesh, colors = prop(name, int(rng.integers(DESIGNS))), palette.prop(rng)
     first, last = street.start, street.length

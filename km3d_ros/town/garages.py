@@ -1,4 +1,4 @@
-"""Textures of garages and gates: broad dark or pale rectangles near the ground."""
+"""Textures of garages and gates: wide rectangles near the ground, dark or bright."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Array = np.ndarray
 
 GARAGES = 12
 HEIGHT = 2.67
-"""Metres, of the whole texture: lower garages lose its foot."""
+"""Height of the whole texture in metres. Lower garages cut off its bottom."""
 
 
 @cache
 def garage(index: int) -> list[Array]:
-    """Mip chain of a tileable front, 16 m long: doors, gates, small windows."""
+    """Mipmap chain of a tileable front, 16 m long, with doors, gates and small windows."""
     rng = np.random.default_rng((index, 139))
     height, width = 64, 384
     image = np.full((height, width, 3), 205.0)

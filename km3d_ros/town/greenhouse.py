@@ -1,4 +1,4 @@
-"""The upper part of a car: windows with what they reflect, pillars, roof, mirrors."""
+"""Upper part of a car: windows with reflections, pillars, roof and mirrors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_greenhouse(body: Body) -> None:
-    """Add everything above the belt line."""
+    """Add all parts above the belt line."""
     base, roof, crown = _frame(body)
     inside = body.at(0.4, 0.0, 0.8)
     body.b.hull([*base, *roof, *crown], Slot.DARK)
@@ -40,7 +40,10 @@ def build_greenhouse(body: Body) -> None:
 
 
 def _frame(body: Body) -> tuple[list, list, list]:
-    """Corners of the belt line, the roof's edge and the roof: rear left, rear right, front..."""
+    """Corners of the belt line, of the edge of the roof and of the roof.
+
+    Each list is rear left, rear right, front right, front left.
+    """
     st, at = body.style, body.at
     top, edge, inset, rw = 1.0, 0.955, 0.045, body.style.roof_width
     base = [at(st.rear[0], y, st.rear[1] - 0.02) for y in (0.84, -0.84)]
@@ -53,7 +56,7 @@ def _frame(body: Body) -> tuple[list, list, list]:
 
 
 def _on(quad, a, b) -> np.ndarray:
-    """A point of a quad (base start, base end, top end, top start); a, b from 0 to 1."""
+    """Interpolate in a quad (base start, base end, top end, top start); a, b from 0 to 1."""
     quad = np.asarray(quad)
     return (1 - b) * ((1 - a) * quad[0] + a * quad[1]) + b * ((1 - a) * quad[3] + a * quad[2])
 
@@ -64,7 +67,7 @@ def _quad(body: Body, quad, a0, a1, b0, b1, slot, layer, inside) -> None:
 
 
 def _pane(body: Body, quad, a0, a1, b0, b1, inside) -> None:
-    """A window; its upper part reflects the sky down to the outline of what stands opposite."""
+    """Add a window whose upper part reflects the sky, down to a slanted skyline."""
     rng = body.rng
     _quad(body, quad, a0, a1, b0, b1, Slot.GLASS, 8, inside)
     left, right = b1 - rng.uniform(0.1, 0.65, 2) * (b1 - b0)
@@ -77,7 +80,7 @@ def _pane(body: Body, quad, a0, a1, b0, b1, inside) -> None:
 
 
 def _windscreen(body: Body, quad, inside) -> None:
-    """Wide and leaning: dark with the sky in its upper part, head rests, wipers."""
+    """Add a windscreen with a reflection of the sky, a wiper and, at random, head rests."""
     _quad(body, quad, 0.02, 0.98, 0.0, 0.97, Slot.DARK, 7, inside)
     _pane(body, quad, 0.04, 0.96, 0.05, 0.94, inside)
     if body.rng.random() < 0.4:
@@ -88,9 +91,9 @@ def _windscreen(body: Body, quad, inside) -> None:
 
 
 def _rear_window(body: Body, quad, inside) -> None:
-    """Smaller and often tinted, under a third brake lamp, between lamps on the pillars by chance.
+    """Add a rear window with a wiper and, at random, a third brake lamp and pillar lamps.
 
-    The pillars' lamps belong to upright backs only.
+    Only upright rears have pillar lamps.
     """
     rng = body.rng
     low, high = rng.uniform(0.14, 0.3), rng.uniform(0.84, 0.9)
@@ -107,7 +110,10 @@ def _rear_window(body: Body, quad, inside) -> None:
 
 
 def _mirrors(body: Body) -> None:
-    """Painted before the greenhouse, but for the outer face, which is seen from its side."""
+    """Add mirrors, which are painted before the greenhouse.
+
+    Only their outer faces are painted after it, because they are in front of it from the side.
+    """
     place, height = body.style.cowl[0] - 0.07, body.style.cowl[1] + 0.03
     slot = Slot.TRIM if body.rng.random() < 0.5 else Slot.PAINT
     for sign in (-1, 1):

@@ -1,4 +1,4 @@
-"""Colours of actors, linear BGR, one row per slot."""
+"""Colours of actors: linear BGR, one row per `Slot`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _PAINTS = (
 
 
 def vehicle(rng: np.random.Generator) -> np.ndarray:
-    """Paint as on the road: mostly white to black, some colours."""
+    """Sample the colours of a vehicle. Most are white, grey or black, as in real traffic."""
     palette = _varied(rng)
     palette[Slot.PAINT] = np.clip(_one_of(rng, _PAINTS), 0, 0.8)
     palette[Slot.SHADE] = palette[Slot.PAINT] * rng.uniform(0.35, 0.75)
@@ -63,7 +63,7 @@ def vehicle(rng: np.random.Generator) -> np.ndarray:
         palette[Slot.PLATE] = (0.08, 0.55, 0.66)
     palette[Slot.HEAD] *= rng.uniform(0.35, 1.1) if rng.random() < 0.85 else 1.4
     palette[Slot.TAIL] *= rng.uniform(0.5, 1.1)
-    if rng.random() < 0.15:  # it brakes
+    if rng.random() < 0.15:  # brake lights on
         palette[Slot.TAIL] = (0.08, 0.08, 0.85)
     palette[Slot.CARGO] = rng.uniform(0.1, 0.75) * rng.uniform(0.7, 1.2, 3)
     palette[Slot.RIM] *= rng.choice([0.15, 0.7, 1.0, 1.3], p=[0.12, 0.3, 0.4, 0.18])
@@ -104,7 +104,7 @@ def _one_of(rng: np.random.Generator, colors) -> np.ndarray:
 
 
 def person(rng: np.random.Generator) -> np.ndarray:
-    """Clothes, skin, hair and luggage; the bicycle takes PAINT, a helmet SIGN."""
+    """Sample the colours of a person. The bicycle uses PAINT, the helmet SIGN."""
     palette = _varied(rng)
     palette[Slot.SHIRT], palette[Slot.PATTERN] = _one_of(rng, _CLOTHES), _one_of(rng, _CLOTHES)
     palette[Slot.TROUSERS] = _one_of(rng, _TROUSERS)
@@ -124,7 +124,7 @@ def person(rng: np.random.Generator) -> np.ndarray:
 
 
 def prop(rng: np.random.Generator) -> np.ndarray:
-    """Street furniture; galvanised steel and concrete take PATTERN."""
+    """Sample the colours of a prop. Galvanised steel and concrete use PATTERN."""
     palette = _varied(rng)
     palette[Slot.CARGO] = np.exp(rng.uniform(-4, -1, 3))
     palette[Slot.SHIRT] = np.exp(rng.uniform(-4, -0.4, 3))

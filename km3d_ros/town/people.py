@@ -1,4 +1,4 @@
-"""Pedestrians and cyclists in the phases of their stride."""
+"""Meshes of pedestrians and cyclists in the phases of their motion."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from km3d_ros.town.bicycle import bicycle
 from km3d_ros.town.meshes import Builder, Mesh, Slot
 
 PHASES = 8
-"""Phases of one stride, or of one turn of the pedals."""
+"""Number of phases of one stride, or of one turn of the pedals."""
 PEDESTRIANS, CYCLISTS = 32, 20
-"""Variants of each."""
+"""Number of variants of each."""
 _FRONT, _BACK = (7, 0, 6), (2, 3, 4)
-"""Strips of an `_oval` that face forward and backward."""
+"""Strips of an `_oval` that face forward, and those that face backward."""
 
 
 @dataclass(frozen=True)
 class _Wear:
-    """What somebody wears. Jackets open in front, prints and packs tell front from back."""
+    """Clothes and luggage. Open jackets, prints and packs distinguish front from back."""
 
     top: str
     """plain, open (jacket), hoops, checks, print (on the chest) or vest."""
@@ -51,7 +51,7 @@ def _wear(rng: np.random.Generator, luggage: float) -> _Wear:
 
 @cache
 def pedestrian(variant: int, phase: int) -> Mesh:
-    """A walking (or, every fourth variant, standing) person."""
+    """Mesh of a pedestrian. Every fourth variant stands, the others walk."""
     rng = np.random.default_rng((variant, 11))
     height, build = rng.uniform(0.94, 1.09), rng.uniform(0.92, 1.15)
     wear, pose = (
@@ -124,7 +124,7 @@ def _arm(b: Builder, sign: int, shoulder: float, angle: float, radius: float, sh
 
 
 def _torso(b: Builder, rings: list[tuple[float, float, float, float]], wear: _Wear) -> None:
-    """A trunk through ovals (x, z, depth, half width) from the hips up, in its clothes."""
+    """Add a clothed torso through ovals (x, z, depth, half width), from the hips up."""
     rows = np.asarray(rings)
     if wear.top in ("hoops", "checks"):
         places = np.array([0, 0.5, 1, 1.5, 2, 3])
@@ -152,7 +152,7 @@ def _torso(b: Builder, rings: list[tuple[float, float, float, float]], wear: _We
 
 
 def _head(b: Builder, x: float, z: float, wear: _Wear) -> None:
-    """Skin in front, hair behind and on top; the neck joins it to the trunk."""
+    """Add a head and a neck, with skin in front and hair behind and on top."""
     b.tube((x - 0.02, 0, z - 0.24), (x - 0.01, 0, z - 0.09), 0.055, Slot.SKIN)
     ovals = [_oval(x + 0.01, z - 0.13, 0.06, 0.045), _oval(x + 0.005, z - 0.07, 0.09, 0.07),
              _oval(x, z + 0.02, 0.105, 0.08), _oval(x - 0.005, z + 0.075, 0.098, 0.076),
@@ -211,7 +211,7 @@ def _strap(b: Builder, low, high) -> None:
 
 @cache
 def cyclist(variant: int, phase: int) -> Mesh:
-    """A person riding a bicycle."""
+    """Mesh of a cyclist on a bicycle."""
     rng = np.random.default_rng((variant, 13))
     b = Builder()
     wear, helmet = _wear(rng, 0.4), rng.random() < 0.4

@@ -1,4 +1,4 @@
-"""Street furniture: what stands in a street and is not an object to be found."""
+"""Meshes of props: street furniture and other objects without a label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from km3d_ros.town.meshes import Builder, Mesh, Slot, disc
 
 @cache
 def prop(name: str, variant: int) -> Mesh:
-    """One of `PROPS` in one of its designs."""
+    """Mesh of the prop `name` of `PROPS`, in the design `variant`."""
     builder = Builder()
     PROPS[name](builder, np.random.default_rng((variant, 5)))
     return builder.finish()
@@ -99,7 +99,7 @@ def _cone(b: Builder, rng: np.random.Generator) -> None:
 
 
 def _beacon(b: Builder, rng: np.random.Generator) -> None:
-    """A striped board of road works, with or without a lamp."""
+    """A striped board at road works, with or without a lamp."""
     half, low = rng.uniform(0.11, 0.16), rng.uniform(0.1, 0.25)
     height = rng.uniform(0.85, 1.1)
     b.box((-0.2, -0.35, 0), (0.25, 0.35, 0.1), Slot.DARK)

@@ -1,4 +1,4 @@
-"""The plan of a street: its cross-section, its course, and what stands along it."""
+"""Layout of a street: cross-section, course, markings, buildings and trees."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Street:
-    """Coordinates along a street: s metres ahead, u metres from the centre line.
+    """Cross-section and course of a street; lengths in metres.
 
-    Ego traffic drives at positive u. `side` is +1 for right-hand traffic, −1 for left-hand.
+    Street coordinates are s along the street and u from the centre line. The ego's lanes have
+    positive u. `side` is +1 for right-hand traffic and −1 for left-hand traffic.
     """
 
     kind: str
@@ -24,13 +25,13 @@ class Street:
     curvature: float
     lane: float
     lanes: tuple[int, int]
-    """With and against the ego's direction."""
+    """Number of lanes in the ego's direction, and in the opposite direction."""
     parking: tuple[str, str]
-    """'', 'parallel' or 'angled' on the ego's side and across."""
+    """'' (none), 'parallel' or 'angled', on the ego's side and on the other side."""
     sidewalk: tuple[float, float]
     setback: tuple[float, float]
     junction: float
-    """Where a street crosses; infinite for none."""
+    """s of the centre line of a crossing street; infinite without a crossing street."""
     crossing: float
     """Half width of the crossing street."""
     length: float
@@ -38,21 +39,21 @@ class Street:
 
     @property
     def edges(self) -> tuple[float, float]:
-        """u of the roadway's edges on the ego's side and across (negative)."""
+        """u of the edges of the lanes: on the ego's side, and on the other side (not positive)."""
         return self.lanes[0] * self.lane, -self.lanes[1] * self.lane
 
     def kerb(self, ego_side: bool) -> float:
-        """Absolute u of the kerb: roadway and parking."""
+        """Absolute u of the kerb, beyond the lanes and the parking spaces."""
         k = 0 if ego_side else 1
         depth = {"": 0.0, "parallel": 2.1, "angled": 4.6}[self.parking[k]]
         return abs(self.edges[k]) + depth
 
     def on_crossing(self, s: float) -> bool:
-        """Whether s lies in the mouth of the crossing street."""
+        """Whether s lies in the crossing street, or within 2.5 m of it."""
         return abs(s - self.junction) < self.crossing + 2.5
 
     def place(self, s, u) -> tuple[Array, Array, Array]:
-        """World x, z and heading (clockwise from z) of points on the plan."""
+        """World x, z and heading (radians, clockwise from z) at street coordinates."""
         s, u = np.asarray(s, float), np.asarray(u, float) * self.side
         if abs(self.curvature) < 1e-6:
             return u + 0 * s, s + 0 * u, 0 * (s + u)
@@ -62,7 +63,7 @@ class Street:
         return radius * (1 - c) + u * c, radius * sine - u * sine, heading + 0 * u
 
     def strip(self, s0: float, s1: float, u0: float, u1: float) -> Array:
-        """(n, 2) outline of a strip along the street."""
+        """(n, 2) world outline of the strip between s0, s1 and u0, u1."""
         cuts = 2 if abs(self.curvature) < 1e-6 else max(2, int((s1 - s0) / 6) + 2)
         s = np.linspace(s0, s1, cuts)
         a, b = self.place(s, u0), self.place(s[::-1], u1)
@@ -70,7 +71,7 @@ class Street:
 
 
 def sample_street(rng: np.random.Generator, length: float, start: float) -> Street:
-    """A city, residential or open street; everything that follows depends on it."""
+    """Sample a city, residential or open street. Its kind sets the odds of later samples."""
     kind = str(rng.choice(["city", "residential", "open"], p=[0.45, 0.37, 0.18]))
     both = [1, 1] if kind == "residential" else [int(rng.integers(1, 3)), int(rng.integers(1, 3))]
     if rng.random() < 0.15:
@@ -96,7 +97,7 @@ def sample_street(rng: np.random.Generator, length: float, start: float) -> Stre
 
 
 def ground_patches(street: Street, rng: np.random.Generator) -> list[Patch]:
-    """Sidewalks, roadway, repairs, kerbs and markings, in the order of painting."""
+    """Sample sidewalks, roadway, repairs, kerbs and markings, in painting order."""
     asphalt = rng.uniform(0.07, 0.20) * rng.uniform(0.95, 1.06, 3)
     paving = rng.uniform(0.16, 0.36) * np.array([0.92, 0.97, 1.0]) * rng.uniform(0.95, 1.05, 3)
     kerb = paving * rng.uniform(1.1, 1.5)
@@ -176,12 +177,12 @@ def _zebra(street: Street, s: float, paint: Array) -> list[Patch]:
 
 
 def building_line(street: Street, ego_side: bool) -> float:
-    """Absolute u where plots begin."""
+    """Absolute u of the outer edge of the sidewalk, where the plots begin."""
     return street.kerb(ego_side) + street.sidewalk[0 if ego_side else 1]
 
 
 def sample_blocks(street: Street, rng: np.random.Generator) -> list[Block]:
-    """Buildings behind the sidewalks, hedges and walls along the plots."""
+    """Sample buildings behind the sidewalks, and hedges and walls along the plots."""
     blocks = []
     for ego_side, sign in ((True, 1), (False, -1)):
         line = building_line(street, ego_side)
@@ -213,7 +214,7 @@ def _placed(street: Street, s: float, u: float, half, **rest) -> Block:
 
 
 def _wall_tint(rng: np.random.Generator) -> Array:
-    """Linear BGR: plaster in white, cream, ochre, grey, or brick."""
+    """Sample the linear BGR of a wall: brick, or plaster in cream or grey."""
     kind = rng.random()
     if kind < 0.2:
         base = np.array([0.16, 0.2, 0.42])
@@ -225,7 +226,11 @@ def _wall_tint(rng: np.random.Generator) -> Array:
 
 
 def _building(street: Street, rng: np.random.Generator):
-    """Gap behind it, length along the street, and the fields of a Block (None: open plot)."""
+    """Sample a building.
+
+    Returns the gap to the next building and the length along the street, in metres, and the
+    fields of a Block, or None in their place for an open plot.
+    """
     roof_color = rng.uniform(0.05, 0.2) * np.array([0.55, 0.7, 1.3])
     common = {"texture": int(rng.integers(10**6)), "tint": _wall_tint(rng)}
     if street.kind == "city":
@@ -241,7 +246,7 @@ def _building(street: Street, rng: np.random.Generator):
 
 
 def _garages(street, rng, sign: int, line: float, back: float) -> list[Block]:
-    """Rows of garages before or between the houses."""
+    """Sample rows of garages in front of the houses or between them."""
     blocks = []
     for _ in range(int(rng.integers(1, 4))):
         long, deep = rng.uniform(3, 16), 2.6
@@ -276,7 +281,7 @@ def _fences(street: Street, rng: np.random.Generator, u: float) -> list[Block]:
 
 
 def sample_trees(street: Street, rng: np.random.Generator) -> list[Tree]:
-    """An avenue, gardens, and bushes."""
+    """Sample trees along the kerb, trees in gardens, and bushes."""
     trees = []
     for ego_side, sign in ((True, 1), (False, -1)):
         line, kerb = building_line(street, ego_side), street.kerb(ego_side)
@@ -298,7 +303,7 @@ def sample_trees(street: Street, rng: np.random.Generator) -> list[Tree]:
 
 
 def _thicket(street: Street, rng: np.random.Generator, u: float) -> list[Tree]:
-    """The edge of a wood: dark bushes down to the ground, side by side."""
+    """Sample the edge of a wood: bushes side by side, with leaves down to the ground."""
     first, last = np.sort(rng.uniform(street.start, street.length, 2))
     places = np.arange(first, last, rng.uniform(2.5, 4.5))
     return [

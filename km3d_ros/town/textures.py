@@ -1,4 +1,4 @@
-"""Banks of textures, painted once per process: sky, facades, foliage, ground, noise."""
+"""Procedural textures of sky, facades, foliage, ground and noise, made once per process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Array = np.ndarray
 
 FACADES, SHOPS, FOLIAGE_WALLS, CROWNS, SKIES, HORIZONS, NOISES = 20, 8, 8, 26, 20, 14, 6
 METRES_PER_TEXEL = 1 / 24
-"""Of facades and shops at full size."""
+"""Scale of facades and shops at full size."""
 LEAF_METRES_PER_TEXEL = 1 / 64
-"""Of foliage walls at full size."""
+"""Scale of foliage walls at full size."""
 
 
 def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], power: float) -> Array:
@@ -27,7 +27,7 @@ def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], power: float
 
 
 def pyramid(image: Array, levels: int = 6) -> list[Array]:
-    """The picture at full, half, a quarter ... of its size."""
+    """Mipmap chain: the image at full size, half, a quarter and so on."""
     chain = [np.ascontiguousarray(image)]
     for _ in range(levels - 1):
         size = (max(chain[-1].shape[1] // 2, 1), max(chain[-1].shape[0] // 2, 1))
@@ -37,7 +37,7 @@ def pyramid(image: Array, levels: int = 6) -> list[Array]:
 
 @cache
 def facade(index: int) -> list[Array]:
-    """Mip chain of a tileable wall with windows, light grey so that a tint colours it."""
+    """Mipmap chain of a tileable wall with windows. Its light grey is multiplied by a tint."""
     rng = np.random.default_rng((index, 101))
     height, width = 384, 384
     wall = 215 + 9 * fractal_noise(rng, (height, width), rng.uniform(0.3, 1.2))
@@ -101,7 +101,7 @@ def _window(image, rng, style, top, left, cell_h, cell_w) -> None:
 
 @cache
 def shop(index: int) -> list[Array]:
-    """Mip chain of a tileable ground floor, 3.3 m high: windows, doors, signs, garages."""
+    """Mipmap chain of a tileable ground floor, 3.3 m high: windows, doors, signs, garages."""
     rng = np.random.default_rng((index, 103))
     height, width = 80, 384
     image = np.full((height, width, 3), 195.0)
@@ -129,7 +129,7 @@ def shop(index: int) -> list[Array]:
 
 
 def _leaves(image, alpha, centers, sizes, colors, rng) -> None:
-    """Stamp leaf-shaped blobs; `alpha` None for an opaque picture."""
+    """Draw leaves as ellipses. `alpha` is None for an opaque image."""
     turns = rng.uniform(0, 180, len(centers))
     for (x, y), size, color, turn in zip(centers, sizes, colors, turns, strict=True):
         axes = (max(round(size), 1), max(round(size * 0.6), 1))
@@ -145,7 +145,7 @@ def _greens(rng: np.random.Generator, light: Array, hue: Array) -> Array:
 
 
 def _leaf_hue(rng: np.random.Generator, autumn: bool = True) -> Array:
-    """BGR of sunlit leaves: greens, some dark, some autumn."""
+    """Sample the BGR of sunlit leaves: green, dark green or, if `autumn`, yellow."""
     kind = rng.random() * (1.0 if autumn else 0.88)
     if kind < 0.7:
         return np.array([rng.uniform(35, 75), rng.uniform(115, 160), rng.uniform(85, 130)])
@@ -156,7 +156,7 @@ def _leaf_hue(rng: np.random.Generator, autumn: bool = True) -> Array:
 
 @cache
 def crown(index: int) -> list[tuple[Array, Array]]:
-    """Mip chain of (premultiplied colour, 255 - opacity) of a treetop or bush."""
+    """Mipmap chain of (premultiplied colour, 255 - opacity) of a treetop or bush."""
     rng = np.random.default_rng((index, 107))
     side = 256
     image = np.zeros((side, side, 3), np.uint8)
@@ -182,7 +182,7 @@ def crown(index: int) -> list[tuple[Array, Array]]:
 
 @cache
 def crown_outline(index: int, corners: int = 12) -> Array:
-    """(corners, 2): where the opaque part of a crown ends, -1 to 1 across and down."""
+    """(corners, 2): outline of the opaque part of a crown, -1 to 1 across and down."""
     opaque = crown(index)[2][1] < 128
     half = opaque.shape[0] / 2
     steps = np.arange(1, int(half))
@@ -190,13 +190,13 @@ def crown_outline(index: int, corners: int = 12) -> Array:
     ray = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     at = (half + ray[:, None] * steps[:, None]).astype(int)
     last = (opaque[at[..., 1], at[..., 0]] * steps).max(1) / half
-    # The mean with the neighbours, a little less: leaves at the rim have gaps.
+    # Average with the neighbours and shrink a little, because the rim has gaps between leaves.
     return ray * (0.9 * (last + np.roll(last, 1) + np.roll(last, -1)) / 3)[:, None]
 
 
 @cache
 def foliage_wall(index: int) -> list[Array]:
-    """Mip chain of a tileable hedge or ivy."""
+    """Mipmap chain of a tileable hedge or ivy."""
     rng = np.random.default_rng((index, 109))
     side, count = 256, 3500
     image = np.full((side, side, 3), 20, np.uint8)
@@ -210,7 +210,7 @@ def foliage_wall(index: int) -> list[Array]:
 
 @cache
 def sky(index: int) -> Array:
-    """(256, 1024, 3) uint8 from zenith to horizon: clear, broken, overcast or dusk."""
+    """(256, 1024, 3) uint8 BGR from zenith to horizon; `sky_kind` gives the weather."""
     rng = np.random.default_rng((index, 113))
     height, width = 256, 1024
     fall = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** rng.uniform(0.6, 1.4)
@@ -231,13 +231,13 @@ def sky(index: int) -> Array:
 
 
 def sky_kind(index: int) -> int:
-    """0 clear, 1 broken clouds, 2 overcast, 3 dusk."""
+    """Kind of a sky: 0 clear, 1 broken clouds, 2 overcast, 3 dusk."""
     return (0, 0, 1, 1, 2, 2, 0, 1, 2, 3)[index % 10]
 
 
 @cache
 def horizon(index: int) -> tuple[Array, Array]:
-    """(colour, 255 - opacity) of a (96, 1536) strip of what closes the view far away."""
+    """(colour, 255 - opacity) of a (96, 1536) strip of distant hills, houses and trees."""
     rng = np.random.default_rng((index, 127))
     height, width = 96, 1536
     image = np.zeros((height, width, 3), np.uint8)

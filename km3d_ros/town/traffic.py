@@ -1,4 +1,4 @@
-"""Who is on the street: traffic, parked rows, people, furniture, none intersecting another."""
+"""Places the actors of a still frame: traffic, parked vehicles, people and props."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from km3d_ros.town.street import Street
 from km3d_ros.town.walkers import place_people
 
 FARTHEST = 72.0
-"""Metres along the street up to which objects stand."""
+"""Greatest s, in metres, of vehicles that drive or park along the street."""
 
 
 def populate(
     street: Street, rng: np.random.Generator, trees: list[Tree], ego: float
 ) -> list[Actor]:
-    """Objects and furniture of a still frame; the ego drives at u = `ego`, s = 0."""
+    """Sample the actors of a still frame. The ego drives at u = `ego`, s = 0."""
     x, z, _ = street.place(0.0, ego)
     crowd = Crowd(street, rng, (float(x), float(z)))
     x, z, heading = street.place(0.6, ego)
@@ -50,7 +50,7 @@ def _driving(crowd: Crowd, density: float) -> None:
 
 
 def _crossing(crowd: Crowd, density: float) -> None:
-    """Traffic of the crossing street, and cars that turn."""
+    """Add vehicles on the crossing street and, at random, a turning vehicle."""
     street, rng = crowd.street, crowd.rng
     if not np.isfinite(street.junction):
         return
@@ -95,14 +95,14 @@ def _parked(crowd: Crowd, density: float) -> None:
 
 
 def _parked_turn(crowd: Crowd, sign: int, nose: float) -> float:
-    """Turn of a parked car: mostly with the traffic, or nose first into its bay."""
+    """Sample the rotation of a parked car: mostly in driving direction or nose to the kerb."""
     rng = crowd.rng
     away = 0.0 if (sign > 0) != (rng.random() < 0.1) else np.pi
     return away + sign * crowd.street.side * nose * (1 if rng.random() < 0.8 else -1)
 
 
 def _row(crowd: Crowd, sign: int, u: float, span: tuple[float, float], nose: float) -> None:
-    """A dense row of parked cars, which hide one another; `nose` is 0 along the kerb."""
+    """Add a dense row of parked cars that hide each other; `nose` is their angle to the kerb."""
     street, rng = crowd.street, crowd.rng
     s = span[0] + rng.uniform(0, 4)
     gap, hide = rng.uniform(0.5, 1.3), rng.uniform(0.2, 0.75)

@@ -12,12 +12,12 @@ from km3d_ros.town.shading import Shader
 
 Array = np.ndarray
 NEAREST = 1.5
-"""Metres: nearer trees are left out."""
+"""Least z of a painted tree, metres."""
 _BARK = (0.06, 0.085, 0.10)
 
 
 class Grove:
-    """All trees of a frame: their feet and colours, computed in one go."""
+    """All trees of a frame. Positions and colours are computed in one batch."""
 
     def __init__(self, trees: list[Tree], camera: Camera, shader: Shader) -> None:
         self.trees = trees
@@ -25,14 +25,14 @@ class Grove:
         self.feet = camera.on_ground(plan)
         self.scale = camera.focal / np.maximum(self.feet[:, 2], NEAREST)
         self.base = self.feet[:, :2] * self.scale[:, None] + camera.center
-        # Crown, left and right half of the trunk.
+        # Normals of the crown and of the left and right half of the trunk.
         normals = np.array([[0.0, -0.8, -0.5], [-0.8, 0.0, -0.6], [0.8, 0.0, -0.6]])
         lit = shader.radiance(np.array([[1.0] * 3, _BARK, _BARK]), normals)
         distance = np.linalg.norm(self.feet, axis=1)
         self.colors = shader.display(np.repeat(lit[None], len(trees), 0), distance[:, None])
 
     def paint(self, canvas: Array, index: int) -> list[Array]:
-        """Paint a trunk and a crown; returns what they hide as polygons in `fixed` pixels."""
+        """Paint one tree. Returns the polygons that it covers, in `fixed` pixels."""
         if self.feet[index, 2] < NEAREST:
             return []
         tree, base, scale = self.trees[index], self.base[index], self.scale[index]

@@ -1,4 +1,4 @@
-"""Cars and vans: body styles whose looks decide their size."""
+"""Meshes of cars and vans. Each body style has its own size, so appearance predicts size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from km3d_ros.town.meshes import Builder, Mesh, Slot, disc
 
 @dataclass(frozen=True)
 class Style:
-    """A body style: lengths as fractions from the rear (0) to the front (1), heights of the roof.
+    """A body style.
 
-    `rear` and `cowl` are (place, height) of the bases of the rear window and the windscreen,
-    `roof` the places of the roof's rear and front edges, `windows` the pillars that part the
-    side windows (fractions of the greenhouse), `wheel` the wheels' radius as part of the height.
+    Places are fractions of the length, from the rear (0) to the front (1). Heights are fractions
+    of the height of the roof.
+
+    size: length, width, height in metres; share: relative frequency.
+    rear, cowl: (place, height) of the lower edge of the rear window and of the windscreen.
+    roof: places of the rear and the front edge of the roof.
+    deck, nose: heights of the body at the rear and at the front.
+    windows: pillars between the side windows, as fractions of the greenhouse.
+    wheel: radius of the wheels; axles: places of the axles.
+    clearance: height of the underbody.
+    roof_width: width of the roof as a fraction of the width of the car.
+    rails: whether the roof has rails.
+    glazed_from: fraction of the greenhouse at which the side windows begin.
     """
 
     size: tuple[float, float, float]
@@ -71,12 +81,12 @@ VANS: dict[str, Style] = {
 }  # fmt: skip
 
 VARIANTS = 12
-"""Lamps, grille, trim and lines of one style come in this many designs."""
+"""Number of designs of one style, which differ in lamps, grille, trim and lines."""
 
 
 @cache
 def car(style: Style, variant: int) -> Mesh:
-    """The mesh of a body style with one design of its details; its extent is `style.size`."""
+    """Mesh of a body style in the design `variant`. Its extent is `style.size`."""
     rng = np.random.default_rng((variant, int(style.size[0] * 1000)))
     builder = Builder()
     body = Body(_redrawn(style, rng), builder, rng)
@@ -90,7 +100,7 @@ def car(style: Style, variant: int) -> Mesh:
 
 
 def _redrawn(style: Style, rng: np.random.Generator) -> Style:
-    """The style with the lines of one design: its size stays."""
+    """The style with small changes of its lines. Its size does not change."""
     cowl, front, back = rng.uniform(-1, 1, 3) * (0.018, 0.02, 0.015)
     return replace(
         style,
@@ -102,7 +112,7 @@ def _redrawn(style: Style, rng: np.random.Generator) -> Style:
 
 
 class Body:
-    """The sheet metal of a car; everything else refers to its places."""
+    """Body shell of a car. The other parts are placed relative to it."""
 
     def __init__(self, style: Style, builder: Builder, rng: np.random.Generator) -> None:
         self.style, self.b, self.rng = style, builder, rng
@@ -120,12 +130,12 @@ class Body:
         self.inside = self.at(0.5, 0.0, 0.4)
 
     def at(self, place, side, height) -> np.ndarray:
-        """(..., 3) metres of fractions; side in [-1, 1], positive to the left."""
+        """Convert fractions to (..., 3) metres; `side` in [-1, 1], positive to the left."""
         place, side, height = np.broadcast_arrays(place, side, height)
         return np.stack([place - 0.5, side, height], axis=-1) * self.scale
 
     def wheels(self) -> None:
-        """Tyres, rims and arches."""
+        """Add tyres, rims and wheel arches."""
         radius = self.style.wheel * self.scale[2]
         wide = 0.20 / self.scale[1]
         for place in self.style.axles:
@@ -154,7 +164,7 @@ class Body:
             self.b.polygon(hub + wedge, Slot.DARK, 5, self.inside)
 
     def shell(self) -> None:
-        """Everything below the windows."""
+        """Add the body below the windows."""
         rings = []
         for place, half, low, top in zip(
             self.places, self.half, self.sill, self.belt, strict=True
@@ -179,7 +189,7 @@ class Body:
                 self.b.polygon(part, slot, 1, self.inside)
 
     def doors(self) -> None:
-        """Gaps and handles."""
+        """Add the gaps and handles of the doors."""
         rear, cowl = self.style.rear[0], self.style.cowl[0]
         splits = [rear + w * (cowl - rear) for w in self.style.windows] + [cowl - 0.02]
         low = self.style.clearance + 0.05

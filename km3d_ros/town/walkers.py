@@ -1,4 +1,4 @@
-"""Pedestrians and cyclists on a street."""
+"""Places pedestrians and cyclists on a street."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from km3d_ros.town.street import building_line
 
 
 def place_people(crowd: Crowd, busy: float) -> None:
-    """Pedestrians and cyclists of a still frame; a street is as `busy` as 1 on average."""
+    """Place the pedestrians and cyclists of a still frame; `busy` scales their mean number."""
     rng = crowd.rng
     for _ in range(rng.poisson(3.1 * busy)):
         size = int(rng.choice([1, 2, 3, 4], p=[0.62, 0.23, 0.1, 0.05]))
@@ -22,7 +22,7 @@ def place_people(crowd: Crowd, busy: float) -> None:
 
 
 def _group(crowd: Crowd, size: int) -> None:
-    """Pedestrians side by side: on the pavement, across the road, or between parked cars."""
+    """Place pedestrians side by side: on a sidewalk, on the road, or between parked cars."""
     street, rng = crowd.street, crowd.rng
     sign = rng.choice([-1, 1])
     kerb, line = street.kerb(sign > 0), building_line(street, sign > 0)
@@ -45,7 +45,7 @@ def _group(crowd: Crowd, size: int) -> None:
 
 
 def _distance(rng: np.random.Generator) -> float:
-    """Metres ahead: mostly 4 to 42, some as far as 60."""
+    """Sample a distance ahead in metres: mostly 4 to 42, at most 60."""
     return 4 + (56 if rng.random() < 0.12 else 38) * rng.beta(1.15, 1.5)
 
 
@@ -66,7 +66,7 @@ def _cyclist(crowd: Crowd) -> None:
 
 
 def person(crowd: Crowd, s: float, u: float, turn: float) -> Actor | None:
-    """A pedestrian at (s, u)."""
+    """Add a pedestrian at (s, u). Returns None if the place is taken."""
     rng = crowd.rng
     mesh = pedestrian(int(rng.integers(PEDESTRIANS)), int(rng.integers(PHASES)))
     size = mesh.size * (1 + rng.normal(0, 0.02))
@@ -74,7 +74,7 @@ def person(crowd: Crowd, s: float, u: float, turn: float) -> Actor | None:
 
 
 def rider(crowd: Crowd, s: float, u: float, turn: float) -> Actor | None:
-    """A cyclist at (s, u)."""
+    """Add a cyclist at (s, u). Returns None if the place is taken."""
     rng = crowd.rng
     mesh = cyclist(int(rng.integers(CYCLISTS)), int(rng.integers(PHASES)))
     size = mesh.size * (1 + rng.normal(0, 0.02))
