@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Boxes3D:
-    """Boxes that stand on the ground, in an optical frame (x right, y down, z forward).
+    """Upright boxes in an optical frame (x right, y down, z forward).
 
     center: (..., 3) geometric centre in metres.
     size: (..., 3) length, width, height in metres.
@@ -27,7 +27,7 @@ def corner_offsets(size: Tensor, yaw: Tensor) -> Tensor:
     """Corners relative to the centre, (..., 8, 3): 0..3 at the bottom, 4..7 above them.
 
     Args:
-        size: (..., 3) length, width, height.
+        size: (..., 3) length, width, height in metres.
         yaw: (...) radians.
 
     >>> corner_offsets(torch.tensor([4.0, 2.0, 1.0]), torch.tensor(0.0))[:4].tolist()
@@ -57,7 +57,7 @@ def keypoints(boxes: Boxes3D) -> Tensor:
 
 
 def wrap_angle(angle: Tensor) -> Tensor:
-    """The same angle in [-pi, pi).
+    """Wrap an angle to [-pi, pi).
 
     >>> wrap_angle(torch.tensor([3.0, math.pi, 6.0])).tolist()
     [3.0, -3.1415927410125732, -0.2831854820251465]
@@ -67,7 +67,7 @@ def wrap_angle(angle: Tensor) -> Tensor:
 
 
 def observation_angle(yaw: Tensor, ray_x: Tensor) -> Tensor:
-    """Alpha in [-pi, pi): the yaw as seen along a ray with slope `ray_x` = x/z.
+    """Alpha in [-pi, pi): the yaw relative to a viewing ray with slope `ray_x` = x/z.
 
     >>> observation_angle(torch.tensor(0.5), torch.tensor(1.0)).item()
     -0.2853981852531433
@@ -76,22 +76,22 @@ def observation_angle(yaw: Tensor, ray_x: Tensor) -> Tensor:
 
 
 def yaw_from_observation(alpha: Tensor, ray_x: Tensor) -> Tensor:
-    """Yaw in [-pi, pi) of an object seen under `alpha` along a ray with slope `ray_x` = x/z."""
+    """Yaw in [-pi, pi) of an object with angle `alpha` on a ray with slope `ray_x` = x/z."""
     return wrap_angle(alpha + torch.atan(ray_x))
 
 
 def quaternion(yaw: Tensor) -> Tensor:
-    """Orientation (..., 4) as x, y, z, w of the box frame of REP 103 in the optical frame.
+    """Orientation (..., 4), as x, y, z, w, of the box frame in the optical frame.
 
-    The box frame has x forward (length), y left (width), z up (height): its orientation is
-    R_y(yaw) after the quarter turn about x that lays the body axes into the optical frame.
+    The box frame follows REP 103: x forward (length), y left (width), z up (height). Its
+    orientation is R_y(yaw) R_x(90 degrees). R_x maps z up to the optical frame's -y.
     """
     sine, cosine = torch.sin(yaw / 2), torch.cos(yaw / 2)
     return torch.stack((cosine, sine, -sine, cosine), dim=-1) * math.sqrt(0.5)
 
 
 def bev_iou(a: Boxes3D, b: Boxes3D) -> Tensor:
-    """Intersection over union of the ground rectangles, elementwise with broadcasting.
+    """Intersection over union in the bird's-eye view, elementwise with broadcasting.
 
     Boxes of shapes (N, 1, ...) and (1, M, ...) give the (N, M) table of all pairs.
     """
@@ -101,10 +101,11 @@ def bev_iou(a: Boxes3D, b: Boxes3D) -> Tensor:
 
 
 def tolerant_iou(first: Boxes3D, second: Boxes3D) -> Tensor:
-    """`volume_iou` (...) of both boxes at twice their size.
+    """`volume_iou` (...) of both boxes enlarged to twice their size.
 
-    A pedestrian who is a metre off has no overlap with the truth, a car has most of it. At twice
-    the size both overlap, and either value falls with the error.
+    An error of one metre leaves a car's box with a high IoU, but a pedestrian's box with an IoU
+    of 0, which carries no information about the error. At twice the size, small boxes overlap as
+    well, and the IoU falls as the error grows.
     """
     return volume_iou(*(replace(boxes, size=2 * boxes.size) for boxes in (first, second)))
 
@@ -133,11 +134,12 @@ def _ratio(overlap: Tensor, union: Tensor) -> Tensor:
 
 
 def _ground_overlap(a: Boxes3D, b: Boxes3D) -> Tensor:
-    """Area shared by the ground rectangles.
+    """Area of the intersection of the ground rectangles.
 
-    The shared polygon is convex and its vertices are among 24 points: the corners of each
-    rectangle inside the other, and the crossings of their sides. Sorted by angle around their
-    mean they give its outline; points that are not vertices are moved onto one that is.
+    The intersection is convex. Its vertices are among 24 points: the corners of each rectangle
+    that are inside the other, and the crossings of their sides. Sorting the vertices by angle
+    around their mean gives the outline. Each point that is not a vertex is first moved onto a
+    vertex, which does not change the area.
     """
     shift = (b.center - a.center)[..., 0::2]
     corners_a = corner_offsets(a.size, a.yaw)[..., :4, 0::2]
@@ -169,7 +171,7 @@ def _inside(points: Tensor, box: Boxes3D, tolerance: float) -> Tensor:
 
 
 def _crossings(a: Tensor, b: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Crossings (..., 16, 2) of the sides of two rectangles (..., 4, 2), and which exist."""
+    """Crossings (..., 16, 2) of the sides of two rectangles (..., 4, 2), and which ones exist."""
     start_a, start_b = a[..., :, None, :], b[..., None, :, :]
     side_a = (a.roll(-1, -2) - a)[..., :, None, :]
     side_b = (b.roll(-1, -2) - b)[..., None, :, :]
@@ -185,7 +187,7 @@ def _crossings(a: Tensor, b: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
 
 
 def _convex_area(points: Tensor, valid: Tensor) -> Tensor:
-    """Area of the convex polygon whose vertices are the valid ones of (..., P, 2)."""
+    """Area of the convex polygon whose vertices are the valid points of (..., P, 2)."""
     some_vertex = valid.to(torch.uint8).argmax(-1)[..., None, None].expand(*valid.shape[:-1], 1, 2)
     points = torch.where(valid[..., None], points, points.gather(-2, some_vertex))
     points = points - points.mean(-2, keepdim=True)

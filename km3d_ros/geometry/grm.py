@@ -1,4 +1,4 @@
-"""The geometric reasoning module: positions from keypoints (docs/design.md, Mathematics)."""
+"""Geometric reasoning module: positions from keypoint rays (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 REFINEMENTS = 2
-"""Gauss-Newton steps of the consistent form; after two, its bias is gone."""
+"""Gauss-Newton steps of the "consistent" method. Two steps remove the bias."""
 
 _NEAREST = 0.1
-"""Metres; nearer keypoints have no usable projection, so their objects are not refined."""
+"""Least depth of a keypoint in metres. Objects with a nearer keypoint are not refined."""
 
 
 def solve(
@@ -23,19 +23,20 @@ def solve(
     """Position of each object from the rays of its keypoints.
 
     A keypoint at `center + offset` on the ray (u, v) satisfies X = u Z + a and Y = v Z + b with
-    a = u dz - dx and b = v dz - dy. Least squares over the keypoints has a closed form. It pulls
-    far objects closer, because noise of u and v looks like spread; "consistent" therefore goes
-    on to minimise the reprojection error by Gauss-Newton steps. An object that is not entirely
-    in front of the camera keeps its closed-form position.
+    a = u dz - dx and b = v dz - dy. Least squares over the keypoints has a closed form. Its depth
+    is too small for distant objects, because noise of u and v increases the spread of the rays.
+    "consistent" removes this bias: it starts from the closed form and minimises the reprojection
+    error with Gauss-Newton steps. An object that is not entirely in front of the camera keeps its
+    closed-form position.
 
-    An object is degenerate where less than two distinct rays are left; it gets NaN (gradient
-    zero), without any effect on the others.
+    An object with fewer than two distinct finite rays is degenerate. Its position is NaN with
+    gradient zero. Other objects are not affected.
 
     Args:
         rays: (..., K, 2) x/z, y/z of the keypoints. Non-finite rays are left out.
         offsets: (..., K, 3) metres from the object's centre to its keypoints.
-        weights: (..., K) inverse variances relative to each other, 0 drops a keypoint; all one
-            where None.
+        weights: (..., K) relative inverse variances. 0 drops a keypoint. None weights all
+            keypoints equally.
         method: "consistent", or "published": least squares over the first eight keypoints.
 
     Returns:
@@ -67,17 +68,17 @@ def box_covariance(
 ) -> Tensor:
     """Covariance (..., 4, 4) of x, y, z, yaw of a box (docs/design.md, Mathematics).
 
-    Errors of the keypoints of one object are anything but independent. What they have in common
-    moves the box across its ray; what spreads or gathers them cannot be told from a size that is
-    wrong by a factor, and moves the box along its ray by the same factor. Positive definite where
-    the noise is positive, up to rounding.
+    The errors of the keypoints of one object are strongly correlated. Their common part moves the
+    box across its ray. An error of their spread acts like a relative error of the size: it moves
+    the box along its ray by the same factor. The covariance is positive definite, up to rounding,
+    if the noise is positive.
 
     Args:
         center: (..., 3) metres, in the frame of the rays.
         keypoint_noise: (..., 2) standard deviations of the common error of u and v, in ray units.
-        size_noise: relative standard deviation of the size, and of the spread of the keypoints.
-        yaw_noise: standard deviation of the yaw in radians.
-            Both are positive numbers or tensors (...).
+        size_noise: relative standard deviation of the size and of the spread of the keypoints; a
+            positive number or tensor (...).
+        yaw_noise: standard deviation of the yaw in radians; a positive number or tensor (...).
     """
     size_noise, yaw_noise = (
         torch.as_tensor(noise, dtype=center.dtype, device=center.device)
@@ -94,9 +95,9 @@ def box_covariance(
 def _locate(
     rays: Tensor, offsets: Tensor, weights: Tensor, refinements: int
 ) -> tuple[Tensor, Tensor]:
-    """Centres (..., 3), finite even where degenerate, and which are determined (...)."""
-    # Shearing the frame so that the mean ray is its axis keeps the digits of single precision:
-    # what counts are differences of rays, a hundredth of the rays themselves.
+    """Centres (..., 3), finite also for degenerate objects, and whether they are determined."""
+    # Shear the frame so that the mean ray becomes its depth axis. The solution depends on
+    # differences of rays, which are about a hundredth of the rays, so float32 would lose digits.
     mean_ray = _mean(rays, _shares(weights))
     rays = rays - mean_ray[..., None, :]
     offsets = _shear(offsets, mean_ray[..., None, :])
@@ -107,7 +108,7 @@ def _locate(
 
 
 def _gauss_newton_step(center: Tensor, rays: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    """Change of the centre (..., 3) that lowers the weighted squared reprojection error."""
+    """Change of the centre (..., 3) that reduces the weighted squared reprojection error."""
     predicted, depth = _reproject(center, offsets)
     error = torch.nn.functional.pad((predicted - rays) * depth[..., None], (0, 1))
     step, _ = _fit_point(predicted, error, weights / depth.square())
@@ -123,12 +124,12 @@ def _reproject(center: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit_point(rays: Tensor, offsets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The point (..., 3) that is, plus its offsets, closest to the rays across their depth.
+    """Centre (..., 3) whose keypoints are closest to their rays, measured in x and y.
 
     Closed form of the weighted least squares of X + dx - u (Z + dz) and Y + dy - v (Z + dz).
 
     Returns:
-        The point, finite even where degenerate, and the variance of the rays (...).
+        The centre, finite also for degenerate objects, and the variance of the rays (...).
     """
     shares = _shares(weights)
     intercepts = rays * offsets[..., 2:] - offsets[..., :2]
@@ -141,12 +142,12 @@ def _fit_point(rays: Tensor, offsets: Tensor, weights: Tensor) -> tuple[Tensor, 
 
 
 def _shear(points: Tensor, ray: Tensor) -> Tensor:
-    """Points (..., 3) in the frame whose depth axis is the ray (..., 2); lengths in z stay."""
+    """Points (..., 3) in the frame whose depth axis is the ray (..., 2). z does not change."""
     return torch.cat((points[..., :2] - ray * points[..., 2:], points[..., 2:]), dim=-1)
 
 
 def _shares(weights: Tensor) -> Tensor:
-    """Weights (..., K) divided by their sum; zero where all of them are."""
+    """Weights (..., K) divided by their sum; zero if all weights are zero."""
     return _safe_divide(weights, weights.sum(-1, keepdim=True))
 
 
@@ -155,10 +156,10 @@ def _mean(values: Tensor, shares: Tensor) -> Tensor:
 
 
 def _safe_divide(dividend: Tensor, divisor: Tensor) -> Tensor:
-    """The quotient where the divisor is positive, else the dividend: finite, with gradients."""
+    """Quotient if the divisor is positive, else the dividend. Its gradient is finite."""
     return dividend / torch.where(divisor > 0, divisor, 1)
 
 
 def _least_spread(rays: Tensor) -> float:
-    """Variance of the rays below which they are equal up to rounding."""
+    """Variance of the rays up to which they are equal within rounding errors."""
     return (64 * torch.finfo(rays.dtype).eps) ** 2

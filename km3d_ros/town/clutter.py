@@ -1,4 +1,4 @@
-"""Meshes of props as large as cars or cyclists. They have no label, as negative examples."""
+"""Meshes of unlabelled props as large as cars or cyclists: negative examples for training."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from km3d_ros.town.projection import NEAR, Camera, clip_hull
 Array = np.ndarray
 
 NEAREST, FARTHEST = 2.0, 75.0
-"""Range of z in metres. Objects outside it become DontCare regions."""
+"""Range of z of labelled objects in metres. Objects outside it become DontCare regions."""
 HIDDEN = 0.08
 """Least visible part of a labelled object. Below it, the object becomes a DontCare region."""
 _CORNERS = np.array(list(product((0.5, -0.5), (0.5, -0.5), (0.0, 1.0))))

@@ -79,7 +79,7 @@ class _Painter:
         return z > -radius and abs(x) < max(z, 0) * reach + radius * (1 + reach)
 
     def paint(self, shade: Array) -> list[KittiObject]:
-        """Paint all objects and return their labels. `shade` is the shadow mask without actors."""
+        """Paint all objects and return labels. `shade`: shadow mask without actors' shadows."""
         pose = Pose(self.actors, self.camera)
         sunlit = self._sunlit(pose, shade)
         paintings = paint_actors(self.actors, pose, self.camera, self.shader, sunlit)
@@ -127,7 +127,10 @@ class _Painter:
             cv2.fillConvexPoly(self.map, pixels >> 1, 0, cv2.LINE_8, 4)
 
     def _actor(self, index: int, painting: Painting) -> int:
-        """Paint one actor. Returns the map cells it covers before nearer objects hide it."""
+        """Paint one actor.
+
+        Returns the number of map cells that it covers before nearer objects hide it.
+        """
         canvas = self.canvas
         ident = index + 1 if self.actors[index].class_name and index < 255 else 0
         for points, color in painting.undercoat:
