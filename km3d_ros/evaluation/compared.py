@@ -1,4 +1,4 @@
-"""Labels and results side by side, frame by frame, from files or from a detector."""
+"""Labels and results of each frame, from files or from a detector."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ Objects = list[list[KittiObject]]
 class Compared:
     """One entry per frame in each list.
 
-    truth: the labels. results: all results. reported: those at the default score threshold.
-    records: the same as in `detections.jsonl`; None where there are none.
+    truth: the labels. results: all results.
+    reported: the results at or above the default score threshold.
+    records: the results as in `detections.jsonl`; None if there are none.
     classes: names of the classes to evaluate.
     without_results: names of the frames that have no result file.
     without_labels: names of the result files that have no label file.
@@ -40,7 +41,7 @@ class Compared:
 
     @classmethod
     def of_findings(cls, findings: Findings) -> Compared:
-        """What a detector found in labelled frames."""
+        """Labels and results of a detector on labelled frames."""
         results = findings.results
         records = [to_records(found, findings.classes) for found in findings.detections]
         return cls(findings.truth, results, reported(results), records, findings.classes)
@@ -55,7 +56,7 @@ class Compared:
         }
 
     def lines(self) -> list[str]:
-        """The numbers for people."""
+        """The numbers as lines of text."""
         frames = counted(len(self.truth), "frame")
         for names, what in (
             (self.without_results, "without result file, whose objects count as misses"),
@@ -73,20 +74,20 @@ class Compared:
 
 
 def compare_files(labels: Path, results: Path, split: str | None = None) -> Compared:
-    """The label and result files of two folders.
+    """Read the label and result files of two folders.
 
-    Evaluated are the benchmark's classes and those of the results.
+    The benchmark's classes and the classes of the results are evaluated.
 
     Args:
-        labels: folder of label files; each is a frame.
-        results: folder of result files, named like the label files; `detections.jsonl` beside
-            them has the covariances.
-        split: name of a file in ImageSets beside the label folder, or one folder up, whose frames
-            are evaluated instead of all.
+        labels: folder of label files, one per frame.
+        results: folder of result files, named like the label files. It may contain
+            `detections.jsonl`, which has the covariances.
+        split: name of a file in ImageSets, beside the label folder or one folder up. Only the
+            frames that it lists are evaluated. None evaluates all frames.
 
     Raises:
-        InputError: a folder, the split or a file is missing or not readable, or no result file
-            is named like a label file.
+        InputError: a folder, the split or a file is missing or unreadable, or no result file has
+            the name of a label file.
     """
     for folder in (labels, results):
         if not folder.is_dir():
@@ -120,7 +121,7 @@ def compare_files(labels: Path, results: Path, split: str | None = None) -> Comp
 
 
 def _split(labels: Path, split: str) -> list[str]:
-    """The frames of a split in the folder above the labels, or above `training/`."""
+    """Names of the frames of a split, from ImageSets beside the label folder or one folder up."""
     roots = [labels.resolve().parent, labels.resolve().parents[1]]
     for root in roots:
         if (root / "ImageSets" / f"{split}.txt").is_file():
@@ -130,7 +131,7 @@ def _split(labels: Path, split: str) -> list[str]:
 
 
 def _classes(names: Iterable[str]) -> tuple[str, ...]:
-    """The benchmark's classes and the others, each in its first spelling."""
+    """The benchmark's classes and the other names, each in its first spelling."""
     classes = list(CLASSES)
     for name in names:
         if name != DONT_CARE and canonical(name, classes) not in classes:

@@ -1,7 +1,7 @@
-"""Whether covariances are honest, and noise that makes them so (docs/design.md, Mathematics).
+"""Calibration of covariances: measuring it, and fitting the noise (docs/design.md, Mathematics).
 
-Honest means that 68 % of the errors lie inside one standard deviation and 95 % inside two, and
-that objects with larger standard deviations have larger errors.
+Covariances are calibrated if 68 % of the errors are within one standard deviation and 95 % within
+two. In addition, objects with larger standard deviations must have larger errors.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from km3d_ros.network.spec import Noise
 
 COMPONENTS = ("x", "y", "z", "yaw")
 NORMAL_SHARES = {1: 0.6827, 2: 0.9545}
-"""Part of normally distributed errors inside so many standard deviations."""
+"""Share of normally distributed errors within one and two standard deviations."""
 
 LEAST_OBJECTS = 50
-"""Fewer errors do not tell the five numbers of a noise."""
+"""Least number of objects to which the five parameters of a noise are fitted."""
 
 _SOFTNESS = 0.05
-"""Width of the rounded corner of the quantile loss, in logarithms."""
+"""Width of the smoothed corner of the quantile loss, in units of the logarithm."""
 _SMALLEST_ERROR = 1e-6
 
 
@@ -41,7 +41,8 @@ _SMALLEST_ERROR = 1e-6
 class Matched:
     """N detections of labelled objects; float64 tensors.
 
-    size: (N, 3) length, width, height; center: (N, 3); depth_error: (N,), all as detected.
+    size: (N, 3) detected length, width, height in metres; center: (N, 3) detected, in metres.
+    depth_error: (N,) detected.
     covariance: (N, 4, 4) of x, y, z, yaw.
     error: (N, 4) detected minus true x, y, z, yaw.
     """
@@ -57,15 +58,15 @@ class Matched:
 
 
 Records = Sequence[Mapping[str, Any]]
-"""Detections of one image, as in `detections.jsonl` (`inference.results.to_records`)."""
+"""Detections of one image, as in `detections.jsonl` (`inference.formats.to_records`)."""
 
 
 def match(
     truth: Sequence[Sequence[KittiObject]], records: Sequence[Records], class_name: str
 ) -> Matched:
-    """Pair labels and detections of a class, image by image, as depth errors do.
+    """Match labels and detections of a class, image by image, by `overlap.match_in_image`.
 
-    Only detections that are reported by default (`SCORE_THRESHOLD`) count.
+    Detections with scores below `SCORE_THRESHOLD` are left out.
     """
     pairs = []
     for labels, found in zip(truth, records, strict=True):
@@ -87,7 +88,7 @@ def match(
 
 
 def coverage(matched: Matched) -> dict[str, list[float]]:
-    """Percentage of the errors inside one and two standard deviations, by component."""
+    """Percentage of the errors within one and two standard deviations, by component."""
     deviation = matched.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     inside = [(matched.error.abs() <= k * deviation).double().mean(0) for k in NORMAL_SHARES]
     percent = (100 * torch.stack(inside, dim=-1)).tolist()
@@ -95,19 +96,19 @@ def coverage(matched: Matched) -> dict[str, list[float]]:
 
 
 def ranking(matched: Matched) -> float:
-    """Spearman's rank correlation of sigma_z / z with |z error| / z; NaN for less than two."""
+    """Spearman's rank correlation of sigma_z / z with |z error| / z; NaN below two objects."""
     depth = matched.center[:, 2].abs()
     expected = matched.covariance[:, 2, 2].sqrt() / depth
     return spearman(expected, matched.error[:, 2].abs() / depth)
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """Spearman's rank correlation of two (N,) tensors; equal values share their mean rank."""
+    """Spearman's rank correlation of two (N,) tensors. Equal values share their mean rank."""
     return float(torch.corrcoef(torch.stack((_ranks(a), _ranks(b))))[0, 1])
 
 
 def figures(matched: Matched) -> dict[str, Any]:
-    """Number of objects, coverage and ranking, rounded, None where there is no such number."""
+    """Number of objects, rounded coverage and rounded ranking. Undefined values are None."""
     if len(matched) < 2:
         return {"objects": len(matched), "coverage": None, "spearman": None}
     rank = ranking(matched)
@@ -124,20 +125,20 @@ def figures(matched: Matched) -> dict[str, Any]:
 def covariance_figures(
     truth: Sequence[Sequence[KittiObject]], records: Sequence[Records]
 ) -> dict[str, Any]:
-    """The `figures` of every class that was found, image by image."""
+    """The `figures` of each detected class, from one entry per image in both sequences."""
     names = sorted({record["class_name"] for found in records for record in found})
     matched = {name: match(truth, records, name) for name in names}
     return {name: figures(pairs) for name, pairs in matched.items() if len(pairs)}
 
 
 def fit_and_judge(findings: Findings) -> tuple[Noise, dict[str, Any]]:
-    """Fit the noise on every other image, and judge it on the rest.
+    """Fit the noise on every second image, and evaluate it on the other images.
 
     Returns:
-        The noise, and by class that was found the `figures` of the images that it has not seen.
+        The noise, and the `figures` on the other images by detected class.
 
     Raises:
-        InputError: less than `LEAST_OBJECTS` objects to fit it to.
+        InputError: the images for the fit have fewer than `LEAST_OBJECTS` matched objects.
     """
     records = [to_records(found, findings.classes) for found in findings.detections]
     fitted = [match(findings.truth[::2], records[::2], name) for name in findings.classes]
@@ -150,15 +151,16 @@ def fit_and_judge(findings: Findings) -> tuple[Noise, dict[str, Any]]:
 
 
 def fit_noise(matched: Matched) -> Noise:
-    """The noise whose standard deviations have as many errors inside as normal ones would.
+    """Fit the noise to the shares of errors within one and two standard deviations.
 
-    Quantile regression (Koenker and Bassett, Econometrica 46, 1978) of the logarithms of the
-    errors at both `NORMAL_SHARES` at once: tails that are heavier than normal make the share
-    inside one standard deviation a little larger and that inside two a little smaller, instead
-    of blowing up the standard deviation as least squares would.
+    The method is quantile regression (Koenker and Bassett, Econometrica 46, 1978) of the
+    logarithms of the errors, at both `NORMAL_SHARES` at once. If the tails are heavier than
+    normal, the share within one standard deviation is a little too large and that within two a
+    little too small.
+    Least squares would instead make the standard deviations much too large.
 
     Raises:
-        InputError: less than `LEAST_OBJECTS` objects.
+        InputError: fewer than `LEAST_OBJECTS` objects.
     """
     if len(matched) < LEAST_OBJECTS:
         raise InputError(
@@ -175,21 +177,21 @@ def fit_noise(matched: Matched) -> Noise:
         covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
         return _quantile_loss(matched.error, covariances, components)
 
-    # Only the size moves z, so that z and yaw tell all but the noise across the ray.
+    # z depends on the size noise only, so z and yaw determine all but the noise across the ray.
     fixed = _minimised(lambda p: loss((2, 3), torch.cat((p, across))), torch.cat((along, power)))
     across = _minimised(lambda p: loss((0, 1), torch.cat((fixed, p))), across)
     return Noise(*across.exp().tolist(), *fixed[:2].exp().tolist(), float(fixed[2]))
 
 
 def with_noise(matched: Matched, noise: Noise) -> Matched:
-    """The same detections with the covariances that another noise gives them."""
+    """The same detections with the covariances that follow from `noise`."""
     covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
     columns = {f.name: getattr(matched, f.name) for f in fields(matched)}
     return Matched(**columns | {"covariance": covariances})
 
 
 def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """The parameters (P,) at which a smooth loss is least."""
+    """Parameters (P,) that minimise a smooth loss."""
     parameters = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn="strong_wolfe")
 

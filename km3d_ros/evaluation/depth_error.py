@@ -1,4 +1,4 @@
-"""How far off the distances of detected objects are."""
+"""Depth errors of detected objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.overlap import match_in_image
 
 BANDS = ((0, 15), (15, 30), (30, 50))
-"""Bands of the true distance in metres."""
+"""Bands of true z in metres."""
 
 
 def relative_depth_errors(
@@ -18,10 +18,9 @@ def relative_depth_errors(
     results: Sequence[Sequence[KittiObject]],
     class_name: str = "Car",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True z in metres and (z - true z) / true z, (N,) each, of the 3D boxes that were found.
+    """True z in metres and (z - true z) / true z, (N,) each, of the detected objects.
 
-    By falling score, each result is paired with the object of its class that it overlaps most in
-    the image, if by more than half.
+    `overlap.match_in_image` matches results and labels.
     """
     depths = [
         (truth[row].center[2], found[column].center[2])
@@ -37,10 +36,10 @@ def median_relative_depth_error(
     results: Sequence[Sequence[KittiObject]],
     class_name: str = "Car",
 ) -> dict[str, float | None]:
-    """Median of |z - true z| / true z by band of true z, over the objects that were found.
+    """Median of |z - true z| / true z by band of true z, over the detected objects.
 
     Returns:
-        By band ("0-15", ...); None where nothing was found.
+        By band ("0-15", ...); None if no object of the band was detected.
     """
     true, errors = relative_depth_errors(ground_truth, results, class_name)
     return median_by_band(true, np.abs(errors))

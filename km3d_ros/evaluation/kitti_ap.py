@@ -1,14 +1,15 @@
 """Average precision as the KITTI object benchmark defines it.
 
-A result is a true positive if it overlaps a ground truth of its class by more than a limit. What
-is too small, hidden or cut off for a difficulty, and neighbouring classes (Van for Car), may be
-found but need not be; neither may the unlabelled DontCare regions of the image. Precision is
-sampled at the scores where recall is next to 0, 1/40, ..., 1; AP is the mean of its running
-maximum over those samples: R40 without recall 0, R11 every fourth one.
+A result is a true positive if it overlaps a ground truth of its class by more than a limit. Some
+ground truths are ignored: a match with them is no true positive, and a miss is no error. They are
+the objects that are too small, occluded or truncated for a difficulty, and those of a neighbouring
+class (Van for Car). In the 2D metrics, results in DontCare regions are no false positives.
+Precision is sampled at the scores where recall is closest to 0, 1/40, ..., 1. AP is the mean of
+its running maximum over those samples: R40 leaves out recall 0, R11 takes every fourth sample.
 
-The benchmark knows three classes, and labels that are known altogether. Beyond it, any class is
-evaluated; a labelled object without 3D box may be found in 3D but need not be; and an observation
-angle that a label does not have is computed from its rotation.
+The benchmark has three classes and complete labels. This module also evaluates other classes. It
+ignores labelled objects without a 3D box in "bev" and "3d". It computes a missing observation
+angle of a label from its rotation.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ _VEHICLES = ("Car", "Van", "Truck", "Bus", "Trailer", "Tram")
 _VEHICLE_IOU, _OTHER_IOU = 0.7, 0.5
 
 Overlaps = float | Mapping[str, float]
-"""The overlap that a true positive exceeds, for all classes or by class; classes that are left out
-have `default_iou`."""
+"""The overlap that a true positive must exceed: one for all classes, or by class. Classes that are
+left out have `default_iou`."""
 
 METRICS = ("2d", "aos", "bev", "3d")
-"""Boxes in the image; those weighted by orientation; boxes from above; boxes in space."""
+"""2D boxes; 2D boxes weighted by orientation; boxes in the bird's-eye view; 3D boxes."""
 
 DIFFICULTIES = ("easy", "moderate", "hard")
 
 AveragePrecision = dict[str, dict[str, dict[str, list[float | None]]]]
-"""[class][metric]["R11" or "R40"]: percent at the three difficulties; None where there is nothing
-to find."""
+"""[class][metric]["R11" or "R40"]: percent at the three difficulties; None if there is no object
+to detect."""
 
 Curves = dict[str, dict[str, np.ndarray]]
 """[class][metric]: (3, 41) precision (similarity for "aos"), 0 to 1, of the three difficulties at
-recall 0, 1/40, ..., 1; 0 where no result reaches that recall, NaN where there is nothing to find.
+recall 0, 1/40, ..., 1; 0 if no result reaches that recall, NaN if there is no object to detect.
 """
 
 _MIN_HEIGHT = (40, 25, 25)
@@ -52,7 +53,7 @@ _MAX_TRUNCATION = (0.15, 0.3, 0.5)
 _RECALL_STEPS = 40
 
 _COUNTS, _MAY_BE_FOUND, _OTHER = 1, 0, -1
-"""Roles of an object at a class and difficulty."""
+"""Roles of an object for a class and difficulty: it counts, is ignored, or is of another class."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class _Frame:
     iou: dict[str, np.ndarray]
     """(G, D) by metric."""
     dont_care: np.ndarray
-    """(D,) the largest part of the 2D box that lies in one DontCare region."""
+    """(D,) largest part of the 2D box that is inside one DontCare region, 0 to 1."""
 
     @property
     def scores(self) -> np.ndarray:
@@ -73,26 +74,26 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Case:
-    """What matching in one image needs, for one class, difficulty and metric."""
+    """Inputs of the matching in one image, for one class, difficulty and metric."""
 
     candidates: np.ndarray
-    """(G, D) whether the pair overlaps enough and neither is of another class."""
+    """(G, D) bool: the overlap exceeds the limit and neither object is of another class."""
     iou: np.ndarray
     """(G, D)."""
     scores: np.ndarray
     """(D,)."""
     truth_counts: np.ndarray
-    """(G,) whether it must be found."""
+    """(G,) bool: the object is a miss if it is not matched."""
     result_counts: np.ndarray
-    """(D,) whether it is wrong unless it is found to be right."""
+    """(D,) bool: the result is a false positive if it is not matched."""
     similarity: np.ndarray
-    """(G, D) of the observation angles, 0 (opposite) to 1 (equal)."""
+    """(G, D) similarity of the observation angles, 0 (opposite) to 1 (equal)."""
     stuff: np.ndarray
-    """(D,) whether it lies in a DontCare region."""
+    """(D,) bool: the result lies in a DontCare region."""
 
 
 def default_iou(name: str) -> float:
-    """The overlap that a true positive of a class exceeds: 0.7 for vehicles, 0.5 for others."""
+    """Overlap that a true positive of a class must exceed: 0.7 for vehicles, else 0.5."""
     return _VEHICLE_IOU if name in _VEHICLES else _OTHER_IOU
 
 
@@ -102,17 +103,20 @@ def evaluate(
     iou: Overlaps | None = None,
     classes: Sequence[str] = CLASSES,
 ) -> AveragePrecision:
-    """Average precision of results with scores, image by image; arguments as of `curves`.
+    """Average precision of results with scores, image by image.
+
+    The arguments are those of `curves`.
 
     Returns:
         Percent by class, metric, sampling and difficulty. "aos" is left out if any result has no
-        observation angle (-10), and for a class of which a label has neither that nor a 3D box.
+        observation angle (-10). It is also left out for a class if one of its labels has neither
+        an observation angle nor a 3D box.
     """
     return average_precision(curves(ground_truth, results, iou, classes))
 
 
 def average_precision(table: Curves) -> AveragePrecision:
-    """What is below the curves, in percent."""
+    """Average precision, in percent, from precision-recall curves."""
     return {
         name: {
             metric: {"R11": _means(curve[:, ::4]), "R40": _means(curve[:, 1:])}
@@ -131,9 +135,9 @@ def curves(
     """Precision over recall of results with scores, image by image.
 
     Args:
-        ground_truth: labelled objects of each image, DontCare regions among them.
-        results: detected objects of each image, in the same order; empty where there are none.
-        iou: the overlap that a true positive exceeds, for all metrics.
+        ground_truth: labelled objects of each image, including DontCare regions.
+        results: detected objects of each image, in the same order.
+        iou: overlap that a true positive must exceed, for all metrics; None for `default_iou`.
         classes: names of the classes to evaluate.
     """
     frames = _frames(ground_truth, results)
@@ -171,7 +175,7 @@ def _means(samples: np.ndarray) -> list[float | None]:
 
 
 def must_be_found(item: KittiObject, name: str, difficulty: str = "moderate") -> bool:
-    """Whether an object counts as a miss for a class at a difficulty, where it is not found."""
+    """Whether an undetected object counts as a miss for a class and difficulty."""
     return _truth_role(item, name, DIFFICULTIES.index(difficulty)) == _COUNTS
 
 
@@ -183,7 +187,7 @@ def _frames(
     for number, (truth, found) in enumerate(zip(ground_truth, results, strict=True)):
         regions = [item for item in truth if item.class_name == DONT_CARE]
         iou = {"2d": image_iou(truth, found), "bev": bev[number], "3d": volume[number]}
-        # What is labelled in the image alone is found in 3D where it is found in the image.
+        # An object without a 3D box uses the overlap of 2D boxes in all metrics.
         flat = [i for i, item in enumerate(truth) if not item.has_box3d]
         for metric in ("bev", "3d"):
             iou[metric][flat] = iou["2d"][flat]
@@ -206,7 +210,7 @@ def _truth_role(item: KittiObject, name: str, difficulty: int) -> int:
 
 
 def _result_role(item: KittiObject, name: str, difficulty: int) -> int:
-    # The benchmark looks at the height first: small results of other classes take part, too.
+    # The benchmark checks the height first, so small results of other classes are ignored too.
     if abs(item.box2d[3] - item.box2d[1]) < _MIN_HEIGHT[difficulty]:
         return _MAY_BE_FOUND
     return _COUNTS if item.class_name == name else _OTHER
@@ -252,7 +256,7 @@ def _precision(cases: Sequence[_Case]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _thresholds(scores: np.ndarray, wanted: int) -> np.ndarray:
-    """Scores at which the recall is closest to the recall steps, falling."""
+    """Scores at which the recall is closest to the recall steps, in descending order."""
     thresholds, recall = [], 0.0
     scores = np.sort(scores)[::-1]
     for i, score in enumerate(scores):
@@ -267,15 +271,15 @@ def _thresholds(scores: np.ndarray, wanted: int) -> np.ndarray:
 def _assign(
     candidates: np.ndarray, preference: np.ndarray, above: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Let each ground truth in turn take the result that it prefers, at T thresholds at once.
+    """Match each ground truth in turn to its preferred result, at T thresholds at once.
 
     Args:
         candidates: (G, D) bool, the pairs that may match.
-        preference: (G, D), the smallest one is taken; the first one among equals.
+        preference: (G, D), the smallest value is preferred, and the first among equal values.
         above: (T, D) bool, the results that take part.
 
     Returns:
-        (T, G) int, the result taken or -1, and (T, D) bool, the results that are left.
+        (T, G) int, the matched result or -1, and (T, D) bool, the results without a match.
     """
     left = above.copy()
     taken = np.full((len(above), len(candidates)), -1)
@@ -299,7 +303,7 @@ def _true_positives(case: _Case, taken: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _scores_of_true_positives(case: _Case) -> np.ndarray:
-    """Scores (P,) where every ground truth takes the result with the highest score."""
+    """Scores (P,) of true positives if each ground truth takes its highest-scoring result."""
     preference = np.broadcast_to(-case.scores, case.candidates.shape)
     everything = np.ones((1, len(case.scores)), dtype=bool)
     taken, _ = _assign(case.candidates, preference, everything)
@@ -308,7 +312,7 @@ def _scores_of_true_positives(case: _Case) -> np.ndarray:
 
 def _count(case: _Case, thresholds: np.ndarray) -> np.ndarray:
     """True positives, false positives and summed similarity (3, T) of one image."""
-    # Results that count are taken by overlap; the others only where there is none, in order.
+    # Counting results are preferred, by overlap. Ignored ones match only if none is left.
     preference = np.where(case.result_counts, -case.iou, 1)
     taken, left = _assign(case.candidates, preference, case.scores >= thresholds[:, None])
     threshold, truth, result = _true_positives(case, taken)

@@ -1,7 +1,7 @@
-"""A detector that is told a part of the truth, to see which head an error comes from.
+"""Detection with the true output of some heads, to find the head that causes an error.
 
-The idea is that of the error analysis of CenterNet (arXiv 1904.07850): replace what one head says
-by the truth and look at what the figures gain.
+The method is the error analysis of CenterNet (arXiv 1904.07850): replace the output of one head by
+the ground truth and measure how much the metrics improve.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from km3d_ros.inference.graph import GraphInputs
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
 MIN_DEPTH = 0.1
-"""Keypoints nearer than this (metres) have no usable projection."""
+"""Least depth, in metres, of a keypoint with a usable projection."""
 MIN_BOX = 1.0
-"""Input pixels; objects of which less is seen stay out."""
+"""Least visible width and height of an object in input pixels. Smaller ones are left out."""
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """G labelled objects that a model can say, as it should say them; float32 unless said."""
+    """True outputs of the model for G labelled objects; float32 unless noted."""
 
     class_index: Tensor
     """(G,) int64."""
@@ -50,13 +50,13 @@ class _Truth:
     """(G,)."""
 
     def peaks(self) -> Peaks:
-        """One peak of score 1 in the middle of each box, (1, G)."""
+        """One peak of score 1 at the centre of each box, (1, G)."""
         column, row = self._middles().floor().long().unbind(-1)
         score = torch.ones_like(self.yaw)
         return Peaks(score[None], self.class_index[None], column[None], row[None])
 
     def owners(self, peaks: Peaks) -> Tensor:
-        """For K peaks of one image the object they belong to, (K,) int64; -1 for none."""
+        """Index of the object of each of K peaks of one image, (K,) int64; -1 for none."""
         if not len(self.yaw):
             return torch.full_like(peaks.x[0], -1)
         cells = torch.stack((peaks.x[0], peaks.y[0]), dim=-1)[:, None] + 0.5
@@ -78,20 +78,21 @@ def detect_with_truth(
     labels: Sequence[KittiObject],
     heads: Collection[str],
 ) -> Detections:
-    """What the detector would say of an image if some of its heads were right.
+    """Detect objects in an image with the output of some heads replaced by the ground truth.
 
-    A peak belongs to the labelled object of its class in whose 2D box it lies; among several, to
-    the one with the nearest middle. What belongs to none stays as the network says it.
+    A peak belongs to the labelled object of its class whose 2D box contains it. If several boxes
+    contain it, it belongs to the one with the nearest centre. A peak without an object keeps the
+    output of the network.
 
     Args:
-        detector: one whose backend is torch.
-        image, camera: as of a call of the detector.
-        labels: the objects of the image.
-        heads: names of those that say the truth.
-            "hm": a peak of score 1 in the middle of each labelled box, and no others.
+        detector: a detector with the torch backend.
+        image, camera: as in a call of the detector.
+        labels: labelled objects of the image.
+        heads: names of the heads to replace.
+            "hm": one peak of score 1 at the centre of each labelled box, and no other peaks.
             "hps": the projected keypoints in front of the camera, and the 2D box.
             "dim", "rot": the size, the observation angle.
-            "prob": the tolerant 3D IoU of the detection with its object, 0 without one.
+            "prob": the tolerant 3D IoU of the detection with its object, 0 without an object.
     """
     graph = detector.choice.backend.graph
     inputs = GraphInputs.of([image], [camera], detector.spec)
@@ -120,7 +121,7 @@ def _truth(
     spec: ModelSpec,
     device: torch.device,
 ) -> _Truth:
-    """The labelled objects whose class the model knows and whose 2D box meets its input."""
+    """True outputs for the labelled objects of known class whose 2D boxes are in the input."""
     known = [item for item in labels if item.class_name in spec.classes and item.has_box3d]
     limit = np.array(spec.input_size[::-1]) / STRIDE
     corners = np.array([item.box2d for item in known]).reshape(-1, 2, 2)
@@ -151,7 +152,7 @@ def _truth(
 
 
 def _swapped(objects: Objects, truth: _Truth, owners: Tensor, heads: Collection[str]) -> Objects:
-    """The K objects with the truth of their owners (K,) in place of what these heads say."""
+    """The K objects with the outputs of `heads` replaced by those of their `owners` (K,)."""
     rows = torch.nonzero(owners >= 0)[:, 0]
     owners = owners[rows]
     changed = {}
@@ -168,7 +169,7 @@ def _swapped(objects: Objects, truth: _Truth, owners: Tensor, heads: Collection[
 
 
 def _true_confidence(found: Detections, truth: _Truth, owners: Tensor) -> Tensor:
-    """Tolerant 3D IoU (K,) with the owners; 0 without one, or where not finite."""
+    """Tolerant 3D IoU (K,) with the owners; 0 without an owner or if it is not finite."""
     rows = torch.nonzero(owners >= 0)[:, 0]
     owners = owners[rows]
     iou = tolerant_iou(

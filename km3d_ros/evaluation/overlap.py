@@ -1,4 +1,4 @@
-"""Overlap of ground truth and results, image by image."""
+"""Overlap and matching of ground truth and results, image by image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MIN_IMAGE_IOU = 0.5
 
 
 def match_in_image(truth: Objects, found: Objects, class_name: str) -> list[tuple[int, int]]:
-    """Which objects of a class with a 3D box were found: their index, and that of the result.
+    """Match objects and results of a class that have 3D boxes. Returns pairs of indices.
 
-    By falling score, each result takes the object that it overlaps most in the image among those
-    that are left, if by more than half.
+    In descending order of score, each result takes the unmatched object with the highest IoU of
+    the 2D boxes, if it exceeds 0.5.
     """
     rows, columns = (
         [i for i, item in enumerate(side) if item.class_name == class_name and item.has_box3d]
@@ -42,7 +42,7 @@ def image_iou(rows: Objects, columns: Objects) -> np.ndarray:
 
 
 def image_coverage(rows: Objects, columns: Objects) -> np.ndarray:
-    """Part of the 2D box of each column that lies in the box of each row, (R, C) float64."""
+    """Part of the 2D box of each column that is inside the box of each row, (R, C) float64."""
     overlap, _, column_areas = _image_overlap(rows, columns)
     return _ratio(overlap, np.broadcast_to(column_areas, overlap.shape))
 
@@ -50,13 +50,13 @@ def image_coverage(rows: Objects, columns: Objects) -> np.ndarray:
 def solid_iou(
     rows: Sequence[Objects], columns: Sequence[Objects]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Intersection over union from above and of the volumes, of all images in one go.
+    """Intersection over union in the bird's-eye view and in 3D, of all images in one batch.
 
     Args:
         rows, columns: the objects of each image; both have one entry per image.
 
     Returns:
-        Two lists with one (R, C) float64 array per image: bird's-eye view and volume.
+        Two lists with one (R, C) float64 array per image: bird's-eye view and 3D.
     """
     pairs = [_near_pairs(*sides) for sides in zip(rows, columns, strict=True)]
     first = _stack(rows, [pair[0] for pair in pairs])
@@ -69,7 +69,7 @@ def solid_iou(
 
 
 def _image_overlap(rows: Objects, columns: Objects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shared area (R, C), and the areas (R,) and (C,)."""
+    """Areas of the intersections (R, C) and of the boxes, (R,) and (C,)."""
     a, b = (
         np.array([item.box2d for item in side], dtype=np.float64).reshape(-1, 4)
         for side in (rows, columns)
@@ -85,7 +85,7 @@ def _ratio(overlap: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _near_pairs(rows: Objects, columns: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the pairs with 3D boxes whose circles around the ground rectangles meet."""
+    """Indices of the pairs with 3D boxes for which circles around the boxes intersect."""
     (a, a_radius), (b, b_radius) = _ground_circles(rows), _ground_circles(columns)
     distance = np.linalg.norm(a[:, None] - b, axis=-1)
     known = [np.array([item.has_box3d for item in side], dtype=bool) for side in (rows, columns)]
@@ -115,7 +115,7 @@ def _tables(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     shapes: Sequence[tuple[int, int]],
 ) -> list[np.ndarray]:
-    """The values of all pairs, image by image; zero where there is no pair."""
+    """Tables of the values of all pairs, one per image. Other entries are zero."""
     tables, start = [], 0
     for pair, shape in zip(pairs, shapes, strict=True):
         end = start + len(pair[0])

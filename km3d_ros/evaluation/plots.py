@@ -1,4 +1,4 @@
-"""Pictures of what an evaluation says, as PNG files."""
+"""Plots of an evaluation, as PNG files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from km3d_ros.evaluation.kitti_ap import DIFFICULTIES, Curves, average_precision
 
 TITLES = {"2d": "2D", "aos": "Orientation (AOS)", "bev": "Bird's-eye view", "3d": "3D"}
 BIN = 5.0
-"""Metres of distance that share a median."""
+"""Width of a distance bin in metres."""
 LEAST_IN_BIN = 5
-"""Objects without which a bin has no median."""
+"""Least number of objects in a bin with a median."""
 
 
 def plot_precision(table: Curves, folder: Path) -> list[Path]:
-    """Precision over recall of each class, `precision_<class>.png` in the folder."""
+    """Plot precision over recall of each class to `precision_<class>.png` in the folder."""
     percent = average_precision(table)
     paths = []
     for name, metrics in table.items():
@@ -51,7 +51,7 @@ def plot_depth_errors(
     classes: Sequence[str],
     path: Path,
 ) -> None:
-    """Relative error of each object that was found over its distance, one panel per class."""
+    """Plot the relative depth error of each detected object over true z, one panel per class."""
     figure = Figure(figsize=(5 * len(classes), 4), layout="constrained")
     panels = figure.subplots(1, len(classes), squeeze=False)[0]
     for axes, name in zip(panels, classes, strict=True):
@@ -63,7 +63,7 @@ def plot_depth_errors(
 
 
 def _plot_errors(axes: Axes, true: np.ndarray, percent: np.ndarray) -> None:
-    """Errors (N,) as dots; median and quartiles of each bin of true z (N,) as lines."""
+    """Plot errors (N,) as dots, with the median and quartiles of each bin of true z (N,)."""
     axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(alpha=0.3)
     axes.set_xlim(0, BANDS[-1][1])
@@ -82,6 +82,6 @@ def _plot_errors(axes: Axes, true: np.ndarray, percent: np.ndarray) -> None:
         axes.plot(middles, median, "o-", label="median")
         axes.legend()
     if len(percent):
-        # The few that are wrong altogether would hide the others.
+        # With outliers inside the limits, the other errors would be unreadable.
         limit = 1.5 * max(np.quantile(np.abs(percent), 0.95), 1)
         axes.set_ylim(-limit, limit)

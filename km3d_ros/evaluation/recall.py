@@ -1,4 +1,4 @@
-"""Which objects are found at the score that is reported by default, and what is made up."""
+"""Recall and false positives at the default score threshold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from km3d_ros.evaluation.overlap import image_coverage, match_in_image
 
 RECALL, FALSE_POSITIVES = "recall", "false_positives_per_frame"
 UNCLEAR = 0.1
-"""Part of a result's 2D box in one labelled box from which on it is no clear false positive."""
+"""Least part of a result's 2D box in one labelled box for which it is no false positive."""
 
 
 def recall_figures(
@@ -22,13 +22,13 @@ def recall_figures(
     results: Sequence[Sequence[KittiObject]],
     classes: Sequence[str] = CLASSES,
 ) -> dict[str, Any]:
-    """How many objects are found, and how many results show nothing that is labelled.
+    """Recall by class and distance, and false positives by class.
 
     Returns:
-        Under `RECALL`, by class and band of true z, the part of the objects of moderate difficulty
-        whose 2D box a result overlaps by more than half; None in empty bands. Under
-        `FALSE_POSITIVES`, by class, results per image whose 2D box no labelled box, of whatever
-        class, covers by a tenth.
+        `RECALL`: by class and band of true z, the share of the objects of moderate difficulty that
+        `overlap.match_in_image` matches with a result; None in empty bands.
+        `FALSE_POSITIVES`: by class, the number of results per image of which no labelled box, of
+        any class, covers the part `UNCLEAR` of the 2D box.
     """
     return {
         RECALL: {name: _recall(ground_truth, results, name) for name in classes},

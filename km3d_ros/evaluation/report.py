@@ -1,4 +1,4 @@
-"""The figures of an evaluation, for machines and for people."""
+"""The figures of an evaluation, as JSON values and as text."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def depth_figures(
     results: Sequence[Sequence[KittiObject]],
     classes: Sequence[str] = CLASSES,
 ) -> dict[str, Any]:
-    """How far off the distances of the objects that were found are, by class and band.
+    """Relative depth errors of the detected objects, by class and band of true z.
 
     Returns:
-        Under `MEDIAN` the median of |z - true z| / true z, under `BIAS` that of
-        (z - true z) / true z: by class and band of true z, None where nothing was found.
+        `MEDIAN`: the median of |z - true z| / true z. `BIAS`: the median of (z - true z) / true z.
+        A band without detected objects has None.
     """
     table: dict[str, Any] = {MEDIAN: {}, BIAS: {}}
     for name in classes:
@@ -40,10 +40,10 @@ def as_text(
     recall: dict[str, Any],
     covariance: dict[str, Any],
 ) -> str:
-    """The tables for people.
+    """The figures as tables in text.
 
-    depth, recall: as of `depth_figures` and `recall_figures`; covariance: as of
-    `calibration.covariance_figures`.
+    depth, recall, covariance: from `depth_figures`, `recall.recall_figures` and
+    `covariances.covariance_figures`.
     """
     lines = [_row("AP, percent", "", "R40: easy", "moderate", "hard")]
     lines[0] += _cells("R11: easy", "moderate", "hard")
@@ -68,7 +68,7 @@ def as_text(
 
 
 def covariance_lines(covariance: dict[str, Any]) -> list[str]:
-    """How honest covariances are, for people; as of `calibration.covariance_figures`."""
+    """Calibration of covariances as a table in text, from `covariances.covariance_figures`."""
     lines = [
         f"{'Covariance':12}{'objects':>8}"
         + "".join(f"{name:>14}" for name in ("x 68 / 95", "y", "z", "yaw", "Spearman z"))

@@ -1,4 +1,4 @@
-"""A detector on labelled frames, and the figures by which a set of weights is judged."""
+"""Runs a detector on labelled frames and computes the metrics of its weights."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from km3d_ros.inference.formats import to_kitti
 from km3d_ros.inference.options import SCORE_THRESHOLD
 
 LEAST_SCORE = 0.02
-"""Score threshold of a detector that is judged: AP is about the whole precision-recall curve."""
+"""Score threshold for evaluation. It is low because AP needs the whole precision-recall curve."""
 
 LOOSE_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is in the images and what a detector sees there, image by image."""
+    """Labels and detections of a detector, one entry per image."""
 
     truth: list[list[KittiObject]]
     detections: list[Detections]
@@ -36,17 +36,17 @@ class Findings:
 
     @property
     def results(self) -> list[list[KittiObject]]:
-        """The detections as results."""
+        """The detections in KITTI's result format."""
         return [to_kitti(found, self.classes) for found in self.detections]
 
 
 def detect_all(detector: Detector, frames: KittiDataset, oracle: Collection[str] = ()) -> Findings:
     """Run a detector on every frame.
 
-    oracle: heads that say the truth, as of `oracle.detect_with_truth`.
+    oracle: heads whose output is replaced by the truth (`oracle.detect_with_truth`).
 
     Raises:
-        InputError: a frame that cannot be read; it is named.
+        InputError: a frame cannot be read. The message names the frame.
     """
     truth, detections = [], []
     for frame in tqdm(frames, desc="Evaluating", unit="frame", disable=None):
@@ -59,15 +59,15 @@ def validate(detector: Detector, frames: KittiDataset) -> dict[str, Any]:
     """AP|R40 [easy, moderate, hard] in percent by class and metric, and depth errors.
 
     Metrics: "2d", "bev" and "3d" at the benchmark's overlap (`kitti_ap.default_iou`), and
-    "bev@0.5" and "3d@0.5"; None where there is nothing to find. What the detector leaves out by
-    its score threshold (`LEAST_SCORE` is a good one) is a miss. The depth errors are those of the
-    detector's first class, of the objects that are reported by default.
+    "bev@0.5" and "3d@0.5"; None if there is no object to detect. Objects below the score threshold
+    of the detector are misses, so use a detector with the threshold `LEAST_SCORE`. The depth
+    errors are those of the detector's first class, at the default score threshold.
     """
     return figures_of(detect_all(detector, frames))
 
 
 def figures_of(findings: Findings) -> dict[str, Any]:
-    """The figures of `validate`, of what was found."""
+    """The figures of `validate`, from given findings."""
     truth, results, classes = findings.truth, findings.results, findings.classes
     strict, loose = (evaluate(truth, results, iou, classes) for iou in (None, LOOSE_IOU))
     return {
@@ -84,7 +84,7 @@ def figures_of(findings: Findings) -> dict[str, Any]:
 
 
 def reported(results: list[list[KittiObject]]) -> list[list[KittiObject]]:
-    """The results that a detector reports by default."""
+    """The results at or above the default score threshold."""
     return [[item for item in found if item.score >= SCORE_THRESHOLD] for found in results]
 
 

@@ -99,7 +99,7 @@ class Crowd:
         cars_only: bool = False,
         thinned: float = THINNED,
     ) -> Actor | None:
-        """A car, van, truck or bus centred at (s, u)."""
+        """Add a car, van, truck or bus centred at (s, u). Returns None if it is left out."""
         rng = self.rng
         kind = 0.0 if cars_only else rng.random()
         variant = int(rng.integers(VARIANTS))

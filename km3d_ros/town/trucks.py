@@ -1,4 +1,4 @@
-"""Lorries and buses."""
+"""Meshes of trucks and buses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from km3d_ros.town.meshes import Builder, Mesh, Slot, disc
 
 @cache
 def truck(variant: int) -> Mesh:
-    """A lorry: cab, cargo box or flat bed, six wheels."""
+    """Mesh of a truck with a cab, a cargo box and six wheels."""
     rng = np.random.default_rng((variant, 77))
     length, width, height = rng.uniform(6.5, 9.5), rng.uniform(2.3, 2.5), rng.uniform(2.9, 3.6)
     cab, half = rng.uniform(1.7, 2.2), width / 2
@@ -38,7 +38,7 @@ def truck(variant: int) -> Mesh:
 
 @cache
 def bus(variant: int) -> Mesh:
-    """A city bus: four wheels, a band of windows, doors on its right."""
+    """Mesh of a city bus with four wheels, rows of windows and doors on the right."""
     rng = np.random.default_rng((variant, 78))
     length, width, height = rng.uniform(10.5, 12.5), rng.uniform(2.5, 2.55), rng.uniform(2.9, 3.3)
     half, front, rear = width / 2, length / 2, -length / 2
