@@ -26,7 +26,8 @@ class Detections:
     depth_error: Tensor
     """(N,): expected relative error of the depth."""
     box2d: Tensor
-    """(N, 4): x0, y0, x1, y1, the extent of the eight projected corners, clipped to the image."""
+    """(N, 4): x0, y0, x1, y1 of the predicted 2D box, clipped to the image. Weights without the
+    heads `wh` and `reg` give the extent of the eight projected corners."""
     keypoints: Tensor
     """(N, 9, 2): projected corners 0..7 and the centre (8); may lie outside the image."""
     size: Tensor
