@@ -36,11 +36,13 @@ class Box2D:
     class_name: a class, or "DontCare" for a region without lesson.
     box: x0, y0, x1, y1 in pixels.
     own: whether the left, top, right and bottom edge is the object's own.
+    left: part of the labelled box that cuts have left.
     """
 
     class_name: str
     box: Box
     own: Edges = OWN
+    left: float = 1.0
 
 
 def boxes_of(objects: Sequence[KittiObject], width: int, height: int) -> list[Box2D]:
@@ -83,12 +85,13 @@ def seen_boxes(boxes: Iterable[Box2D], affine: np.ndarray, window: Box) -> list[
     for item in boxes:
         corners = np.reshape(item.box, (2, 2)) @ affine[:, :2].T + affine[:, 2]
         cut = np.clip(corners, window[:2], window[2:])
-        whole, left = np.prod(corners[1] - corners[0]), np.prod(cut[1] - cut[0])
-        if left <= 0:
+        before, after = np.prod(corners[1] - corners[0]), np.prod(cut[1] - cut[0])
+        if after <= 0:
             continue
         own = tuple((np.array(item.own) & (cut == corners).ravel()).tolist())
-        name = item.class_name if left >= LEAST_LEFT * whole else DONT_CARE
-        found.append(Box2D(name, tuple(cut.ravel().tolist()), own))
+        left = item.left * float(after / before)
+        name = item.class_name if left >= LEAST_LEFT else DONT_CARE
+        found.append(Box2D(name, tuple(cut.ravel().tolist()), own, left))
     return found
 
 

@@ -9,6 +9,10 @@ AS_IT_IS = np.eye(2, 3)
 INSIDE = (60.0, 30.0, 100.0, 70.0)
 
 
+def area(box):
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def boxes(*corners, **changes):
     return boxes_of([car(box, **changes) for box in corners], WIDTH, HEIGHT)
 
@@ -125,7 +129,8 @@ def test_boxes_are_scaled_and_shifted():
     ],
 )
 def test_edges_of_a_cut_are_not_own(window, cut, own):
-    assert seen_boxes([Box2D("Car", INSIDE)], AS_IT_IS, window) == [Box2D("Car", cut, own)]
+    found = seen_boxes([Box2D("Car", INSIDE)], AS_IT_IS, window)
+    assert found == [Box2D("Car", cut, own, left=area(cut) / area(INSIDE))]
 
 
 def test_cut_gives_no_edge_back():
@@ -138,7 +143,19 @@ def test_cut_gives_no_edge_back():
 def test_box_of_which_a_cut_leaves_less_than_two_fifths_is_a_region(right, name):
     found = seen_boxes([Box2D("Car", INSIDE)], AS_IT_IS, (0, 0, right, 99))
     own = (True, True, False, True)
-    assert found == [Box2D(name, (60.0, 30.0, right, 70.0), own)]
+    left = pytest.approx((right - 60) / 40)
+    assert found == [Box2D(name, (60.0, 30.0, right, 70.0), own, left)]
+
+
+@pytest.mark.parametrize(("bottom", "name"), [(60, "Car"), (55, "DontCare")])
+def test_cuts_one_after_the_other_count_together(bottom, name):
+    """A panorama cuts a box, and then a view. Each cut alone would leave enough."""
+    once = seen_boxes([Box2D("Car", INSIDE)], AS_IT_IS, (0, 0, 60 + 40 * 0.6, 99))
+    assert once[0].class_name == "Car"
+    zoom = np.array([[2.0, 0, 0], [0, 2.0, 0]])
+    (twice,) = seen_boxes(mirrored_boxes(once, WIDTH), zoom, (0, 0, 400, 2 * bottom))
+    assert twice.left == pytest.approx(0.6 * (bottom - 30) / 40)
+    assert twice.class_name == name
 
 
 @pytest.mark.parametrize(
