@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from km3d_ros.data.image_file import check_one_size, read_image
     from km3d_ros.data.kitti import write_objects
-    from km3d_ros.drawing.boxes import draw_detections
+    from km3d_ros.drawing.on_image import draw_detections
     from km3d_ros.inference.formats import to_kitti, to_records
 
     images = _list_images(args.images)

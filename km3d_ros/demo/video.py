@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.demo.recorded_frames import Answer
-from km3d_ros.drawing.boxes import draw_bev, draw_detections
+from km3d_ros.drawing.from_above import draw_bev
+from km3d_ros.drawing.on_image import draw_detections
 
 TOP_VIEW_HEIGHT = 400  # pixels
 TOP_VIEW_RANGE = 64.0  # metres

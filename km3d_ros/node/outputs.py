@@ -11,7 +11,8 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection3D, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from km3d_ros.drawing.boxes import draw_bev, draw_detections
+from km3d_ros.drawing.from_above import draw_bev
+from km3d_ros.drawing.on_image import draw_detections
 from km3d_ros.frames.reading import View
 from km3d_ros.inference.detections import Detections
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
