@@ -1,7 +1,7 @@
-"""Bags, that is recordings of ROS topics: reading, writing, and detecting in them.
+"""Bags (recordings of ROS topics): reading, writing, and detecting in them.
 
-Bags are rosbag2 folders (MCAP or sqlite3 inside) or single `.mcap` files, readable by `ros2 bag`,
-Foxglove and rosbags.
+A bag is a rosbag2 folder of MCAP or sqlite3 files, or a single `.mcap` file. `ros2 bag`, Foxglove
+and rosbags read them. ROS 1 bags are read, too.
 """
 
 from km3d_ros.bag.ros_messages import (

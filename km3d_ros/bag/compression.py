@@ -1,7 +1,7 @@
-"""Compressed chunks, messages and files of recordings, within bounded memory.
+"""Decompression of chunks and messages of recordings within bounded memory.
 
-`mcap` and rosbags allocate what a compressed chunk claims to hold. Here a damaged or hostile chunk
-takes no more than 1 GiB.
+`mcap` and rosbags allocate the size that a compressed chunk declares. Here a damaged or hostile
+chunk takes at most 1 GiB.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _UNPACKERS: dict[str, Callable[[], Any]] = {
     "zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
 }
 _PIECE = 1 << 12
-"""Bytes that are decompressed at once."""
+"""Compressed bytes that are decompressed at a time."""
 _MOST = 1 << 30
-"""Bytes: no chunk and no message of a recording is larger."""
+"""Largest decompressed size in bytes."""
 
 
 def decompress(data: bytes, compression: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`km3d bag`: a recording in, the same recording with detections out."""
+"""`km3d bag`: detects in a recording and writes it again with the detections."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ class Summary:
 def detect_in_bag(request: Request, detector: Detector) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
 
-    The work is in `request.partial` until it is complete; then it becomes `request.out`. An error
-    leaves nothing behind.
+    The new recording is written in `request.partial` and moved to `request.out` when it is
+    complete. After an error nothing is left.
 
     Raises:
-        InputError: no recording, nothing in it to work on, nothing that can be answered, or
-            no place to write.
+        InputError: the recording cannot be read, has no camera, or none of its images can be
+            used; or the new recording cannot be written.
     """
     _check_place(request)
     unpacked = request.partial / "unpacked"
@@ -121,10 +121,10 @@ def _write(
     cameras: Sequence[Camera],
     frames: FrameDetector,
 ) -> list[CameraSummary]:
-    """Write the new recording: every message, and after each image its results.
+    """Write the new recording: every message, and the results after each image.
 
     Raises:
-        InputError: there are images, and none of them can be used.
+        InputError: none of the images can be used.
     """
     summaries = {
         c.images: CameraSummary(c.images, c.infos, c.rectified, f"{c.results}/detections")
@@ -158,9 +158,9 @@ def _write(
 
 
 class _Definitions(dict[Topic, Topic]):
-    """Topics with the definitions of their types, also where a recording has none of them.
+    """Topics with the definitions of ROS's own types, which some recordings lack.
 
-    Readers look up types elsewhere only if a recording defines none, and ours are defined.
+    A reader that finds some definitions in a recording expects all of them there.
     """
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ def _check_place(request: Request) -> None:
 
 
 def _choose_cameras(request: Request, survey: Survey, damage: Notes) -> list[Camera]:
-    """The cameras; of a damaged recording there may be none left, and it is kept all the same."""
+    """The cameras. A damaged recording may have none left; it is written without detections."""
     try:
         cameras = choose_cameras(request.source, survey.types, survey.encodings, request.wanted)
     except InputError as error:

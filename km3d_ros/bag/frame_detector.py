@@ -1,4 +1,4 @@
-"""From an image of a recording to serialised detections."""
+"""Serialised detections for an image of a recording."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OBJECTS = "km3d_ros/msg/KeypointDetectionArray"
 
 
 class Result(NamedTuple):
-    """What became of a frame.
+    """Result of a frame.
 
-    messages: by topic of the results, serialised; empty where the frame could not be used.
-    exact: its CameraInfo carries the same stamp.
-    cause, reason: why it could not be used; else empty.
+    messages: serialised results by topic; empty if the frame could not be used.
+    exact: its CameraInfo has the same stamp.
+    cause, reason: why the frame could not be used; else empty.
     """
 
     messages: Mapping[Topic, bytes]
@@ -41,7 +41,7 @@ class Result(NamedTuple):
 
 
 class FrameDetector:
-    """Detects in the images of some cameras, each on its own: no frame depends on another."""
+    """Detects in the images of one or more cameras, one image at a time."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class FrameDetector:
         }
 
     def takes(self, message: Message) -> bool:
-        """Whether this is an image of one of the cameras."""
+        """Whether a message is an image of one of the cameras."""
         return message.topic.name in self._topics and message.topic.type in MESSAGE_CLASSES
 
     def __call__(self, message: Message) -> Result:
-        """Detect in an image, or say why that cannot be done."""
+        """Detect in an image; the result says why an image could not be used."""
         try:
             frame = self._frame(message)
             view = self._readers[message.topic.name](frame)
@@ -91,7 +91,7 @@ class FrameDetector:
             return Result(dict(zip(topics, self._detect(view), strict=True)), frame.exact)
         except DroppedFrame as dropped:
             return Result({}, False, dropped.cause.value, str(dropped))
-        except Exception as error:  # as in the node: one frame does not end the others
+        except Exception as error:  # as in the node: the next frames are still processed
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return Result({}, False, DropCause.FAILED.value, reason)
 
@@ -114,8 +114,8 @@ class FrameDetector:
     def _detect(self, view: View) -> tuple[bytes, bytes]:
         """The detections and objects of a view, serialised.
 
-        rclpy leaves bytes between fields as the memory had them, rosbags sets them to zero: the
-        same detections are the same bytes.
+        With rosbags, because it sets padding bytes to zero, so that the same detections give the
+        same bytes. rclpy leaves them uninitialised.
         """
         header, names = view.frame.image.header, self._detector.spec.classes
         found = self._detector(view.image, view.camera)

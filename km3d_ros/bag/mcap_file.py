@@ -1,7 +1,7 @@
 """MCAP files, read and written with `mcap`.
 
-rosbags reads no file that was cut. It drops the time at which a message was sent, its sequence
-number and the hash of its type, and it does not write lz4.
+Not with rosbags, which cannot read a file that was cut, loses the publication time and sequence
+number of messages and the hashes of types, and does not write lz4.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _COMPRESSIONS = {
 
 
 class McapReader:
-    """The messages of a file in its order; an iterable.
+    """Iterable over the messages of a file, in the order of the file.
 
-    It reads up to the byte where the file is cut or damaged, and reports that byte. A damaged
-    chunk whose length is intact is reported and left out.
+    Reading ends at the byte where the file is cut or damaged; that byte is reported. A damaged
+    chunk whose length is intact is reported and skipped.
 
     compression: of the chunks that were read so far: "lz4", "zstd" or "".
     """
@@ -62,7 +62,7 @@ class McapReader:
                 )
 
     def _unchunked(self, record: McapRecord, position: int) -> Sequence[McapRecord]:
-        """The records of a chunk; else the record itself."""
+        """The records inside a chunk; for any other record, the record itself."""
         if not isinstance(record, Chunk):
             return [record]
         try:
@@ -104,10 +104,10 @@ class McapReader:
 
 
 def _topics_of_summary(file: BinaryIO) -> list[McapRecord]:
-    """What describes the topics, once more: the chunk that has it may be damaged."""
+    """Schemas and channels from the summary section: the chunk that has them may be damaged."""
     try:
         summary = make_reader(file).get_summary()
-    except Exception:  # as of records: the summary may be cut or damaged, too
+    except Exception:  # the summary may be cut or damaged, too
         summary = None
     file.seek(0)
     return [*summary.schemas.values(), *summary.channels.values()] if summary else []
@@ -125,7 +125,7 @@ class McapWriter:
         self._schemas: dict[tuple[str, str], int] = {}
 
     def add_topic(self, topic: Topic) -> int:
-        """Announce a topic; returns its number."""
+        """Register a topic; returns its number."""
         schema = topic.type, topic.definition
         if schema not in self._schemas:
             self._schemas[schema] = self._writer.register_schema(
@@ -143,7 +143,7 @@ class McapWriter:
         )
 
     def finish(self, metadata: str) -> None:
-        """Write what makes the file complete; metadata: of the recording, YAML."""
+        """Write the metadata of the recording (YAML) and the summary of the file."""
         self._writer.add_metadata("rosbag2", {"serialized_metadata": metadata})
         self._writer.finish()
         self._file.flush()

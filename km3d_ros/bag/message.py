@@ -1,4 +1,4 @@
-"""What a recording consists of, whichever storage holds it."""
+"""Topics and messages of a recording, independent of its storage format."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 METADATA_VERSION = 8
-"""Of the rosbag2 metadata that we write: the newest that Humble reads, too."""
+"""Version of the rosbag2 metadata that is written: the newest that Humble reads."""
 
 Report = Callable[[str], None]
-"""Takes one line about a damaged spot: file, place and cause."""
+"""Receives one line about a damaged spot: file, place and cause."""
 
 
 class Topic(NamedTuple):
     """A topic as it was recorded.
 
     encoding: of the messages, such as "cdr".
-    qos: what its publishers offered, as YAML; "" where it is unknown.
-    type_hash: of the type (RIHS01); "" where it is unknown.
-    definition, definition_encoding: of the type, the latter "ros2msg" or "ros2idl"; both "" where
-        the recording does not have it.
+    qos: offered QoS profiles as YAML; "" if unknown.
+    type_hash: RIHS01 hash of the type; "" if unknown.
+    definition: of the type; "" if the recording does not contain it.
+    definition_encoding: "ros2msg", "ros2idl", or "" without a definition.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Topic(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A serialised message. time, sent: when it was recorded and sent, in nanoseconds."""
+    """A serialised message. time, sent: nanoseconds at which it was recorded and sent."""
 
     topic: Topic
     time: int

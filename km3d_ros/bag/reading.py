@@ -1,6 +1,7 @@
 """Reading recordings, whole or damaged: rosbag2 folders, their files, and ROS 1 bags.
 
-rosbags reads no folder without metadata.yaml, which a recorder that died has not written.
+Not with rosbags alone, which cannot read a folder without metadata.yaml, as a recorder that died
+leaves it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class Recording:
-    """A recording: all storage files of a folder, whatever its metadata.yaml says.
+    """A recording: all storage files of a folder, listed in its metadata.yaml or not.
 
     storage: "mcap", "sqlite3" or "ROS 1".
     compression: of the MCAP chunks that were read so far: "lz4", "zstd" or "".
     """
 
     def __init__(self, path: Path, scratch: Path) -> None:
-        """Args: the recording; a folder for files that have to be unpacked.
+        """Open a recording.
+
+        Args:
+            path: the recording.
+            scratch: folder for files that have to be unpacked.
 
         Raises:
             InputError: there is no such recording.
@@ -48,9 +53,9 @@ class Recording:
         self._scratch = scratch
 
     def messages(self, report: Report) -> Iterator[Message]:
-        """The messages, file by file in their order, which may differ from the order of time.
+        """Iterate over the messages in the order of the files, which may differ from that of time.
 
-        report: takes what is damaged.
+        report: receives the damaged spots.
         """
         for name in _missing(self._path):
             report(f"{self._path / name}: the file is missing")
@@ -67,7 +72,7 @@ class Recording:
             self.compression = self.compression or reader.compression
 
     def _unpacked(self, file: Path, report: Report) -> Path:
-        """The file itself, or, where it is compressed as a whole, what can be unpacked of it."""
+        """The file itself, or the part of a compressed file that can be decompressed."""
         if file.suffix != ".zstd":
             return file
         target = self._scratch / file.stem
@@ -94,29 +99,29 @@ def _storage_files(path: Path) -> list[Path]:
 
 
 def _suffix(file: Path) -> str:
-    """That of the storage: .mcap of a.mcap and of a.mcap.zstd."""
+    """Suffix of the storage format: .mcap for a.mcap and a.mcap.zstd."""
     return Path(file.name.removesuffix(".zstd")).suffix
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:
-    """Sorts drive_10 after drive_9."""
+    """Sort key that puts drive_10 after drive_9."""
     parts = re.split(r"([0-9]+)", file.name)
     return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def _missing(path: Path) -> list[str]:
-    """Names of the files that a readable metadata.yaml lists, but that are not there."""
+    """Names of files that metadata.yaml lists and that do not exist."""
     try:
         content = read_yaml(path / "metadata.yaml")
         listed = content["rosbag2_bagfile_information"]["relative_file_paths"]
         names = [Path(name).name for name in listed]
-    except Exception:  # missing, cut, not YAML, or of some other structure
+    except Exception:  # missing, cut, not YAML, or of another structure
         return []
     return [name for name in names if not (path / name).exists()]
 
 
 def _decompressed(message: Message, file: Path, report: Report) -> Iterator[Message]:
-    """The message, decompressed where it was compressed on its own; nothing if it is damaged."""
+    """The message, decompressed if needed; nothing if it is damaged."""
     if not message.data.startswith(_ZSTD_MAGIC):
         yield message
         return

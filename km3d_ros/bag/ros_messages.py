@@ -1,4 +1,4 @@
-"""ROS messages in bags."""
+"""Reading and writing bags as ROS messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = ("vision_msgs", "km3d_ros")
 
 
 class BagMessage(NamedTuple):
-    """One message of a bag; `time` is when it was recorded, in nanoseconds."""
+    """One message of a bag; time: nanoseconds at which it was recorded."""
 
     topic: str
     message: Any
@@ -30,7 +30,7 @@ class BagMessage(NamedTuple):
 
 
 def type_store() -> Typestore:
-    """The message types of ROS, with those of vision_msgs and km3d_ros as they are installed."""
+    """The message types of ROS and of the installed vision_msgs and km3d_ros."""
     store = get_typestore(Stores.LATEST)
     for package in PACKAGES:
         for path in sorted((get_package_share_path(package) / "msg").glob("*.msg")):
@@ -64,12 +64,12 @@ def described(topic: str, type_name: str, types: Typestore) -> Topic:
 
 
 class BagWriter:
-    """Writes a bag; a context manager. An error within leaves nothing behind.
+    """Context manager that writes a bag. If the block raises an error, nothing is left.
 
     Args:
-        path: a single MCAP file where it ends in `.mcap` (an existing one is replaced), else a
-            rosbag2 folder that must not exist yet.
-        storage: format of the file within the folder.
+        path: a single MCAP file if it ends in `.mcap` (an existing one is replaced), else a
+            rosbag2 folder that must not exist.
+        storage: format of the file in the folder.
 
     Raises:
         InputError: the folder exists already.
@@ -95,7 +95,7 @@ class BagWriter:
         self.write_serialized(topic, type(message), serialize_message(message), time)
 
     def write_serialized(self, topic: str, message_type: type, data: bytes, time: int) -> None:
-        """Append a message of this class that is serialised already."""
+        """Append a serialised message of this class; `time` in nanoseconds."""
         if topic not in self._topics:
             package = message_type.__module__.partition(".")[0]
             type_name = f"{package}/msg/{message_type.__name__}"
@@ -104,7 +104,9 @@ class BagWriter:
 
 
 def read_bag(path: str | Path, topics: Sequence[str] | None = None) -> Iterator[BagMessage]:
-    """Messages of a bag in order of time, of all topics or those named.
+    """Iterate over the messages of a bag in order of time.
+
+    topics: names; None: all.
 
     Raises:
         InputError: there is no such bag, it is broken, or a type of it is not installed.

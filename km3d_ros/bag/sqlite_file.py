@@ -1,7 +1,7 @@
 """sqlite3 files (`.db3`), read and written with sqlite3.
 
-rosbags reads no file that was cut and no log (`-wal`) of a recorder that died. It writes no topic
-whose type has no definition.
+Not with rosbags, which cannot read a file that was cut or the log (`-wal`) of a recorder that
+died, and cannot write a topic whose type has no definition.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ INSERT INTO schema VALUES (4, '');
 
 
 class SqliteReader:
-    """The messages of a file by their numbers, as far as SQLite can read it; an iterable.
+    """Iterable over the messages of a file, by number, as far as SQLite can read it.
 
     Damage is reported.
 
-    compression: "", sqlite3 files have none.
+    compression: always "".
     """
 
     compression = ""
 
     def __init__(self, path: Path, report: Report, scratch: Path) -> None:
-        """Args: the file; takes damage; a folder for a copy of a file that was cut."""
+        """Args: scratch: folder for a copy of a file that was cut."""
         self._path = path
         self._report = report
         self._scratch = scratch
@@ -58,7 +58,7 @@ class SqliteReader:
         with closing(self._open(page, size)) as database:
             try:
                 topics = dict(_topics(database))
-                # One by one: a cursor over all rows loses the last one before the damage.
+                # One query per row: a cursor over all rows loses the last row before the damage.
                 while row := database.execute(_NEXT, (number,)).fetchone():
                     number, topic_id, time, data = row
                     topic = topics.get(topic_id)
@@ -73,7 +73,7 @@ class SqliteReader:
             self._report(f"{self._path}: {damage}; `sqlite3 FILE .recover` may find more")
 
     def _open(self, page: int, size: int) -> sqlite3.Connection:
-        """The database, read-only, with its log where a recorder that died left one."""
+        """Open the database read-only, with the log that a recorder that died may have left."""
         if Path(f"{self._path}-wal").exists():
             try:
                 database = _connect(self._path, "mode=ro")
@@ -84,7 +84,7 @@ class SqliteReader:
                 self._report(f"{self._path}-wal: {cause}")
         if not page or size % page == 0:
             return _connect(self._path, "mode=ro&immutable=1")
-        # SQLite would take what is missing of the last page for zeros, and give wrong messages.
+        # SQLite would read the missing part of the last page as zeros and return wrong messages.
         self._scratch.mkdir(parents=True, exist_ok=True)
         whole_pages = self._scratch / f"pages_{self._path.name}"
         shutil.copyfile(self._path, whole_pages)
@@ -98,16 +98,16 @@ class SqliteWriter:
     suffix = ".db3"
 
     def __init__(self, path: Path, compression: str) -> None:
-        """Args: the file; compression is of MCAP alone."""
+        """Args: compression: not used, it is for MCAP."""
         self._database = sqlite3.connect(path, isolation_level=None)
-        # The file gets its place when it is complete: until then there is nothing to roll back.
+        # The file moves to its place when it is complete: there is nothing to roll back.
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.executescript(_SCHEMA)
         self._database.execute("BEGIN")
         self._types: set[str] = set()
 
     def add_topic(self, topic: Topic) -> int:
-        """Announce a topic; returns its number."""
+        """Register a topic; returns its number."""
         if topic.definition and topic.type not in self._types:
             self._types.add(topic.type)
             definition = topic.definition_encoding, topic.definition, topic.type_hash
@@ -120,7 +120,7 @@ class SqliteWriter:
         self._insert("messages", number, message.time, message.data)
 
     def finish(self, metadata: str) -> None:
-        """Write what makes the file complete; metadata: of the recording, YAML."""
+        """Write the metadata of the recording (YAML) and commit."""
         self._insert("metadata", METADATA_VERSION, metadata)
         self._database.execute("COMMIT")
 
@@ -137,13 +137,13 @@ class SqliteWriter:
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)
-    # Without this SQLite opens no file that is shorter than it says.
+    # Without this, SQLite refuses a file that is shorter than its header declares.
     database.execute("PRAGMA writable_schema = ON")
     return database
 
 
 def _page_and_file_size(path: Path) -> tuple[int, int]:
-    """Bytes of a page and of the whole file, as the file itself says; 0 where that is lost."""
+    """Bytes of a page and of the whole file, from its header; 0 if the header is damaged."""
     with path.open("rb") as file:
         header = file.read(100)
     page = int.from_bytes(header[16:18], "big")
@@ -152,7 +152,7 @@ def _page_and_file_size(path: Path) -> tuple[int, int]:
 
 
 def _topics(database: sqlite3.Connection) -> Iterator[tuple[int, Topic]]:
-    """Number and topic. Older recordings say less about a topic."""
+    """Numbers and topics. Older recordings lack some columns."""
     columns = {column[1] for column in database.execute("PRAGMA table_info(topics)")}
     optional = ("offered_qos_profiles", "type_description_hash")
     qos, type_hash = (name if name in columns else "''" for name in optional)

@@ -17,21 +17,21 @@ SHOWN = 5
 
 
 class Notes:
-    """Lines on stderr: the first ones are shown, all are counted."""
+    """Prints the first lines that it receives on stderr, and counts all of them."""
 
     def __init__(self, what: str) -> None:
-        """Args: what the lines are about, in the plural."""
+        """Args: what: subject of the lines, in the plural."""
         self.count = 0
         self._what = what
 
     def __call__(self, line: str) -> None:
-        """Take a line."""
+        """Receive a line."""
         self.count += 1
         if self.count <= SHOWN:
             tqdm.write(line, file=sys.stderr)
 
     def finish(self) -> None:
-        """Say how many were not shown."""
+        """Print how many lines were not shown."""
         if self.count > SHOWN:
             tqdm.write(f"... and {self.count - SHOWN} more {self._what}", file=sys.stderr)
 

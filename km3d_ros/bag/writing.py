@@ -28,9 +28,9 @@ _POLICIES = {
 
 
 class RecordingWriter:
-    """Writes a recording in a folder of its own, and moves it to its place when it is complete.
+    """Context manager that writes a recording in a scratch folder and moves it when complete.
 
-    A context manager; an error within leaves nothing behind.
+    If the block raises an error, nothing is left.
     """
 
     def __init__(self, path: Path, scratch: Path, storage: str, compression: str = "") -> None:
@@ -38,7 +38,7 @@ class RecordingWriter:
 
         Args:
             path: a single file where it ends in `.mcap`, else a folder.
-            scratch: folder to write in, on the same file system; what it has is deleted.
+            scratch: folder to write in, on the same file system; its content is deleted.
             storage: "mcap" or "sqlite3"; a single file is always MCAP.
             compression: of MCAP chunks: "lz4", "zstd" or "".
         """
@@ -66,7 +66,7 @@ class RecordingWriter:
                 with naming(self._file):
                     self._finish()
         finally:
-            with suppress(OSError, sqlite3.Error):  # a full disk fails once more
+            with suppress(OSError, sqlite3.Error):  # a full disk fails again
                 self._writer.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -74,7 +74,7 @@ class RecordingWriter:
         """Append a message.
 
         Raises:
-            OSError, InputError: it cannot be written; names the file.
+            OSError, InputError: the file cannot be written; the message names it.
         """
         with naming(self._file):
             number = self._numbers.get(message.topic)
@@ -100,7 +100,7 @@ class RecordingWriter:
         self._scratch.rename(self._path)
 
     def _metadata(self) -> dict:
-        """What rosbag2 wants to know of a recording as a whole."""
+        """The content of rosbag2's metadata.yaml."""
         return {
             "version": METADATA_VERSION,
             "storage_identifier": self._storage,
@@ -128,7 +128,7 @@ class RecordingWriter:
 
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Let errors of the system and of SQLite name the file that they are about."""
+    """Add the name of the file to errors of the system and of SQLite."""
     try:
         yield
     except sqlite3.Error as error:
@@ -140,7 +140,7 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def _as_written(topic: Topic) -> Topic:
-    """The topic with its QoS profiles as the version of our metadata has them: in numbers."""
+    """The topic with its QoS policies as numbers, as `METADATA_VERSION` requires."""
     try:
         profiles = yaml.safe_load(topic.qos) or []
         for profile in profiles:

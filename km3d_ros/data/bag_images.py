@@ -31,7 +31,7 @@ from km3d_ros.frames.topic_names import (
 from km3d_ros.geometry.camera import CameraModel
 
 MAX_FRAMES = 5000
-"""Of more images than this, evenly spread ones are extracted: neighbours teach the same."""
+"""Largest number of images; of more, evenly spread ones are taken, as neighbours are alike."""
 
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
@@ -52,12 +52,11 @@ def open_bag(path: Path) -> AnyReader:
 
 
 def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:
-    """The images of one topic of a bag, without lens distortion, in a KITTI-format folder.
+    """Write the images of one topic of a bag, without lens distortion, as a KITTI-format folder.
 
     Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
-    (K and D). An image belongs to the CameraInfo of its stamp, else to the newest that had been
-    recorded. Of more than `MAX_FRAMES` images, evenly spread ones are taken; what cannot be
-    decoded is left out.
+    (K and D). Of more than `MAX_FRAMES` images, evenly spread ones are taken. Images that cannot
+    be decoded are left out.
 
     Args:
         path: the bag.
@@ -71,17 +70,19 @@ def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: 
     files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     files += [calibration] if calibration else []
     key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES))
-    return extract_once(cache, key, lambda: _told(BagFrames(path, topic, calibration, MAX_FRAMES)))
+    return extract_once(
+        cache, key, lambda: _reporting(BagFrames(path, topic, calibration, MAX_FRAMES))
+    )
 
 
 @dataclass
 class BagFrames:
-    """Frames of one image topic of a bag in order of time, named by their number in the topic.
+    """Iterable over the frames of one image topic, by time, named by their number in the topic.
 
-    They are read once. The other attributes are complete when all frames have been read.
+    It can be read once. The last attributes are complete after that.
 
-    path, topic, calibration: as for `extract_bag`; `topic` becomes the name of the only one.
-    most: of more images than this, evenly spread ones are taken.
+    path, topic, calibration: as of `extract_bag`; a topic of None becomes that of the bag.
+    most: largest number of images; of more, evenly spread ones are taken.
     total: number of images of the topic.
     taken: number of frames by width, height and whether the camera has no lens distortion.
     broken: the images that cannot be decoded, each with the reason.
@@ -123,8 +124,8 @@ class BagFrames:
         return number * self.most % self.total < self.most
 
 
-def _told(frames: BagFrames) -> Iterator[CameraImage]:
-    """The frames; what is left out is said on stderr."""
+def _reporting(frames: BagFrames) -> Iterator[CameraImage]:
+    """The frames; prints on stderr how many were left out."""
     yield from frames
     if frames.broken:
         count = len(frames.broken)
@@ -152,7 +153,7 @@ def _camera(
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Whatever a storage or compression library says of a broken bag is an InputError."""
+    """Turn the errors of storage and compression libraries into InputError."""
     try:
         yield
     except Exception as error:
@@ -184,7 +185,7 @@ def _choose_infos(reader: AnyReader, path: Path, topic: str) -> list[Connection]
 
 
 def _by_topic(reader: AnyReader, types: tuple[str, ...]) -> dict[str, list[Connection]]:
-    """The connections that have messages; a topic has one per publisher."""
+    """The connections that have messages, by topic; a topic has one per publisher."""
     found: dict[str, list[Connection]] = {}
     for connection in reader.connections:
         if connection.msgtype in types and connection.msgcount:

@@ -1,4 +1,4 @@
-"""Frames written once as a KITTI-format folder of pinhole images: random access for training."""
+"""Writing frames as a KITTI-format folder of pinhole images, for random access in training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLACK = -2.0
 
 
 class CameraImage(NamedTuple):
-    """An image (height, width, 3) uint8 BGR and the camera, of the same size, that took it."""
+    """An image (height, width, 3) uint8 BGR and its camera, which has the same size."""
 
     name: str
     image: np.ndarray
@@ -34,10 +34,10 @@ class CameraImage(NamedTuple):
 
 
 def extract_once(cache: Path, key: str, frames: Callable[[], Iterable[CameraImage]]) -> Path:
-    """The folder `cache/key` with image_2 and calib, written if it is not there yet.
+    """The folder `cache/key` with image_2 and calib; writes it if it does not exist.
 
-    The folder appears when it is complete; an interrupted extraction starts again. Of several
-    processes, one writes and the others wait for it.
+    The folder appears when it is complete. An interrupted extraction starts again. If several
+    processes ask for the same folder, one writes it and the others wait.
     """
     folder = cache / key
     cache.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def fingerprint(
 
 
 def rectified(frame: CameraImage) -> tuple[np.ndarray, np.ndarray]:
-    """The rectified image and its projection (3, 4) float64; K stays what it is."""
+    """The rectified image and its projection (3, 4) float64; K does not change."""
     image, camera = frame.image, frame.camera
     shift = np.column_stack((np.eye(3), camera.translation.numpy()))
     projection = camera.intrinsics.numpy() @ shift
@@ -103,7 +103,7 @@ def _maps(
     rotation: tuple[float, ...],
     lens: tuple[float, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the rectified image with the same K lies in the raw image."""
+    """For each pixel of the rectified image with the same K: its place in the raw image."""
     intrinsics, turn = torch.tensor((entries, rotation), dtype=torch.float64).unflatten(1, (3, 3))
     camera = CameraModel.from_intrinsics(intrinsics, width, height, lens, model)
     camera = replace(camera, rotation=turn)

@@ -1,1 +1,1 @@
-"""`make demo`: a rendered drive through real topics, the node and back, as film and figures."""
+"""`make demo`: plays a rendered drive into the node; writes figures and an annotated video."""

@@ -1,7 +1,7 @@
-"""Show the whole chain at work: `python -m km3d_ros.demo --out out/demo`.
+"""The demo: `python -m km3d_ros.demo --out out/demo`.
 
-A drive through Town is rendered into a bag and played over DDS, in a process of its own, into the
-node; inputs and outputs are recorded, scored against the truth and filmed.
+It renders a drive through Town into a bag and plays the bag into the node over DDS. It records
+inputs and outputs, compares them with the truth, and draws them as a video.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7, help="of the drive")
     parser.add_argument("--weights", type=Path, help="weights file instead of the embedded one")
     args = parser.parse_args(argv)
-    # The demo stays on this machine, whatever else the network carries.
+    # The demo must not reach other machines.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     try:
         return run(args.out, args.frames, args.rate, args.seed, args.weights)

@@ -1,4 +1,4 @@
-"""What the recording says: every image with its camera and the boxes that the node found."""
+"""The frames in the recording of a demo: images with their cameras and detections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.msg import KeypointDetectionArray
 
-# Rows of PoseWithCovariance that a box has: x, y, z and the turn about the camera's y.
+# Rows of PoseWithCovariance that a box has: x, y, z and the rotation about the camera's y axis.
 POSE_ROWS = np.ix_((0, 1, 2, 4), (0, 1, 2, 4))
 
 
@@ -65,7 +65,7 @@ def _camera(message: CameraInfo) -> CameraModel:
 def _detections(
     found: Detection3DArray, objects: KeypointDetectionArray, class_names: Sequence[str]
 ) -> Detections:
-    """The messages of one frame as the table that they were made from."""
+    """The `Detections` that the messages of one frame were made from."""
     count = len(found.detections)
     poses = [detection.results[0].pose for detection in found.detections]
     boxes = [detection.bbox for detection in found.detections]

@@ -1,4 +1,4 @@
-"""The node, started as a user starts it, fed with a bag over DDS and recorded."""
+"""Starts the node as a user does, plays a bag into it over DDS, and records the results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from km3d_ros.demo.topics import ANSWERS, DETECTIONS, IMAGE, RECORDED
 from km3d_ros.errors import InputError
 
 START_PATIENCE = 120.0  # seconds until the node must be active
-ANSWER_PATIENCE = 5.0  # seconds without any answer after which the rest is taken for lost
+ANSWER_PATIENCE = 5.0  # seconds without an answer after which the rest counts as lost
 
 
 @dataclass(frozen=True)
 class Clocking:
-    """When things happened, in nanoseconds of `time.monotonic_ns`.
+    """Times in nanoseconds (`time.monotonic_ns`).
 
-    published: of every image, by its stamp in nanoseconds.
+    published: publication of every image, by its stamp in nanoseconds.
     answered: arrival of every message on `DETECTIONS`, in order.
     """
 
@@ -41,16 +41,16 @@ class Clocking:
 
 
 def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocking:
-    """Play a bag through the node and record what went in and what came out.
+    """Play a bag into the node and record its inputs and outputs.
 
     Args:
         sent: the bag to play, with this many images; logs are written beside it.
         recorded: the bag to write.
-        frames: images to be answered.
-        weights: a weights file; None for those that come with the package.
+        frames: number of images to be answered.
+        weights: a weights file; None for the embedded one.
 
     Raises:
-        InputError: the node or the player failed; the message quotes its last words.
+        InputError: the node or the player failed; the message quotes its last line.
     """
     rclpy.init(args=[])
     node = rclpy.create_node("demo")
@@ -75,7 +75,7 @@ def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocki
 
 
 class _Program:
-    """Another process that writes to a log and is stopped as Ctrl-C does; a context manager."""
+    """Context manager for a process that writes to a log and is stopped with SIGINT."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self._log = log
@@ -96,10 +96,10 @@ class _Program:
             self._process.wait()
 
     def running(self) -> bool:
-        """Whether it has not ended yet.
+        """Whether the process still runs.
 
         Raises:
-            InputError: it ended with an error.
+            InputError: the process ended with an error.
         """
         code = self._process.poll()
         if code:
@@ -108,7 +108,7 @@ class _Program:
         return code is None
 
     def check(self) -> None:
-        """Raise InputError if it has ended, with an error or without."""
+        """Raise InputError if the process has ended, with an error or without."""
         if not self.running():
             raise InputError(f"the {self._log.stem} ended early, see {self._log}")
 
@@ -141,7 +141,7 @@ def _wait_until_active(node: Node, spin: Callable[[], None]) -> None:
 
 
 def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
-    """Run the player to its end; returns when it published each image, by stamp."""
+    """Run the player to its end; returns the publication time of each image, by stamp."""
     log = bag.with_name("published.csv")
     profile = str(get_package_share_path("km3d_ros") / "config" / "fastdds_shm.xml")
     # The two subscribers are the node and the recorder.

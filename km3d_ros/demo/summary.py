@@ -32,15 +32,15 @@ def summarize(
 
     Args:
         recorded: the bag with the node's timing and diagnostics.
-        clocking: when images were published and answers arrived.
+        clocking: times at which images were published and answers arrived.
         answers: the answered frames in order.
         truth: true objects of every published frame, by stamp.
         class_names: names by class index.
 
     Returns:
-        Milliseconds, percent (AP) and fractions (depth error); None where nothing can be said.
-        `stage_ms` are medians as the node reports them, `latency_ms` is from the publication of
-        an image to the arrival of its detections at another process.
+        Milliseconds, percent (AP) and fractions (depth error); None without data. `stage_ms`
+        are medians of the node's own timing. `latency_ms` is the time from the publication of
+        an image to the arrival of its detections in another process.
     """
     found = {a.stamp: to_kitti(a.detections, class_names) for a in answers}
     pairs = [(objects, found.get(stamp, [])) for stamp, objects in truth.items()]
@@ -86,13 +86,13 @@ def _stages(recorded: Path) -> dict[str, float]:
 def _car_ap(
     labels: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]], iou: float
 ) -> dict[str, dict[str, float | None]]:
-    """3D average precision of cars by difficulty; None where there is nothing to find."""
+    """3D average precision of cars by difficulty; None without ground truth."""
     precision = evaluate(labels, results, iou)["Car"]["3d"]["R40"]
     return {"Car": dict(zip(DIFFICULTIES, map(_rounded, precision), strict=True))}
 
 
 def _self_description(recorded: Path) -> dict[str, str | None]:
-    """Weights and backend as the node's diagnostics give them."""
+    """Weights and backend from the node's diagnostics."""
     values: dict[str, str] = {}
     for _, message, _ in read_bag(recorded, [DIAGNOSTICS]):
         values |= {pair.key: pair.value for status in message.status for pair in status.values}
@@ -104,7 +104,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as text."""
     rows = [
         ("frames", "{frames_answered} of {frames_published} answered, {frames_dropped} dropped"),
         ("latency, ms", _line(summary["latency_ms"])),

@@ -1,4 +1,4 @@
-"""The answers to look at: a film and a few of its pictures."""
+"""The results of a demo as a video and three of its pictures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_film(
     """Write `overlay.mp4` (H.264) and three of its pictures; returns the paths.
 
     Args:
-        folder: where to.
+        folder: folder to write to.
         answers: frames in order.
         truth: true objects by stamp.
         class_names: names by class index.
@@ -64,7 +64,7 @@ def write_film(
             tqdm(answers, "Drawing", unit="frame", leave=False, disable=None)
         ):
             picture = compose(answer, truth[answer.stamp], class_names)
-            if i == 0:  # yuv420p wants even sides
+            if i == 0:  # yuv420p needs even sides
                 stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])
             even = np.ascontiguousarray(picture[: stream.height, : stream.width])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="bgr24")))

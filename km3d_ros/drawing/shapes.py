@@ -1,4 +1,4 @@
-"""Anti-aliased shapes with sub-pixel corners on BGR pictures, and the colours of the classes."""
+"""Anti-aliased shapes with sub-pixel corners on BGR images, and the colours of the classes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SUBPIXEL_BITS = 4
 
 
 def color_of(class_index: int) -> Color:
-    """The colour of a class, the same in every picture; all classes have different ones."""
+    """The colour of a class in every picture; no two classes share one."""
     if class_index < len(CLASS_COLORS):
         return CLASS_COLORS[class_index]
-    # Steps of the golden ratio never meet a hue again.
+    # Steps of the golden ratio never repeat a hue.
     hue = round(360 * (class_index * GOLDEN_RATIO % 1))
     pixel = np.array([[[hue, 0.55, 0.95]]], np.float32)
     return tuple(
@@ -67,5 +67,5 @@ def fill(canvas: np.ndarray, points: np.ndarray, color: Color, opacity: float = 
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels as OpenCV's fixed-point integers; far outside any picture they stay in range."""
+    """Pixels as OpenCV's fixed-point integers, clipped so that they stay in range."""
     return np.round(np.clip(points, -1e5, 1e5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)

@@ -35,12 +35,14 @@ ORTHONORMAL_WITHIN = 1e-3
 class CameraModel:
     """A calibrated camera: projection, lens and image size.
 
-    The camera frame is the optical frame of REP 103 (x right, y down, z forward); pixel (0, 0)
-    is the centre of the top-left pixel. As in image_geometry, a raw image and the rectified one
-    made of it have the same camera frame. A point at `p` in it is at `q = p + translation` in
-    the frame of the rays, where they start at the origin, and at `rotationᵀ q` in front of the
-    lens, which bends it, and of K. This class is for one camera with a lens; `Pinholes` is for
-    batches of rectified cameras inside the network's graph.
+    The camera frame is the optical frame of REP 103 (x right, y down, z forward). Pixel (0, 0) is
+    the centre of the top-left pixel. As in image_geometry, a raw image and its rectified image
+    have the same camera frame. A point `p` of the camera frame is projected in four steps:
+    `q = p + translation` is its position in the frame of the rays, which start at the origin;
+    `rotationᵀ q` is in front of the lens; the lens bends the ray; K maps it to a pixel.
+
+    This class is for one camera with a lens. `Pinholes` is for batches of rectified cameras inside
+    the network's graph.
 
     width, height: size of the image in pixels.
     intrinsics: (3, 3) float64, K = [fx s cx; h fy cy; 0 0 1] with small skew s and h.
@@ -75,7 +77,7 @@ class CameraModel:
         tilt = self.distortion[12:].tolist()
         if any(abs(angle) > MAX_TILT for angle in tilt):
             raise InputError(f"tilt of the sensor must be at most {MAX_TILT:g} rad, got {tilt}")
-        # The corners of a fisheye's image may be black, but not all of these.
+        # The corners of a fisheye image may be black, but not all of these pixels.
         inner = torch.cartesian_prod(*(torch.tensor([0.25, 0.75], dtype=torch.float64),) * 2)
         if not self.rays(inner * torch.tensor([self.width, self.height])).isfinite().any():
             raise InputError(
@@ -139,9 +141,9 @@ class CameraModel:
     def from_camera_info(cls, info: Any, rectified: bool) -> CameraModel:
         """The camera of a sensor_msgs/CameraInfo.
 
-        P describes a rectified image; K, D, R and the translation in P a raw one. R or P of
-        zeros only is not given: no rotation, no translation. Matrices are given for the full
-        sensor; the region of interest shifts and binning divides them, as image_geometry does.
+        P describes a rectified image. K, D, R and the translation in P describe a raw one. R or P
+        of zeros only means no rotation or no translation. Matrices are those of the full sensor:
+        the region of interest shifts them and binning divides them, as in image_geometry.
 
         Args:
             info: a CameraInfo, or any object with its fields.
@@ -174,7 +176,7 @@ class CameraModel:
 
     @property
     def projection(self) -> Tensor:
-        """P = K [I | t], (3, 4) float64: all there is to know of a rectified camera."""
+        """P = K [I | t], (3, 4) float64; with the size it describes a rectified camera."""
         return torch.cat((self.intrinsics, self.intrinsics @ self.translation[:, None]), dim=1)
 
     @property
@@ -199,7 +201,7 @@ class CameraModel:
 
     @property
     def is_rectified(self) -> bool:
-        """Whether the image is that of a pinhole, parallel to the axes of the camera frame."""
+        """Whether the camera is a pinhole parallel to the axes of the camera frame."""
         return not self.distortion_model and torch.equal(
             self.rotation, torch.eye(3, dtype=torch.float64)
         )
@@ -207,8 +209,8 @@ class CameraModel:
     def rays(self, pixels: Tensor) -> Tensor:
         """Rays (x/z, y/z), (..., 2), through pixels (..., 2).
 
-        Distortion and rotation are undone; pixels that the lens model does not reach, or that
-        look backwards, give NaN.
+        Distortion and rotation are undone. Pixels that the lens model does not reach, or whose
+        ray points backwards, give NaN.
         """
         bent = unproject(pixels, self.intrinsics.to(pixels))
         straight = lens_models.undistort(bent, self.distortion_model, self.distortion.tolist())
@@ -326,7 +328,7 @@ def _matrix(entries: Any) -> Tensor:
 def _check_pose(camera: CameraModel) -> None:
     rotation, identity = camera.rotation, torch.eye(3, dtype=torch.float64)
     skewed = rotation @ rotation.T - identity
-    # Compared so that NaN is refused, too.
+    # This form of the comparison refuses NaN, too.
     if not (skewed.abs().max() < ORTHONORMAL_WITHIN and rotation.det() > 0):
         raise InputError(f"R must be a rotation matrix, got {rotation.flatten().tolist()}")
     if not camera.translation.isfinite().all():
