@@ -1,86 +1,237 @@
-"""`km3d detect`: boxes for a folder of images."""
+"""`km3d detect`: boxes for images or a film."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _detector
+from km3d_ros.cli._types import UsageError, to_float
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from km3d_ros.data.footage import Film, Images
     from km3d_ros.geometry.camera import CameraModel
+    from km3d_ros.inference.detector import Detector
+
+    CameraOf = Callable[[str], CameraModel]
+    Draw = Callable[[str, np.ndarray], None]
+
+_YAML = (".yaml", ".yml")
+_SHORTEST_FOCAL = 10.0
+_OTHER_CAMERA = re.compile(r"image_0?([013])")
+"""Folders of KITTI whose images belong to another projection than P2."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Declare the verb."""
     parser = subparsers.add_parser(
         "detect",
-        help="detect objects in a folder of images",
-        description="Detect objects in every image of a folder. Writes one KITTI result file per "
-        "image, detections.jsonl with all numbers in full and, with --draw, pictures.",
+        help="detect objects in images or a film",
+        description="Detect objects in an image, in every image of a folder, or in a film. "
+        "Writes one KITTI result file per image, detections.jsonl with all numbers in full and, "
+        "with --draw, pictures or a film. docs/results.md describes the files. Images that "
+        "cannot be read are listed at the end; the exit code is 1 then.",
     )
     add = parser.add_argument
-    add("--images", type=Path, required=True, metavar="DIR", help="folder of images")
     add(
-        "--calib",
+        "--images",
         type=Path,
         required=True,
-        metavar="DIR_or_FILE",
-        help="KITTI calibration (P2): one file, or a folder with one per image, named like it",
+        metavar="PATH",
+        help="an image (PNG, JPEG), a folder of images, or a film (mp4, avi, mov, mkv, ...)",
+    )
+    camera = parser.add_mutually_exclusive_group(required=True)
+    camera.add_argument(
+        "--calib",
+        type=Path,
+        metavar="PATH",
+        help="KITTI calibration of rectified images: one file (also calib_cam_to_cam.txt), or a "
+        "folder with one per image, named like it; or the YAML of camera_calibration, of raw "
+        "images with lens distortion",
+    )
+    camera.add_argument(
+        "--focal",
+        type=_focal,
+        metavar="PX",
+        help="focal length in pixels instead of a calibration, for a first look: no lens "
+        "distortion, principal point in the middle of the image",
+    )
+    add(
+        "--projection",
+        choices=("P0", "P1", "P2", "P3"),
+        help="which projection of a KITTI calibration belongs to the images (default: P2)",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    add("--draw", action="store_true", help="write annotated pictures to DIR/annotated")
+    add(
+        "--draw",
+        action="store_true",
+        help="write pictures with boxes to DIR/annotated: PNG files, or a film",
+    )
     _detector.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect in every image, in the order of their names; what is finished stays on disk."""
-    import cv2
+    from km3d_ros.data.box_labels import counted
+    from km3d_ros.data.footage import Film, open_footage
+
+    if args.projection and (args.focal or args.calib.suffix in _YAML):
+        raise UsageError("--projection needs a KITTI calibration (--calib)")
+    footage = open_footage(args.images)
+    find = _film_camera if isinstance(footage, Film) else _image_cameras
+    camera_of = find(args, footage)
+    images, counts = _detect(args, footage, camera_of, _detector.load(args))
+    found = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    print(
+        f"{args.out}: {counted(images, 'image')}, {counted(counts.total(), 'object')}"
+        f"{f' ({found})' if found else ''}; {_camera_name(args)}"
+    )
+    for failure in footage.failures:
+        print(f"km3d detect: {failure}", file=sys.stderr)
+    return 1 if footage.failures else 0
+
+
+def _detect(
+    args: argparse.Namespace, footage: Images | Film, camera_of: CameraOf, detector: Detector
+) -> tuple[int, Counter[str]]:
+    """Write all results; returns the numbers of images and, by class, of objects."""
     from tqdm import tqdm
 
-    from km3d_ros.data.image_file import check_one_size, read_image
     from km3d_ros.data.kitti import write_objects
     from km3d_ros.drawing.on_image import draw_detections
-    from km3d_ros.inference.formats import to_kitti, to_records
+    from km3d_ros.inference.formats import to_json, to_kitti, to_records
 
-    images = _list_images(args.images)
-    if not args.calib.exists():
-        raise InputError(f"{args.calib}: no such file or folder")
-    if args.calib.is_file():
-        check_one_size(images)
-    detector = _detector.load(args)
     classes = detector.spec.classes
-    pictures = args.out / "annotated"
-    (pictures if args.draw else args.out).mkdir(parents=True, exist_ok=True)
-    with (args.out / "detections.jsonl").open("w", buffering=1) as lines:
-        for path in tqdm(images, unit="image", disable=None):
-            image = read_image(path)
-            camera = _read_camera(args.calib, path.stem, image.shape[1], image.shape[0])
+    images, counts = 0, Counter()
+    pictures = iter(footage)
+    # No folder is made before there is something to write into it.
+    first = next(pictures, None)
+    if first is None:
+        return images, counts
+    args.out.mkdir(parents=True, exist_ok=True)
+    with (
+        (args.out / "detections.jsonl").open("w", buffering=1, encoding="utf-8") as lines,
+        _drawing(args, footage) as draw,
+    ):
+        total = len(footage)
+        for name, stem, image in tqdm(
+            chain([first], pictures), total=total, unit="image", disable=None
+        ):
+            camera = camera_of(stem)
             detections = detector(image, camera)
-            write_objects(args.out / f"{path.stem}.txt", to_kitti(detections, classes))
-            record = {"image": path.name, "detections": to_records(detections, classes)}
-            lines.write(json.dumps(record) + "\n")
-            if args.draw:
-                picture = draw_detections(image, detections, camera, classes)
-                cv2.imwrite(str(pictures / f"{path.stem}.png"), picture)
-    return 0
+            objects = to_kitti(detections, classes)
+            write_objects(args.out / f"{stem}.txt", objects)
+            record = {"image": name, "detections": to_records(detections, classes)}
+            lines.write(to_json(record) + "\n")
+            images += 1
+            counts.update(item.class_name for item in objects)
+            if draw:
+                draw(stem, draw_detections(image, detections, camera, classes))
+    return images, counts
 
 
-def _list_images(folder: Path) -> list[Path]:
-    from km3d_ros.data.kitti import list_images
+@contextmanager
+def _drawing(args: argparse.Namespace, footage: Images | Film) -> Iterator[Draw | None]:
+    """What writes a picture with boxes under a name; None without --draw."""
+    from km3d_ros.data.footage import Film
+    from km3d_ros.drawing.film import FilmWriter
 
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    return list_images(folder)
+    if not args.draw:
+        yield None
+        return
+    folder = args.out / "annotated"
+    folder.mkdir(exist_ok=True)
+    if isinstance(footage, Film):
+        with FilmWriter(folder / f"{footage.path.stem}.mp4", footage.rate) as film:
+            yield lambda _, picture: film.write(picture)
+    else:
+        yield lambda stem, picture: _write_picture(folder / f"{stem}.png", picture)
 
 
-def _read_camera(calib: Path, frame: str, width: int, height: int) -> CameraModel:
-    """The camera of a frame from the calibration file, or from the one in the folder."""
-    from km3d_ros.data.kitti import read_projection
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    import cv2
+
+    path.write_bytes(cv2.imencode(".png", picture)[1])
+
+
+def _focal(text: str) -> float:
+    value = to_float(text)
+    if not _SHORTEST_FOCAL <= value <= 1e6:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected pixels, {_SHORTEST_FOCAL:g} or more (focal length in mm / width "
+            "of the sensor in mm * width of the image in pixels)"
+        )
+    return value
+
+
+def _camera_name(args: argparse.Namespace) -> str:
+    """How the images were taken to be made, for the summary."""
+    if args.focal:
+        return f"camera guessed from a focal length of {args.focal:g} pixels"
+    if args.calib.suffix in _YAML:
+        return f"{args.calib.name} for raw images, lens included"
+    return f"{args.projection or 'P2'} of {args.calib.name} for rectified images"
+
+
+def _film_camera(args: argparse.Namespace, film: Film) -> CameraOf:
+    """The camera of every picture of a film."""
+    if args.calib and args.calib.is_dir():
+        raise InputError(f"{args.calib}: a folder of calibrations, expected one file for a film")
+    camera = _read_camera(args, args.calib, *film.size)
+    return lambda _: camera
+
+
+def _image_cameras(args: argparse.Namespace, images: Images) -> CameraOf:
+    """The cameras of images by their names, all of them read before the first image."""
+    from km3d_ros.data.image_file import check_one_size
+
+    if args.calib and not args.calib.exists():
+        raise InputError(f"{args.calib}: no such file or folder")
+    if args.calib and args.calib.is_file() and images.sizes:
+        check_one_size(list(images.sizes))
+    _warn_of_other_camera(args)
+    cameras = {}
+    for path, size in images.sizes.items():
+        each = args.calib and args.calib.is_dir()
+        cameras[path.stem] = _read_camera(
+            args, args.calib / f"{path.stem}.txt" if each else args.calib, *size
+        )
+    return cameras.__getitem__
+
+
+def _warn_of_other_camera(args: argparse.Namespace) -> None:
+    if args.projection or args.focal or args.calib.suffix in _YAML:
+        return
+    folders = args.images.absolute().parts[-3:]
+    others = [found[1] for folder in folders if (found := _OTHER_CAMERA.fullmatch(folder))]
+    if others:
+        print(
+            f"km3d detect: {args.images}: P2 is used, but images of image_{others[-1]} belong to "
+            f"P{others[-1]} (--projection P{others[-1]})",
+            file=sys.stderr,
+        )
+
+
+def _read_camera(
+    args: argparse.Namespace, file: Path | None, width: int, height: int
+) -> CameraModel:
+    """The camera of a file, or that of the focal length where there is none."""
+    from km3d_ros.data.camera_file import read_camera
     from km3d_ros.geometry.camera import CameraModel
 
-    file = calib / f"{frame}.txt" if calib.is_dir() else calib
-    return CameraModel.from_projection(read_projection(file), width, height)
+    if file is not None:
+        return read_camera(file, width, height, projection=args.projection or "P2")
+    x, y = (width - 1) / 2, (height - 1) / 2
+    projection = [[args.focal, 0, x, 0], [0, args.focal, y, 0], [0, 0, 1, 0]]
+    return CameraModel.from_projection(projection, width, height)

@@ -14,25 +14,28 @@ from km3d_ros.geometry.camera import CameraModel
 _WHOLE = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
 
 
-def read_camera(path: Path, width: int, height: int, rectified: bool = False) -> CameraModel:
+def read_camera(
+    path: Path, width: int, height: int, rectified: bool = False, projection: str = "P2"
+) -> CameraModel:
     """Read the camera of images of this size.
 
     Args:
         path: a ROS camera calibration (.yaml, .yml; as camera_calibration writes it), or a KITTI
-            calibration, whose P2 describes rectified images.
+            calibration of rectified images.
         width, height: size of the images in pixels.
         rectified: whether the images that a ROS calibration belongs to are rectified (its
             projection_matrix is used) or raw (its camera_matrix, distortion and rectification).
+        projection: name of the projection that is used of a KITTI calibration.
 
     Raises:
         InputError: unreadable file, or not of a camera with images of this size.
     """
     if not is_ros_calibration(path):
-        projection = read_projection(path)
+        matrix = read_projection(path, projection, (width, height))
         try:
-            return CameraModel.from_projection(projection, width, height)
+            return CameraModel.from_projection(matrix, width, height)
         except InputError as error:
-            raise InputError(f"{path}: P2: {error}") from None
+            raise InputError(f"{path}: {projection}: {error}") from None
     info = _read_ros(path)
     if (info.width, info.height) != (width, height):
         raise InputError(

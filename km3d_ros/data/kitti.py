@@ -286,24 +286,30 @@ def write_objects(path: str | Path, objects: Iterable[KittiObject]) -> None:
     Path(path).write_text("".join(_format_object(item) + "\n" for item in objects))
 
 
-def read_projection(path: str | Path, name: str = "P2") -> np.ndarray:
+def read_projection(
+    path: str | Path, name: str = "P2", size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Read one projection matrix of a calibration file.
 
     Args:
         path: calibration of the object benchmark (`P2: ...`) or of the raw data
             (calib_cam_to_cam.txt, `P_rect_02: ...`).
         name: one of `PROJECTIONS`.
+        size: width and height of the images, which calib_cam_to_cam.txt has as well
+            (`S_rect_02: ...`).
 
     Returns:
         (3, 4) float64, pixels from metres in the rectified reference camera frame.
 
     Raises:
         InputError: unreadable file, no such matrix, not twelve finite numbers, or not those of a
-            rectified camera in pixels, K [I | t].
+            rectified camera in pixels, K [I | t]; or the calibration of images of another size.
     """
     names = (name, f"P_rect_0{name[1:]}")
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         key, _, values = line.partition(":")
+        if size and key.strip() == f"S_rect_0{name[1:]}":
+            _check_size(_numbers(values.split(), f"{path}:{number}"), size, f"{path}:{number}")
         if key.strip() in names:
             return _parse_projection(values.split(), name, f"{path}:{number}")
     raise InputError(
@@ -416,6 +422,14 @@ def _parse_projection(columns: list[str], name: str, where: str) -> np.ndarray:
     if shortest < _SHORTEST_FOCAL:
         raise InputError(f"{where}: {name} has a focal length of {shortest:g}, expected pixels")
     return projection
+
+
+def _check_size(calibrated: list[float], size: tuple[int, int], where: str) -> None:
+    if calibrated != list(size):
+        expected = "x".join(f"{side:g}" for side in calibrated)
+        raise InputError(
+            f"{where}: for rectified images of {expected} pixels, got {size[0]}x{size[1]}"
+        )
 
 
 def _format_object(item: KittiObject) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.demo.recorded_frames import Answer
+from km3d_ros.drawing.film import FilmWriter
 from km3d_ros.drawing.from_above import draw_bev
 from km3d_ros.drawing.on_image import draw_detections
 
@@ -56,20 +55,13 @@ def write_film(
     film = folder / "overlay.mp4"
     chosen = {int(len(answers) * share): number for number, share in enumerate(PICTURES, 1)}
     paths = [film]
-    with av.open(str(film), "w") as container:
-        pace = Fraction(rate).limit_denominator(1000)
-        stream = container.add_stream("h264", rate=pace, options={"crf": "18"})
-        stream.pix_fmt = "yuv420p"
+    with FilmWriter(film, rate) as writer:
         for i, answer in enumerate(
             tqdm(answers, "Drawing", unit="frame", leave=False, disable=None)
         ):
             picture = compose(answer, truth[answer.stamp], class_names)
-            if i == 0:  # yuv420p needs even sides
-                stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])
-            even = np.ascontiguousarray(picture[: stream.height, : stream.width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="bgr24")))
+            writer.write(picture)
             if i in chosen:
                 paths.append(folder / f"frame_{chosen[i]}.png")
                 cv2.imwrite(str(paths[-1]), picture)
-        container.mux(stream.encode(None))
     return paths
