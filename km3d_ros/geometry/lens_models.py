@@ -113,9 +113,11 @@ def largest_radius(model: str, coefficients: tuple[float, ...]) -> float:
 
 def _first_root(polynomial: np.ndarray) -> float:
     """Smallest positive root of coefficients in ascending order; 0 where they overflow."""
-    if not np.isfinite(polynomial).all():
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            roots = np.roots(polynomial[::-1])
+    except np.linalg.LinAlgError:
         return 0.0
-    roots = np.roots(polynomial[::-1])
     positive = roots.real[(roots.imag == 0) & (roots.real > 0)]
     return float(positive.min(initial=math.inf))
 

@@ -380,6 +380,16 @@ def test_region_and_binning_see_the_same_rays(rectified):
         (False, {"p": [0, 0, 0, 5.0, 0, 0, 0, 0, 0, 0, 0, 0]}, "translation .* finite"),
         (False, {"d": [1e20]}, "distortion .* makes no sense: no pixel .* sees anything ahead"),
         (False, {"d": [1e308] * 5}, "no pixel of the image sees anything ahead"),
+        (
+            False,
+            {"d": [1e308, -1e200, 1e308, 1e308], "distortion_model": "fisheye"},
+            "no pixel of the image sees anything ahead",
+        ),
+        (
+            False,
+            {"d": [1e200, 1e308, 0, 0, 1, 1e-308, 1, 5e-324], "distortion_model": "rational"},
+            "no pixel of the image sees anything ahead",
+        ),
         (False, {"r": np.diag([1, 1, 1.01]).flatten()}, "R must be a rotation matrix, got"),
         (False, {"r": np.diag([1, 1, -1]).flatten()}, "R must be a rotation matrix, got"),
         (False, {"r": [math.nan] * 9}, "R must be a rotation matrix, got"),
