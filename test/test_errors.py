@@ -5,8 +5,11 @@ import pytest
 from km3d_ros.cli import main
 from km3d_ros.data.bag_images import open_bag
 from km3d_ros.data.files import read_text, read_yaml
+from km3d_ros.data.footage import open_footage
 from km3d_ros.data.image_file import read_image, read_image_size
 from km3d_ros.errors import InputError, check_downloaded
+from km3d_ros.inference.detector import Detector
+from km3d_ros.inference.formats import read_records
 from km3d_ros.network import checkpoint
 
 POINTER = """version https://git-lfs.github.com/spec/v1
@@ -22,6 +25,9 @@ READERS = {
     "f.pth": checkpoint.convert_published,
     "g.mcap": open_bag,
     "h.bag": open_bag,
+    "i.mp4": open_footage,
+    "j.jsonl": read_records,
+    "k.onnx": Detector.from_checkpoint,
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from km3d_ros.data.image_file import read_image, read_image_size
 from km3d_ros.data.kitti import IMAGE_SUFFIXES, by_stem, list_images
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.frames.compressed import MAX_PIXELS
 
 FILM_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -115,6 +115,7 @@ def _images(paths: list[Path]) -> Images:
 
 
 def _film(path: Path) -> Film:
+    check_downloaded(path)
     capture = cv2.VideoCapture(str(path))
     count, rate, width, height = (
         capture.get(key)

@@ -13,7 +13,7 @@ import numpy as np
 
 from km3d_ros.data.class_names import canonical
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.inference.detections import Detections
 
 UNKNOWN = -1
@@ -89,6 +89,7 @@ def read_records(path: Path, classes: Sequence[str] = ()) -> dict[str, list[dict
     Raises:
         InputError: a line that is no such record; file and line are named.
     """
+    check_downloaded(path)
     records = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import torch
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.inference.backends.backend import Backend, UnavailableError, fast_bfloat16
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend, select_device
@@ -86,6 +86,7 @@ class _Weights:
             self.spec = checkpoint.read_spec(path)
             return
         try:
+            check_downloaded(path)
             self._graph = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
