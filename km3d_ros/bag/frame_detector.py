@@ -17,7 +17,7 @@ from km3d_ros.data.camera_file import read_camera
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.drops import DropCause, DroppedFrame, dropping
 from km3d_ros.frames.encodings import to_bgr
-from km3d_ros.frames.pairing import Frame, RecordedInfos
+from km3d_ros.frames.pairing import Frame, recorded_infos
 from km3d_ros.frames.reading import View, ViewReader
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
@@ -64,7 +64,7 @@ class FrameDetector:
         self._calibration = calibration
         self._types = type_store()
         self._infos = {
-            c.images: RecordedInfos(
+            c.images: recorded_infos(
                 infos.get(c.infos, ()), lambda data: deserialize_message(data, CameraInfo)
             )
             for c in cameras
@@ -103,13 +103,11 @@ class FrameDetector:
             raise DroppedFrame(DropCause.BAD_IMAGE, reason) from None
         if self._calibration:
             return Frame(image, 0.0, None, exact=True)
-        info, exact = self._infos[message.topic.name].find(image, message.time)
-        if info is None:
-            raise DroppedFrame(
-                DropCause.NO_CAMERA_INFO,
-                f"no CameraInfo has its stamp or its frame_id {image.header.frame_id!r}",
-            )
-        return Frame(image, 0.0, info, exact)
+        infos = self._infos[message.topic.name]
+        data, exact = infos.find(image, message.time)
+        if data is None:
+            raise DroppedFrame(DropCause.NO_CAMERA_INFO, infos.missing(image))
+        return Frame(image, 0.0, deserialize_message(data, CameraInfo), exact)
 
     def _detect(self, view: View) -> tuple[bytes, bytes]:
         """The detections and objects of a view, serialised.

@@ -20,7 +20,7 @@ from km3d_ros.data.ros1 import Ros1Converter
 from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
-from km3d_ros.frames.pairing import RecordedInfos
+from km3d_ros.frames.pairing import recorded_infos
 from km3d_ros.frames.topic_names import (
     IMAGE_TYPES,
     camera_info_beside,
@@ -55,8 +55,9 @@ def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: 
     """Write the images of one topic of a bag, without lens distortion, as a KITTI-format folder.
 
     Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
-    (K and D). Of more than `MAX_FRAMES` images, evenly spread ones are taken. Images that cannot
-    be decoded are left out.
+    (K and D). `frames.pairing` finds the CameraInfo of an image. Of more than `MAX_FRAMES` images,
+    evenly spread ones are taken. Images that cannot be decoded or that no CameraInfo belongs to
+    are left out.
 
     Args:
         path: the bag.
@@ -103,10 +104,14 @@ class BagFrames:
             self.total = sum(connection.msgcount for connection in images)
             depth = BitDepth()
             infos = [] if self.calibration else _choose_infos(reader, self.path, self.topic)
-            for number, message, info in _paired(reader, self.path, images, infos, self._takes):
+            for number, message, info, missing in _paired(
+                reader, self.path, images, infos, self._takes
+            ):
                 where = f"image {number} of {self.topic}"
                 try:
                     image = to_bgr(message, depth)
+                    if missing:
+                        raise InputError(missing)
                 except InputError as error:
                     self.broken.append(f"{where}: {error}")
                     continue
@@ -141,8 +146,6 @@ def _camera(
     height, width, _ = shape
     if calibration:
         return read_camera(calibration, width, height, rectified)
-    if info is None:
-        raise InputError(f"no CameraInfo of {topic} can be read")
     camera = CameraModel.from_camera_info(info, rectified)
     if (camera.width, camera.height) != (width, height):
         raise InputError(
@@ -199,18 +202,21 @@ def _paired(
     images: list[Connection],
     infos: list[Connection],
     takes: Callable[[int], bool],
-) -> Iterator[tuple[int, Any, Any]]:
-    """Number, image and CameraInfo (None without `infos`) of the images whose number is taken."""
+) -> Iterator[tuple[int, Any, Any, str]]:
+    """Number, image and CameraInfo of the images whose number is taken.
+
+    Without `infos` the CameraInfo is None. If none belongs to an image, the last item is why.
+    """
     with _reading(path):
         recorded = [(time, data) for _, time, data in reader.messages(infos)] if infos else []
         deserialize = _deserializer(reader)
-        known = RecordedInfos(
-            recorded, lambda data: deserialize(data, _INFO_TYPE), same_frame=False
-        )
+        known = recorded_infos(recorded, lambda data: deserialize(data, _INFO_TYPE))
         for number, (connection, time, data) in enumerate(reader.messages(images)):
             if takes(number):
                 image = deserialize(data, connection.msgtype)
-                yield number, image, known.find(image, time)[0]
+                found, _ = known.find(image, time)
+                info = found and deserialize(found, _INFO_TYPE)
+                yield number, image, info, known.missing(image) if infos and not info else ""
 
 
 def _deserializer(reader: AnyReader) -> Callable[[bytes, str], Any]:

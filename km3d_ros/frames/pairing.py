@@ -1,29 +1,171 @@
-"""Which CameraInfo belongs to which image; pure logic, no clock, no ROS."""
+"""Which CameraInfo belongs to which image: one rule for the node and for recordings.
+
+1. The frame_id is the same, except for a leading slash. If all CameraInfo messages have one
+   frame_id, and it or that of the image is empty, they belong to the image, too.
+2. Of these, the one with the same stamp; of several, the nearest one in recorded time. A zero
+   stamp is unset, and equals no other.
+3. Else the newest one that was recorded before the image; if there is none, the first one.
+"""
 
 from __future__ import annotations
 
+import reprlib
 from bisect import bisect_right
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 REMEMBERED = 30
-"""CameraInfo messages kept for images that are still on their way."""
+"""CameraInfo messages of a frame_id that `Pairer` keeps for images that arrive later."""
+
+MAX_FRAME_IDS = 100
+"""Frame ids that `Pairer` keeps CameraInfo messages of."""
+
+MAX_SHOWN = 4
+"""Frame ids that a message names."""
 
 Stamp = tuple[int, int]
+UNSET: Stamp = (0, 0)
+
+Value = TypeVar("Value")
+
+
+class _Entry(NamedTuple, Generic[Value]):
+    time: float
+    stamp: Stamp
+    value: Value
+
+
+class _OneFrameId(Generic[Value]):
+    """CameraInfo messages with one frame_id, in order of time."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry[Value]] = []
+        self._by_stamp: defaultdict[Stamp, list[_Entry[Value]]] = defaultdict(list)
+
+    def add(self, entry: _Entry[Value]) -> None:
+        self.entries.append(entry)
+        if entry.stamp != UNSET:
+            self._by_stamp[entry.stamp].append(entry)
+
+    def remove_oldest(self) -> None:
+        oldest = self.entries.pop(0)
+        same_stamp = self._by_stamp.get(oldest.stamp)
+        if same_stamp and same_stamp[0] is oldest:
+            same_stamp.pop(0)
+            if not same_stamp:
+                del self._by_stamp[oldest.stamp]
+
+    def forget_stamps(self) -> None:
+        self._by_stamp.clear()
+
+    def find(self, stamp: Stamp, time: float) -> tuple[Value, bool]:
+        later = bisect_right(self.entries, time, key=lambda entry: entry.time)
+        before, after = self.entries[:later][-1:], self.entries[later : later + 1]
+        if same_stamp := self._by_stamp.get(stamp):
+            exact = min(same_stamp, key=lambda entry: abs(entry.time - time))
+            # Stamps that run backwards between the two: one of them is of an earlier run.
+            restarted = any(e.time > exact.time and e.stamp < stamp for e in before) or any(
+                e.time < exact.time and e.stamp > stamp for e in after
+            )
+            if not restarted:
+                return exact.value, True
+        return (before or after)[0].value, False
+
+
+class CameraInfos(Generic[Value]):
+    """CameraInfo messages of one topic, and the rule that finds the one of an image."""
+
+    def __init__(self) -> None:
+        self._by_frame_id: dict[str, _OneFrameId[Value]] = {}
+
+    def add(self, info: CameraInfo, time: float, value: Value) -> None:
+        """Add a message, not earlier than the ones before.
+
+        Args:
+            info: its stamp and frame_id are used.
+            time: when it was recorded.
+            value: what `find` returns for it.
+        """
+        frame_id = frame_id_of(info)
+        group = self._by_frame_id.pop(frame_id, None) or _OneFrameId()
+        group.add(_Entry(time, stamp_of(info), value))
+        self._by_frame_id[frame_id] = group
+
+    def find(self, image: Image | CompressedImage, time: float) -> tuple[Value | None, bool]:
+        """The value of the CameraInfo of an image that was recorded at `time`.
+
+        Returns:
+            The value, None if no CameraInfo belongs to the image, and whether the stamps match.
+        """
+        group = self._group_of(image)
+        return group.find(stamp_of(image), time) if group else (None, False)
+
+    def missing(self, image: Image | CompressedImage) -> str:
+        """Why no CameraInfo belongs to an image."""
+        frame_id = reprlib.repr(image.header.frame_id)
+        reason = f"no CameraInfo with the image's frame_id {frame_id}"
+        shown = [reprlib.repr(frame_id) for frame_id in sorted(self._by_frame_id)[:MAX_SHOWN]]
+        shown += ["..."] if len(self._by_frame_id) > MAX_SHOWN else []
+        return f"{reason}, only with {', '.join(shown)}" if shown else reason
+
+    def newest_stamp(self, image: Image | CompressedImage) -> Stamp:
+        """The stamp of the newest CameraInfo that may belong to an image."""
+        group = self._group_of(image)
+        return group.entries[-1].stamp if group else UNSET
+
+    def limit(self, messages: int, frame_ids: int) -> None:
+        """Forget the oldest messages of each frame_id, and frame ids without new messages."""
+        while len(self._by_frame_id) > frame_ids:
+            del self._by_frame_id[next(iter(self._by_frame_id))]
+        for group in self._by_frame_id.values():
+            while len(group.entries) > messages:
+                group.remove_oldest()
+
+    def forget_stamps(self) -> None:
+        """Find the messages of today only by their frame_id and time."""
+        for group in self._by_frame_id.values():
+            group.forget_stamps()
+
+    def _group_of(self, image: Image | CompressedImage) -> _OneFrameId[Value] | None:
+        frame_id = frame_id_of(image)
+        if len(self._by_frame_id) == 1 and (not frame_id or "" in self._by_frame_id):
+            return next(iter(self._by_frame_id.values()))
+        return self._by_frame_id.get(frame_id)
+
+
+def recorded_infos(
+    recorded: Iterable[tuple[int, bytes]], deserialize: Callable[[bytes], CameraInfo]
+) -> CameraInfos[bytes]:
+    """All CameraInfo messages of a recorded topic, serialised to save memory.
+
+    Messages that cannot be deserialised are left out.
+
+    Args:
+        recorded: recorded time in nanoseconds and serialised message.
+        deserialize: returns the CameraInfo of a serialised one.
+    """
+    infos: CameraInfos[bytes] = CameraInfos()
+    for time, data in sorted(recorded, key=lambda entry: entry[0]):
+        try:
+            info = deserialize(data)
+        except Exception:  # rclpy and rosbags raise various classes
+            continue
+        infos.add(info, time, data)
+    return infos
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An image, when it arrived, and the CameraInfo that describes it.
+    """An image message and the CameraInfo message that describes it.
 
-    received: seconds on a steady clock.
-    info: None where no CameraInfo of the image's frame_id is known.
-    exact: the two carry the same stamp.
+    received: when the image arrived, in seconds on a steady clock.
+    info: None if no CameraInfo belongs to the image.
+    exact: the image and the CameraInfo have the same stamp.
     """
 
     image: Image | CompressedImage
@@ -33,114 +175,80 @@ class Frame:
 
 
 class Pairer:
-    """Pairs by exact stamp, otherwise with the newest CameraInfo of the same frame_id.
+    """Pairs messages as they arrive.
 
-    Topics are not ordered among each other, so an image without its CameraInfo waits for it, at
-    most until the next image or a newer CameraInfo comes. A camera whose stamps turn out not to
-    match is not waited for again until they do. Every image that goes in comes out exactly once.
+    The order of messages across topics is undefined. So an image without a CameraInfo of the same
+    stamp waits, until the next image or a newer CameraInfo arrives. If the stamps of a camera do
+    not match, its images do not wait until the stamps match again. Every image is returned
+    exactly once.
+
+    An image that is stamped earlier than the last one means that a recording or a simulation
+    began again. Then stamps are forgotten and calibrations are kept.
     """
 
     def __init__(self) -> None:
-        self._infos: OrderedDict[Stamp, CameraInfo] = OrderedDict()
+        self._infos: CameraInfos[CameraInfo] = CameraInfos()
+        self._count = 0
         self._waiting: Frame | None = None
         self._stamps_match = True
-        self._last_inexact: Stamp | None = None
+        self._last_inexact = self._last_image = UNSET
 
     def add_image(self, image: Image | CompressedImage, received: float) -> list[Frame]:
-        """Take an image; returns the frames that are complete now, oldest first."""
+        """Add an image; returns the frames that are complete now, oldest first."""
         frames = self.flush()
+        stamp = stamp_of(image)
+        if UNSET < stamp < self._last_image and self._infos.newest_stamp(image) > stamp:
+            self.forget_stamps()
+        self._last_image = stamp
         frame = Frame(image, received)
-        if stamp_of(image) in self._infos:
+        info, exact = self._infos.find(image, self._count)
+        if exact:
             self._stamps_match = True
-            frames.append(replace(frame, info=self._infos[stamp_of(image)], exact=True))
-        elif self._stamps_match:
-            self._waiting = frame
+        if exact or not self._stamps_match or (stamp == UNSET and info is not None):
+            frames.append(self._complete(frame))
         else:
-            frames.append(self._with_newest(frame))
+            self._waiting = frame
         return frames
 
     def add_info(self, info: CameraInfo) -> list[Frame]:
-        """Take a CameraInfo; returns the frame that is complete now, if any."""
-        self._infos[stamp_of(info)] = info
-        self._infos.move_to_end(stamp_of(info))
-        if len(self._infos) > REMEMBERED:
-            self._infos.popitem(last=False)
-        if stamp_of(info) == self._last_inexact:
+        """Add a CameraInfo; returns the frame that is complete now, if any."""
+        stamp = stamp_of(info)
+        self._count += 1
+        self._infos.add(info, self._count, info)
+        self._infos.limit(REMEMBERED, MAX_FRAME_IDS)
+        if stamp != UNSET and stamp == self._last_inexact:
             self._stamps_match = True
-        waiting = self._waiting
-        if waiting is None:
+        if self._waiting is None:
             return []
-        if stamp_of(info) == stamp_of(waiting.image):
-            self._waiting = None
-            return [replace(waiting, info=info, exact=True)]
-        newer = stamp_of(info) > stamp_of(waiting.image)
-        return self.flush() if newer and _same_frame(info, waiting) else []
+        found, exact = self._infos.find(self._waiting.image, self._count)
+        awaited = stamp_of(self._waiting.image)
+        is_newer = found is info and (stamp > awaited or UNSET in (stamp, awaited))
+        return self.flush() if exact or is_newer else []
 
     def flush(self, received_before: float = float("inf")) -> list[Frame]:
-        """Release the waiting image, if one arrived before a time, with the newest CameraInfo."""
+        """Return the waiting image with the newest CameraInfo, if it arrived before this time."""
         waiting = self._waiting
         if waiting is None or waiting.received >= received_before:
             return []
         self._waiting = None
-        return [self._with_newest(waiting)]
+        return [self._complete(waiting)]
 
-    def _with_newest(self, frame: Frame) -> Frame:
-        infos = (info for info in reversed(self._infos.values()) if _same_frame(info, frame))
-        info = next(infos, None)
-        self._stamps_match = info is None
-        self._last_inexact = stamp_of(frame.image)
-        return replace(frame, info=info)
+    def forget_stamps(self) -> None:
+        """Pair by frame_id only with what has arrived until now: the time jumped back."""
+        self._infos.forget_stamps()
+        self._stamps_match, self._last_inexact, self._last_image = True, UNSET, UNSET
 
+    def missing(self, image: Image | CompressedImage) -> str:
+        """Why no CameraInfo belongs to an image."""
+        return self._infos.missing(image)
 
-class RecordedInfos:
-    """Pairs the images of a recording with all CameraInfo messages of a recorded topic.
-
-    By exact stamp, otherwise with the newest CameraInfo that had been recorded when the image was,
-    or with the first one for images before it. CameraInfo that cannot be deserialised is left out.
-    """
-
-    def __init__(
-        self,
-        recorded: Iterable[tuple[int, bytes]],
-        deserialize: Callable[[bytes], CameraInfo],
-        same_frame: bool = True,
-    ) -> None:
-        """Prepare; the messages stay serialised to save memory.
-
-        Args:
-            recorded: recorded time in nanoseconds and serialised message.
-            deserialize: of a serialised CameraInfo.
-            same_frame: without an equal stamp, an equal frame_id is necessary.
-        """
-        self._deserialize = deserialize
-        self._same_frame = same_frame
-        self._by_stamp: dict[Stamp, bytes] = {}
-        self._by_frame: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        for time, data in sorted(recorded):
-            try:
-                info = deserialize(data)
-            except Exception:  # neither rclpy nor rosbags has one class for it
-                continue
-            self._by_stamp[stamp_of(info)] = data
-            self._by_frame[self._frame_of(info)].append((time, data))
-
-    def find(self, image: Image | CompressedImage, time: int) -> tuple[CameraInfo | None, bool]:
-        """The CameraInfo of an image that was recorded at this time, in nanoseconds.
-
-        Returns:
-            The CameraInfo, None where there is none, and whether the stamps are the same.
-        """
-        data = self._by_stamp.get(stamp_of(image))
-        if data is not None:
-            return self._deserialize(data), True
-        candidates = self._by_frame.get(self._frame_of(image))
-        if not candidates:
-            return None, False
-        newest = max(0, bisect_right(candidates, time, key=lambda entry: entry[0]) - 1)
-        return self._deserialize(candidates[newest][1]), False
-
-    def _frame_of(self, message: Image | CompressedImage | CameraInfo) -> str:
-        return message.header.frame_id if self._same_frame else ""
+    def _complete(self, frame: Frame) -> Frame:
+        info, exact = self._infos.find(frame.image, self._count)
+        stamp = stamp_of(frame.image)
+        if not exact and stamp != UNSET:
+            self._stamps_match = info is None
+            self._last_inexact = stamp
+        return replace(frame, info=info, exact=exact)
 
 
 def stamp_of(message: Image | CompressedImage | CameraInfo) -> Stamp:
@@ -148,5 +256,6 @@ def stamp_of(message: Image | CompressedImage | CameraInfo) -> Stamp:
     return message.header.stamp.sec, message.header.stamp.nanosec
 
 
-def _same_frame(info: CameraInfo, frame: Frame) -> bool:
-    return info.header.frame_id == frame.image.header.frame_id
+def frame_id_of(message: Image | CompressedImage | CameraInfo) -> str:
+    """The frame_id of a message's header without the leading slash of ROS 1."""
+    return message.header.frame_id.removeprefix("/")

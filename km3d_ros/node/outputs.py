@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rclpy.lifecycle import Node, Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSPolicyKind, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection3D, Detection3DArray
@@ -19,6 +19,14 @@ from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, image_message, keypoint_array
 from km3d_ros.node.middleware import IncompatiblePeers
+
+OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)
+"""QoS policies that `qos_overrides` can change."""
 
 
 class Outputs:
@@ -96,7 +104,7 @@ class Outputs:
             topic,
             QoSProfile(depth=10),
             event_callbacks=self.peers.publisher_callbacks(topic),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
         )
         self._publishers.append(publisher)
         return publisher

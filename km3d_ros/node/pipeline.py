@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -34,7 +35,7 @@ from km3d_ros.node import parameters
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.messages import frame_timing
 from km3d_ros.node.middleware import SequenceGaps
-from km3d_ros.node.outputs import Outputs
+from km3d_ros.node.outputs import OVERRIDABLE, Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.worker import NewestWorker
 
@@ -128,10 +129,10 @@ class Pipeline:
         del self._detector
 
     def reset(self) -> None:
-        """Offer the waiting images and forget all CameraInfo: the time jumped."""
+        """Offer the waiting images and forget stamps: the time jumped back."""
         for camera in self._cameras.values():
             self._offer(camera, camera.pairer.flush())
-            camera.pairer = Pairer()
+            camera.pairer.forget_stamps()
 
     def check(self, name: str) -> tuple[Health, dict[str, float]]:
         """The health of a camera since the last check, and its rates in Hz."""
@@ -144,6 +145,7 @@ class Pipeline:
 
     def _subscribe(self, name: str, camera: _Camera, transport: str) -> None:
         """Best effort QoS is compatible with every publisher; `qos_overrides` can change it."""
+        overrides = QoSOverridingOptions(OVERRIDABLE, callback=_make_latched_reliable)
         prefix = f"{name}/" if name else ""
         image_topic, image_type = f"{prefix}image", Image
         if transport == "compressed":
@@ -160,7 +162,7 @@ class Pipeline:
                 partial(callback, camera),
                 QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
                 event_callbacks=camera.outputs.peers.subscription_callbacks(topic, on_lost),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=overrides,
             )
             camera.subscriptions.append(subscription)
         topics = (subscription.topic_name for subscription in camera.subscriptions)
@@ -195,8 +197,7 @@ class Pipeline:
         """Give paired frames to the worker; a frame replaces one that still waits there."""
         for frame in frames:
             if frame.info is None:
-                frame_id = frame.image.header.frame_id
-                reason = f"no CameraInfo with the image's frame_id {frame_id!r}"
+                reason = camera.pairer.missing(frame.image)
                 camera.statistics.dropped(DropCause.NO_CAMERA_INFO, reason)
             elif self._worker.offer(camera, frame) is not None:
                 camera.statistics.dropped(DropCause.OVERTAKEN)
@@ -310,3 +311,10 @@ class Pipeline:
             f"{self._cameras[name].image_topic}: 16-bit values use {bits} bits, of which the "
             "upper 8 are taken"
         )
+
+
+def _make_latched_reliable(qos: QoSProfile) -> SetParametersResult:
+    """The middleware sends earlier messages to reliable subscriptions only."""
+    if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+        qos.reliability = ReliabilityPolicy.RELIABLE
+    return SetParametersResult(successful=True)

@@ -4,7 +4,7 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-from km3d_ros.frames.pairing import REMEMBERED, Pairer, RecordedInfos
+from km3d_ros.frames.pairing import REMEMBERED, Pairer, recorded_infos
 
 
 def stamped(message, sec, frame_id="camera"):
@@ -104,10 +104,55 @@ def test_time_that_jumps_back_pairs_as_before(pairer):
 
 
 def test_only_the_newest_infos_are_remembered(pairer):
-    for sec in range(REMEMBERED + 1):
+    for sec in range(1, REMEMBERED + 2):
         pairer.add_info(info(sec))
+    assert pairer.add_image(image(1), 0.0) == []
+    assert paired(pairer.flush()) == [(1, REMEMBERED + 1, False)]
+
+
+def test_simulation_that_began_again_waits_for_its_own_infos(pairer):
+    for sec in (1, 2, 3):
+        pairer.add_info(info(sec))
+        pairer.add_image(image(sec), 0.0)
+    assert pairer.add_image(image(1), 0.0) == []
+    own = info(1)
+    (frame,) = pairer.add_info(own)
+    assert frame.info is own
+    assert pairer.add_image(image(2), 0.0) == []
+    own = info(2)
+    (frame,) = pairer.add_info(own)
+    assert frame.info is own
+
+
+def test_info_of_an_earlier_run_does_not_match_by_its_stamp(pairer):
+    for sec in (1, 2, 3, 1):
+        pairer.add_info(info(sec))
+    pairer.add_image(image(2), 0.0)
+    assert paired(pairer.flush()) == [(2, 1, False)]
+
+
+def test_calibrations_are_kept_when_stamps_are_forgotten(pairer):
+    pairer.add_info(info(8))
+    pairer.add_image(image(8), 0.0)
+    pairer.forget_stamps()
+    for sec in (1, 8):
+        assert pairer.add_image(image(sec), 0.0) == []
+        assert paired(pairer.flush()) == [(sec, 8, False)]
+        pairer.forget_stamps()
+
+
+def test_image_without_a_stamp_does_not_wait_for_one_that_matches(pairer):
     assert pairer.add_image(image(0), 0.0) == []
-    assert paired(pairer.flush()) == [(0, REMEMBERED, False)]
+    assert paired(pairer.add_info(info(0))) == [(0, 0, False)]
+    assert paired(pairer.add_image(image(0), 0.0)) == [(0, 0, False)]
+
+
+def test_info_of_a_silent_camera_outlives_those_of_a_busy_one(pairer):
+    pairer.add_info(info(1, "left"))
+    for sec in range(2, 3 * REMEMBERED):
+        pairer.add_info(info(sec, "right"))
+    pairer.add_image(image(50, "left"), 0.0)
+    assert paired(pairer.flush()) == [(50, 1, False)]
 
 
 def test_every_image_comes_out_exactly_once():
@@ -124,37 +169,99 @@ def test_every_image_comes_out_exactly_once():
         assert sorted(frame.image.header.stamp.sec for frame in out) == [1, 2, 3]
 
 
-def recorded(*entries, **options):
-    """The CameraInfo messages of (stamp, frame_id), recorded when they were stamped."""
-    return RecordedInfos(
-        ((sec, serialize_message(info(sec, frame_id))) for sec, frame_id in entries),
-        lambda data: deserialize_message(data, CameraInfo),
-        **options,
+# Recordings.
+
+
+def recorded(*entries):
+    """CameraInfo messages of (recorded time, stamp, frame_id, name); the name is their lens."""
+    messages = []
+    for time, sec, frame_id, name in entries:
+        message = info(sec, frame_id)
+        message.distortion_model = name
+        messages.append((time, serialize_message(message)))
+    return recorded_infos(messages, lambda data: deserialize_message(data, CameraInfo))
+
+
+def found(infos, time, sec, frame_id="camera"):
+    """Name and exactness of the CameraInfo of an image."""
+    data, exact = infos.find(image(sec, frame_id), time)
+    return data and deserialize_message(data, CameraInfo).distortion_model, exact
+
+
+def test_recorded_image_gets_the_info_of_its_frame_and_stamp_else_the_newest_before():
+    infos = recorded((1, 1, "camera", "a"), (4, 4, "camera", "b"), (2, 2, "other", "c"))
+    cases = {
+        (1, "camera"): ("a", True),
+        (2, "camera"): ("a", False),  # the stamp of another camera
+        (3, "camera"): ("a", False),
+        (5, "camera"): ("b", False),
+        (0, "camera"): ("a", False),  # none had been recorded: the first one
+        (2, "other"): ("c", True),
+        (5, "unknown"): (None, False),
+    }
+    for (sec, frame_id), expected in cases.items():
+        assert found(infos, sec, sec, frame_id) == expected, (sec, frame_id)
+
+
+def test_zero_stamps_are_unset_and_images_get_the_info_recorded_before_them():
+    infos = recorded((10, 0, "camera", "a"), (20, 0, "camera", "b"), (30, 0, "camera", "c"))
+    for time, expected in ((5, "a"), (12, "a"), (25, "b"), (31, "c")):
+        assert found(infos, time, 0) == (expected, False)
+
+
+def test_repeated_stamps_are_told_apart_by_the_recorded_time():
+    """All messages of a driver with a broken clock have one stamp."""
+    infos = recorded((10, 7, "camera", "a"), (20, 7, "camera", "b"), (30, 7, "camera", "c"))
+    for time, expected in ((9, "a"), (11, "a"), (21, "b"), (31, "c")):
+        assert found(infos, time, 7) == (expected, True)
+
+
+def test_simulation_that_began_again_has_the_calibration_of_each_run():
+    runs = [(100 + sec, sec, "camera", "first") for sec in range(1, 10)]
+    runs += [(200 + sec, sec, "camera", "second") for sec in range(1, 10) if sec != 5]
+    infos = recorded(*runs)
+    for sec in range(1, 10):
+        assert found(infos, 100 + sec, sec) == ("first", True)
+        assert found(infos, 200 + sec, sec) == ("second", sec != 5)
+
+
+def test_image_without_its_info_does_not_get_that_of_a_later_run():
+    runs = [(100 + sec, sec, "camera", "first") for sec in (1, 2, 4)]
+    runs += [(200 + sec, sec, "camera", "second") for sec in (1, 2, 3, 4)]
+    assert found(recorded(*runs), 103, 3) == ("first", False)
+
+
+def test_cameras_that_share_a_topic_and_their_stamps_stay_apart():
+    both = [(s, s, side, f"{side} lens") for s in (1, 2, 3) for side in ("left", "/right")]
+    infos = recorded(*both)
+    for sec in (1, 2, 3):
+        assert found(infos, sec, sec, "left") == ("left lens", True)
+        assert found(infos, sec, sec, "right") == ("/right lens", True)
+        assert found(infos, sec, sec, "") == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("of_info", "of_image"), [("/camera", "camera"), ("camera", "/camera"), ("", "c"), ("c", "")]
+)
+def test_frame_id_with_a_slash_or_none_is_that_of_the_only_calibration(of_info, of_image, pairer):
+    assert found(recorded((1, 1, of_info, "a")), 1, 1, of_image) == ("a", True)
+    pairer.add_info(info(1, of_info))
+    assert paired(pairer.add_image(image(1, of_image), 0.0)) == [(1, 1, True)]
+
+
+def test_missing_info_is_explained_with_the_frame_ids_of_both_sides(pairer):
+    assert pairer.missing(image(1, "/front")) == (
+        "no CameraInfo with the image's frame_id '/front'"
+    )
+    for frame_id in ("/rear", "left"):
+        pairer.add_info(info(1, frame_id))
+    assert pairer.missing(image(1, "/front")) == (
+        "no CameraInfo with the image's frame_id '/front', only with 'left', 'rear'"
     )
 
 
-def test_recorded_image_gets_the_info_of_its_stamp_else_the_newest_of_its_frame():
-    known = recorded((1, "camera"), (4, "camera"), (2, "other"))
-    cases = {
-        (1, "camera"): (1, True),
-        (2, "camera"): (2, True),  # the stamp decides, as in the node
-        (3, "camera"): (1, False),
-        (5, "camera"): (4, False),
-        (0, "camera"): (1, False),  # none had been recorded: the first one
-        (5, "other"): (2, False),
-    }
-    for (sec, frame_id), (expected, exact) in cases.items():
-        found, same_stamp = known.find(image(sec, frame_id), sec)
-        assert (found.header.stamp.sec, same_stamp) == (expected, exact)
-    assert known.find(image(5, "unknown"), 5) == (None, False)
-
-
-def test_recorded_image_of_another_frame_gets_an_info_where_that_is_allowed():
-    known = recorded((1, "camera"), (4, "camera"), same_frame=False)
-    assert known.find(image(3, "unknown"), 3)[0].header.stamp.sec == 1
-
-
 def test_recorded_info_that_cannot_be_deserialised_is_left_out():
-    messages = [(0, b"\0\1\0\0"), (0, serialize_message(info(0)))]
-    known = RecordedInfos(messages, lambda data: deserialize_message(data, CameraInfo))
-    assert known.find(image(5), 5)[0] == info(0)
+    messages = [(0, b"\0\1\0\0"), (0, serialize_message(info(3)))]
+    infos = recorded_infos(messages, lambda data: deserialize_message(data, CameraInfo))
+    data, _ = infos.find(image(5), 5)
+    assert deserialize_message(data, CameraInfo) == info(3)

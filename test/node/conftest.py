@@ -46,6 +46,7 @@ class Bench:
         self.infos = self.peer.create_publisher(CameraInfo, "camera_info", 10)
         self.clock = FakeClock()
         self.node: DetectorNode | None = None
+        self._reports: list[DiagnosticArray] | None = None
 
     def create(self, arguments: Sequence[str] = (), **values) -> DetectorNode:
         """The node, unconfigured, with these command line arguments and parameter values."""
@@ -107,10 +108,12 @@ class Bench:
 
     def report(self) -> tuple[bytes, str, dict[str, str]]:
         """Level, message and values of the diagnostics that the node publishes now."""
-        reports = self.listen(DiagnosticArray, "/diagnostics")
+        if self._reports is None:
+            self._reports = self.listen(DiagnosticArray, "/diagnostics")
+        self._reports.clear()
         self.node.report()
-        self.spin_until(lambda: reports)
-        status = reports[0].status[0]
+        self.spin_until(lambda: self._reports)
+        status = self._reports[0].status[0]
         return status.level, status.message, {pair.key: pair.value for pair in status.values}
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
@@ -295,7 +295,7 @@ def test_images_with_the_camera_info_of_another_camera_are_dropped_and_reported(
     assert totals(bench).dropped == {DropCause.NO_CAMERA_INFO: 1}
     level, message, _ = bench.report()
     assert level == DiagnosticStatus.ERROR
-    assert "no CameraInfo with the image's frame_id 'camera'" in message
+    assert "no CameraInfo with the image's frame_id 'camera', only with 'rear'" in message
 
 
 def test_frame_that_breaks_the_detector_is_dropped_and_the_next_one_answered(bench, monkeypatch):
@@ -459,9 +459,25 @@ def test_time_that_jumps_back_lets_nothing_wait_and_the_next_frames_are_answered
     assert totals(bench).inexact == 1
     answer(bench, stamp=5.0)
     assert totals(bench).inexact == 1
+    at(2)  # as a looped bag with a single CameraInfo
+    send(bench, bench.image(2.0))
+    bench.clock.now += 0.6
+    bench.spin_until(lambda: totals(bench).answered == 4)
+    assert totals(bench).inexact == 2
 
 
 # Quality of service.
+
+
+def test_camera_info_that_was_latched_before_the_node_started_is_received(bench):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    bench.peer.destroy_publisher(bench.infos)
+    bench.infos = bench.peer.create_publisher(CameraInfo, "camera_info", latched)
+    bench.infos.publish(bench.info(1.0))
+    bench.start(**{"qos_overrides./camera_info.subscription.durability": "transient_local"})
+    bench.spin_until(lambda: totals(bench).infos == 1)
+    send(bench, bench.image(1.0))
+    bench.spin_until(lambda: totals(bench).answered == 1)
 
 
 def test_publisher_with_another_quality_of_service_is_named_until_it_leaves(bench):
