@@ -29,16 +29,18 @@ OUTERMOST = {
         (0.0, 0.0, 1.0),  # head
     ),
     "Cyclist": (
-        *((0.5 * end, 0.0, 0.2) for end in (1, -1)),  # wheels
-        *((0.35 * end, 0.0, 0.0) for end in (1, -1)),  # where they touch the road
-        *((0.23, 0.5 * side, 0.35) for side in (1, -1)),  # handlebar
-        *((-0.02, 0.45 * side, 0.75) for side in (1, -1)),  # elbows
-        (0.04, 0.0, 1.0),  # head
+        *((0.5, 0.05 * side, 0.15) for side in (1, -1)),  # front wheel
+        *((-0.5, 0.05 * side, 0.3) for side in (1, -1)),  # rear wheel
+        *((0.34, 0.4 * side, 0.0) for side in (1, -1)),  # the road in front of the feet
+        *((-0.38, 0.2 * side, 0.0) for side in (1, -1)),  # the road behind them
+        *((0.22, 0.5 * side, 0.35) for side in (1, -1)),  # knees and handlebar
+        *((0.1, 0.5 * side, 0.8) for side in (1, -1)),  # elbows and shoulders
+        *((0.06, 0.05 * side, 1.0) for side in (1, -1)),  # head
     ),
 }
 """Points of the 3D box whose projections span the silhouette, in parts of length (forward), width
-(left) and height (up) from the centre of the bottom. The error of their extent is at most 1 % of
-the height, and 1 % (cars) to 5 % (cyclists) of the width (benchmarks/experiments/silhouette.py).
+(left) and height (up) from the centre of the bottom. The median error of their extent, by view and
+distance, is at most 1 % of the height and 2 % of the width (docs/experiments.md).
 Classes that are not listed use the corners of the box."""
 STRETCH = (0.5, 2.0)
 """Limits of the stretch in one step."""
