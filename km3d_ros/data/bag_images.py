@@ -160,7 +160,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise InputError(f"{path} is not a readable bag: {error}") from error
+        hint = "; `rosbag reindex` may repair it" if path.suffix == ".bag" else ""
+        raise InputError(f"{path} is not a readable bag: {error}{hint}") from error
 
 
 def _choose_images(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:

@@ -1,3 +1,4 @@
+import pytest
 import yaml
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
@@ -5,6 +6,7 @@ from support.camera_bags import image, info
 from support.ros1_bags import record_ros1
 
 from km3d_ros.bag.ros1_file import Ros1Reader
+from km3d_ros.errors import InputError
 
 ENTRIES = [("/cam/camera_info", info(0), 5), ("/cam/image_raw", image(0), 9)]
 
@@ -22,6 +24,13 @@ def test_messages_are_those_of_ros_2(tmp_path):
     assert list(deserialize_message(messages[0].data, CameraInfo).k) == list(info(0).k)
     assert deserialize_message(messages[1].data, Image) == image(0)
     assert "float32 speed" in messages[2].topic.definition
+
+
+def test_bag_that_was_cut_is_named_with_what_repairs_it(tmp_path):
+    path = record_ros1(tmp_path / "a.bag", ENTRIES)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(InputError, match=r"a\.bag is not a readable bag: .*`rosbag reindex` may"):
+        list(Ros1Reader(path, print))
 
 
 def test_latched_topics_stay_with_those_that_come_late(tmp_path):
