@@ -21,7 +21,6 @@ BUILD_DONE := $(VENV)/.build-done
 
 ifeq ($(ROS),wheels)
 REQUIREMENTS := requirements.txt
-export CMAKE_TOOLCHAIN_FILE := $(CURDIR)/cmake/ros_wheels_toolchain.cmake
 else
 REQUIREMENTS := <(sed '1,/^\# Not part of any ROS/d' requirements.txt)
 VENV_OPTIONS := --system-site-packages

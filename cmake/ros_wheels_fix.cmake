@@ -1,7 +1,8 @@
 # The wheels' <package>__rosidl_generator_py targets name include directories of the image that
 # the wheels were built in (/opt/python/...), and CMake refuses an imported target whose include
 # directory is missing. Nothing needs them: rosidl_generator_py finds the Python and NumPy headers
-# of this machine by itself. So drop them, once the project has imported all its targets.
+# of this machine by itself. So drop them at the end of the configuration, when the project has
+# imported all its targets. Targets of an installed ROS distribution have no such directory.
 include_guard(GLOBAL)
 
 function(ros_wheels_drop_foreign_includes)
@@ -15,4 +16,4 @@ function(ros_wheels_drop_foreign_includes)
   endforeach()
 endfunction()
 
-cmake_language(DEFER DIRECTORY "${CMAKE_SOURCE_DIR}" CALL ros_wheels_drop_foreign_includes)
+cmake_language(DEFER CALL ros_wheels_drop_foreign_includes)

@@ -17,9 +17,9 @@ from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import CompressionType, Writer
 
-from km3d_ros import __version__
 from km3d_ros.bag.compression import decompress
 from km3d_ros.bag.message import Message, Report, Topic
+from km3d_ros.version import __version__
 
 _COMPRESSIONS = {
     "": CompressionType.NONE,

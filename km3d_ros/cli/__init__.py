@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from km3d_ros import __version__
 from km3d_ros.cli._config import with_config
 from km3d_ros.cli._types import UsageError
 from km3d_ros.errors import InputError
+from km3d_ros.version import __version__
 
 _INTERRUPTED = 130
 
