@@ -59,6 +59,7 @@ $(BUILD_DONE): $(ENV_DONE) $(SOURCES)
 	@find $(VENV) -xtype l -delete  # links to modules that are gone
 	colcon build --merge-install --symlink-install --install-base $(VENV) --base-paths $(PACKAGES) \
 		--cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(PYTHON)
+	@rm -rf $(VENV)/lib/python*/site-packages/km3d_ros-*.egg-info  # pip would remove the build with it
 	@ln -sf ../../tools/run.sh $(VENV)/bin/km3d
 	@ln -sf ../../tools/run.sh $(VENV)/bin/km3d_node
 	@touch $@

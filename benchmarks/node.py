@@ -42,8 +42,10 @@ from km3d_ros.node.messages import detection_array, keypoint_array
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "ROS_LOCALHOST_ONLY": "1",
     "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-    "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),
+    "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),  # Fast DDS 3
+    "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),  # Fast DDS 2
 }
 
 WIDTH, HEIGHT, FOCAL = 1280, 384, 720.0

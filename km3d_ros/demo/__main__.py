@@ -39,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7, help="of the drive")
     parser.add_argument("--weights", type=Path, help="weights file instead of the embedded one")
     args = parser.parse_args(argv)
-    # The demo must not reach other machines.
+    # DDS traffic of the demo stays on this machine.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble
     try:
         return run(args.out, args.frames, args.rate, args.seed, args.weights)
     except InputError as error:

@@ -21,7 +21,7 @@ from rclpy.node import Node
 
 from km3d_ros.bag import BagWriter
 from km3d_ros.demo.recorder import Recorder
-from km3d_ros.demo.topics import ANSWERS, DETECTIONS, IMAGE, RECORDED
+from km3d_ros.demo.topics import ANSWERS, DETECTIONS, IMAGE, PROFILE_VARIABLES, RECORDED
 from km3d_ros.errors import InputError
 
 START_PATIENCE = 120.0  # seconds until the node must be active
@@ -148,7 +148,7 @@ def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
     command = [sys.executable, "-m", "km3d_ros.demo.player", bag, "--subscribers", "2"]
     command += ["--log", log]
     words = bag.with_name("player.log")
-    with _Program(command, words, FASTDDS_DEFAULT_PROFILES_FILE=profile) as player:
+    with _Program(command, words, **dict.fromkeys(PROFILE_VARIABLES, profile)) as player:
         while player.running():
             spin()
     with open(log) as file:

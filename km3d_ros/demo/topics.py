@@ -1,4 +1,4 @@
-"""Topics of the demo, for a node without a namespace, and the frame of its camera."""
+"""Topics of the demo, the frame of its camera, and where Fast DDS reads its profile."""
 
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CameraInfo, Image
@@ -6,6 +6,9 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
+
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""Environment variables that name the profile: of Fast DDS 3 and of Fast DDS 2."""
 
 FRAME_ID = "camera"
 IMAGE = "/image"
