@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     CameraOf = Callable[[str], CameraModel]
     Draw = Callable[[str, np.ndarray], None]
 
-_YAML = (".yaml", ".yml")
 _SHORTEST_FOCAL = 10.0
 _OTHER_CAMERA = re.compile(r"image_0?([013])")
 """Folders of KITTI whose images belong to another projection than P2."""
@@ -84,9 +83,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in every image, in the order of their names; what is finished stays on disk."""
     from km3d_ros.data.box_labels import counted
+    from km3d_ros.data.camera_file import is_ros_calibration
     from km3d_ros.data.footage import Film, open_footage
 
-    if args.projection and (args.focal or args.calib.suffix in _YAML):
+    if args.projection and (args.focal or is_ros_calibration(args.calib)):
         raise UsageError("--projection needs a KITTI calibration (--calib)")
     footage = open_footage(args.images)
     find = _film_camera if isinstance(footage, Film) else _image_cameras
@@ -177,9 +177,11 @@ def _focal(text: str) -> float:
 
 def _camera_name(args: argparse.Namespace) -> str:
     """How the images were taken to be made, for the summary."""
+    from km3d_ros.data.camera_file import is_ros_calibration
+
     if args.focal:
         return f"camera guessed from a focal length of {args.focal:g} pixels"
-    if args.calib.suffix in _YAML:
+    if is_ros_calibration(args.calib):
         return f"{args.calib.name} for raw images, lens included"
     return f"{args.projection or 'P2'} of {args.calib.name} for rectified images"
 
@@ -211,7 +213,9 @@ def _image_cameras(args: argparse.Namespace, images: Images) -> CameraOf:
 
 
 def _warn_of_other_camera(args: argparse.Namespace) -> None:
-    if args.projection or args.focal or args.calib.suffix in _YAML:
+    from km3d_ros.data.camera_file import is_ros_calibration
+
+    if args.projection or args.focal or is_ros_calibration(args.calib):
         return
     folders = args.images.absolute().parts[-3:]
     others = [found[1] for folder in folders if (found := _OTHER_CAMERA.fullmatch(folder))]

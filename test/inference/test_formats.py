@@ -1,5 +1,7 @@
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,3 +118,9 @@ def test_records_have_canonical_class_names(tmp_path):
         b"\xef\xbb\xbf" + json.dumps({"image": "a.png", "detections": [record]}).encode()
     )
     assert read_records(path, ("Forklift",))["a"][0]["class_name"] == "Forklift"
+
+
+def test_every_key_of_a_record_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    keys = re.findall(r"^\| `(\w+)` \|", page.partition("## Keys")[2], re.MULTILINE)
+    assert set(keys) == set(to_records(DETECTIONS, CLASSES)[0])
