@@ -88,7 +88,7 @@ def scale(weights: Path, exponent: float, out: Path) -> None:
         last.bias.mul_(slope).add_(offset)
     scaled = {"exponent": exponent, "slope": slope, "offset": offset}
     spec = replace(spec, training=spec.training | {"confidence": scaled})
-    checkpoint.save(out, model, spec)
+    checkpoint.save(out, model, spec, torch.float16)
     print(f"{out}: confidence logits times {slope:.3f} plus {offset:.3f}")
 
 
