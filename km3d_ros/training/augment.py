@@ -1,7 +1,7 @@
-"""Random views of a frame: a mirror, one affine and a change of colour (design, section 10).
+"""Random views of a frame: a mirror image, one affine and a change of colour.
 
-Geometry stays exact because it is never touched: a view is an affine from image to input pixels,
-and its inverse takes the predicted keypoints back to the pixels that the intrinsics speak of.
+Geometry stays exact: a view is an affine from image to input pixels, and its inverse takes the
+predicted keypoints back to the pixels of the intrinsics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from km3d_ros.data.kitti import KittiObject
 
 SCALE = (0.6, 1.3)
 SHIFT = 0.1
-"""Largest shift of a view, as a part of the input's width and height."""
+"""Largest shift of a view, relative to the width and height of the input."""
 GAIN = 0.25
 OFFSET = 20.0
 TINT = 0.08
@@ -26,11 +26,11 @@ TINT = 0.08
 def mirrored(
     image: np.ndarray, projection: np.ndarray, objects: list[KittiObject]
 ) -> tuple[np.ndarray, np.ndarray, list[KittiObject]]:
-    """The frame seen in a mirror: a left-right flip that a real camera could have taken.
+    """The left-right mirror image of a frame, with the camera that would have taken it.
 
     image: (H, W, 3) uint8; projection: (3, 4).
-    The principal point becomes W - 1 - cx, the fourth column's x follows, positions change the
-    sign of x and yaw becomes pi - yaw (left-right corners swap with it).
+    The principal point becomes W - 1 - cx. The x of the fourth column and of all positions changes
+    its sign. Yaw becomes pi - yaw, which swaps the left and right corners.
     """
     width = image.shape[1]
     flip_pixels = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -53,9 +53,10 @@ def random_view(base: np.ndarray, rng: np.random.Generator, height: int, width: 
 
 
 def kept_keypoints(count: int, dropout: float, rng: np.random.Generator) -> Tensor:
-    """Keypoint dropout: which keypoints of `count` objects the GRM may use, (count, 9) bool.
+    """Keypoint dropout: a (count, 9) bool mask of the keypoints that the GRM may use.
 
-    Each is dropped with probability `dropout`; two always stay, which determine a position.
+    Each keypoint is dropped with probability `dropout`. At least two stay in each row, because two
+    keypoints determine a position.
     """
     chance = rng.random((count, 9))
     second = np.sort(chance, axis=1)[:, -2:-1]

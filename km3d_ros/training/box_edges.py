@@ -1,7 +1,7 @@
-"""2D boxes as labels: which of their edges are the object's own.
+"""2D boxes as labels: which of their edges are those of the object.
 
-A box ends at the object, at the image's border, or where something nearer begins. Only edges of
-the first kind say how far the object's keypoints spread.
+A box ends at the object, at the image border, or where a nearer object begins. Only edges of the
+first kind teach the extent of the keypoints.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from km3d_ros.data.kitti import DONT_CARE, KittiObject
 
 BORDER = 3.0
-"""Pixels from the image's border within which an edge counts as the border."""
+"""An edge within this many pixels of the image border counts as the border."""
 MOST_COVERED = 0.4
-"""Part of a box that nearer boxes may cover; beyond it the box is a region without lesson."""
+"""Largest part of a box that nearer boxes may cover. A box that is covered more is ignored."""
 MOST_COVERED_EDGE = 1 / 3
-"""Part of an edge that nearer boxes may cover, for the edge to be the object's own."""
+"""Largest part of an edge that nearer boxes may cover. An edge covered more is not used."""
 LEAST_LEFT = 0.4
-"""Part of a box that a cut must leave, for the object to be taught."""
+"""Smallest part of a labelled box that cuts may leave. If less is left, the box is ignored."""
 SAMPLES = 16
-"""Points per side by which covered parts are counted."""
+"""Sample points per side from which covered parts are computed."""
 
 Box = tuple[float, float, float, float]
 Edges = tuple[bool, bool, bool, bool]
@@ -33,10 +33,11 @@ OWN: Edges = (True, True, True, True)
 class Box2D:
     """The visible 2D box of an object.
 
-    class_name: a class, or "DontCare" for a region without lesson.
+    class_name: a class, or "DontCare" for a region that is ignored.
     box: x0, y0, x1, y1 in pixels.
-    own: whether the left, top, right and bottom edge is the object's own.
-    left: part of the labelled box that cuts have left.
+    own: whether the left, top, right and bottom edge is that of the object, and not that of the
+        image, of a cut or of a nearer object.
+    left: part of the labelled box that is left after cuts, 0 to 1.
     """
 
     class_name: str
@@ -46,9 +47,10 @@ class Box2D:
 
 
 def boxes_of(objects: Sequence[KittiObject], width: int, height: int) -> list[Box2D]:
-    """The labels of an image of `width`×`height` pixels, with their own edges.
+    """The labelled boxes of an image of `width`×`height` pixels.
 
-    Of two boxes the one whose bottom edge is lower is taken as nearer: both stand on one ground.
+    Of two boxes, the one with the lower bottom edge counts as nearer, because both objects stand
+    on the same ground.
     """
     boxes = np.array([item.box2d for item in objects], np.float64).reshape(-1, 4)
     inside = (boxes[:, :2] > BORDER).tolist()
@@ -78,8 +80,10 @@ def mirrored_boxes(boxes: Iterable[Box2D], width: int) -> list[Box2D]:
 def seen_boxes(boxes: Iterable[Box2D], affine: np.ndarray, window: Box) -> list[Box2D]:
     """The boxes after an affine (2, 3) that scales and shifts, cut to a window.
 
-    window: x0, y0, x1, y1 in pixels after the affine. What a cut leaves too little of becomes a
-    region without lesson; what lies outside is left out.
+    A box of which too little is left becomes an ignored region. A box outside the window is left
+    out.
+
+    window: x0, y0, x1, y1 in pixels after the affine.
     """
     found = []
     for item in boxes:

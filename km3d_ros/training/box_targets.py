@@ -1,4 +1,4 @@
-"""What the network should have said for a picture of which only 2D boxes are known."""
+"""Training targets of images for which only 2D boxes are known."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from km3d_ros.training.targets import MIN_BOX, draw_peak, ignore
 
 @dataclass(frozen=True)
 class BoxTargets:
-    """M taught objects of a batch of which only the 2D box is known.
+    """M taught objects of a batch for which only the 2D box is known.
 
     batch, x, y, class_index, box_center, box_size: as of `ObjectTargets`.
     edges: (M, 4) left, top, right and bottom of the box relative to the cell, in cells.
-    own: (M, 4) bool, whether the edge is the object's own, not the image's or an occluder's.
+    own: (M, 4) bool, as of `Box2D`.
     """
 
     batch: Tensor
@@ -38,11 +38,11 @@ class BoxTargets:
 
 @dataclass(frozen=True)
 class BoxedTargets:
-    """What the heatmap should say of views with 2D boxes, and the objects.
+    """Targets of the heatmap and of the objects, for views with 2D boxes.
 
-    views: (V,) int64, the images of the batch that these views are.
+    views: (V,) int64, index of each view in the images of the batch.
     heatmap: (V, C, h, w) float32 in [0, 1]. care: (V, C, h, w) bool, as of `Targets`.
-    objects: of all views; their `batch` is the image of the batch.
+    objects: of all views; their `batch` is an index into the images of the batch.
     """
 
     views: Tensor
@@ -52,7 +52,7 @@ class BoxedTargets:
 
 
 def make_box_targets(boxes: list[Box2D], view: np.ndarray, spec: ModelSpec) -> BoxedTargets:
-    """Targets of one view (image 0) of a picture with 2D boxes; view: as of `make_targets`."""
+    """Targets of one view (image 0) of an image with 2D boxes; view: as of `make_targets`."""
     height, width = spec.input_size
     heatmap = np.zeros((len(spec.classes), height // STRIDE, width // STRIDE), np.float32)
     care = np.ones(heatmap.shape, bool)
@@ -94,7 +94,7 @@ def make_box_targets(boxes: list[Box2D], view: np.ndarray, spec: ModelSpec) -> B
 
 
 def join_box_targets(parts: list[BoxedTargets], views: list[int]) -> BoxedTargets:
-    """Targets of single views as those of the images `views` of a batch."""
+    """Targets of single views, joined as those of the images `views` of a batch."""
     objects = [
         replace(p.objects, batch=p.objects.batch + v) for p, v in zip(parts, views, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""What two views of one unlabelled image must agree on (KM3D-Net, arXiv 2009.00764, section 3.5).
+"""Consensus losses of two views of one unlabelled image (KM3D-Net, arXiv 2009.00764, section 3.5).
 
-Wherever both views see an object, its size, yaw and position, solved from different keypoints
-under different affines and brought back to the one camera, have to be the same.
+The views have different affines and drop different keypoints. For an object that both views see,
+the size, yaw and position in the frame of the one camera must be equal.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from km3d_ros.training.dataset import Pairs
 from km3d_ros.training.losses import PLAUSIBLE_POSITION, POSITION_TOLERANCE
 
 BELIEVED = 0.2
-"""Probability of a peak, in both views, above which it counts as an object."""
+"""A peak whose probability exceeds this in both views counts as an object."""
 SIZE_SPREAD = 0.1
-"""Relative difference of sizes that costs one unit."""
+"""Relative difference of sizes that has a loss of 1."""
 SMALLEST_SIDE = 0.1
-"""Metres; sizes that are taught in metres may come out smaller, or negative."""
+"""Metres. Weights that predict sizes in metres may give smaller or negative ones."""
 HEADS = ("hps", "dim", "rot", "prob")
 
 
 def consensus_losses(
     model: KM3DNet, features: Tensor, heatmap: Tensor, pairs: Pairs, spec: ModelSpec
 ) -> dict[str, Tensor]:
-    """Disagreement of the views.
+    """Losses for the disagreement of the views.
 
     features: (2P, C, h, w), heatmap: (2P, classes, h, w) logits, of `pairs.images`.
 
     Returns:
-        "consensus_size", "consensus_yaw" and "consensus_position", means over the objects that
-        both views see, weighted by their probability, and "consensus_peak", a mean over those
-        that one of them sees.
+        "consensus_size", "consensus_yaw" and "consensus_position": means over the objects that
+        both views see, weighted by their probability. "consensus_peak": mean over the objects
+        that at least one view sees.
     """
     first, second = corresponding_peaks(heatmap.detach(), pairs)
     peaks = Peaks(
@@ -64,15 +64,15 @@ def consensus_losses(
 
 
 def corresponding_peaks(heatmap: Tensor, pairs: Pairs) -> tuple[Peaks, Peaks]:
-    """The K best peaks of the first views, and the cells of the second views that show the same.
+    """The K best peaks of the first views, and the corresponding cells of the second views.
 
-    Such a cell is the best one of its class within one cell of where the affines put it; outside
-    the view its score is 0.
+    The affines give the position of a peak in the second view. Of the 3×3 cells there, the one
+    with the highest score of the class corresponds. Outside the view the score is 0.
     """
     count = len(heatmap) // 2
     peaks = find_peaks(heatmap[:count], pairs.kept.shape[1])
     to_second = _inverse(pairs.to_original[count:])
-    # A peak at a cell says that the box centre is somewhere in it, on average in its middle.
+    # The box centre of a peak lies anywhere in its cell, on average in the middle.
     middles = torch.stack((peaks.x, peaks.y), dim=-1) + 0.5
     middles = _apply(to_second, _apply(pairs.to_original[:count], middles))
     near = torch.arange(-1, 2, device=middles.device)
@@ -90,10 +90,9 @@ def corresponding_peaks(heatmap: Tensor, pairs: Pairs) -> tuple[Peaks, Peaks]:
 
 
 def _peak_disagreement(heatmap: Tensor, first: Peaks, second: Peaks) -> Tensor:
-    """Mean squared difference of the probabilities of a peak, where a view believes in one.
+    """Mean squared difference of peak probabilities, where at least one view has a peak.
 
-    Without it, geometry would be all that unlabelled images teach, at the expense of finding
-    objects: with few labels, AP 2D fell.
+    Without this loss unlabelled images teach geometry only, and with few labels AP 2D fell.
     """
     count = len(heatmap) // 2
     batch = torch.arange(count, device=heatmap.device)[:, None]
@@ -110,7 +109,7 @@ def _peak_disagreement(heatmap: Tensor, first: Peaks, second: Peaks) -> Tensor:
 def _position_disagreement(first: Tensor, second: Tensor) -> Tensor:
     """Huber loss (P, K) of the difference of centres (P, K, 3) relative to their distance.
 
-    Centres that are not determined or too far apart cost nothing, without gradient.
+    Centres that are not finite or too far apart have zero loss and zero gradient.
     """
     distance = ((first + second) / 2)[..., 2:].detach()
     moved = first - second

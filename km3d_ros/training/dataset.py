@@ -1,4 +1,4 @@
-"""Frames as training batches: every epoch another view of every frame."""
+"""Training batches: each epoch has a different random view of each frame."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ CONSENSUS_PEAKS = 16
 
 
 class Frames(Protocol):
-    """Frames in random access: `name`, `image_path`, `projection` (3, 4), and `objects`.
+    """Frames in random access, with `name`, `image_path`, `projection` (3, 4) and `objects`.
 
-    Unlabelled ones have no `objects`; those with 2D boxes may have None for a projection.
+    Unlabelled frames have no `objects`. The projection of frames with 2D boxes may be None.
     """
 
     def __len__(self) -> int: ...
@@ -44,7 +44,7 @@ class Frames(Protocol):
 
 
 class Interleaved:
-    """Frames of several data sets in turn, so that each is seen equally often."""
+    """Frames of several data sets in turn, so that each data set is seen equally often."""
 
     def __init__(self, parts: Sequence[Frames]):
         self.parts = parts
@@ -60,7 +60,7 @@ class Interleaved:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a training learns from: frames with 3D labels, without labels, and with 2D boxes."""
+    """The frames of a training: with 3D labels, without labels, and with 2D boxes."""
 
     labelled: Frames
     unlabelled: Frames | None = None
@@ -88,14 +88,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two views each of P images without 3D labels: the first views, then the second ones.
+    """Two views of each of P images without 3D labels: all first views, then all second views.
 
     images: (2P, 3, H, W) uint8.
     to_image: (2P, 2, 3) affine from cells to pixels of the camera, or of its mirror image.
     to_original: (2P, 2, 3) affine from cells to pixels of the camera, never mirrored.
     intrinsics: (2P, 3, 3) of the camera, or of its mirror image.
     mirrored: (2P,) bool.
-    kept: (2P, K, 9) bool, the keypoints that the GRM may use of each of K objects.
+    kept: (2P, K, 9) bool, the keypoints of each of K objects that the GRM may use.
     """
 
     images: Tensor
@@ -116,10 +116,10 @@ class Boxed:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """The input of one training step.
 
-    pairs: of the unlabelled images and those with 2D boxes; None where there are none.
-    boxed: targets of those of the pairs' images that have 2D boxes; None where none has.
+    pairs: of the unlabelled images and of those with 2D boxes; None if there are none.
+    boxed: targets of those images of `pairs` that have 2D boxes; None if there are none.
     """
 
     labelled: Labelled
@@ -131,26 +131,26 @@ class Batch:
         return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """The same batch where a GPU copies it from without waiting; asked for by the loader."""
+        """The same batch in page-locked memory; DataLoader calls this."""
         return _each(self, Tensor.pin_memory)
 
 
 class TrainingViews(Dataset):
-    """Random views of labelled frames, and pairs of views of the others.
+    """Random views of labelled frames, and pairs of views of other frames.
 
-    The item of a key is always the same.
+    A key always gives the same item.
     """
 
     def __init__(self, sources: Sources, spec: ModelSpec, method: Method, seed: int):
         self.sources, self.spec, self.method, self.seed = sources, spec, method, seed
         boxed = sources.boxed or ()
-        # Frames without calibration fill each other's panoramas.
+        # Frames without calibration are shown in panoramas with one another.
         self.stills = [i for i in range(len(boxed)) if boxed[i].projection is None]
 
     def __getitem__(self, key: Key) -> Labelled | Pairs | Boxed | InputError:
-        """A sample without batch dimension; or what is wrong with the frame.
+        """A sample without batch dimension, or the error of an unreadable frame.
 
-        An error is returned, not raised: a loading process would bury it in its traceback.
+        The error is returned because a loading process would add its traceback to a raised one.
         """
         rng = np.random.default_rng((self.seed, *key))
         make = {Kind.LABELLED: self._view, Kind.UNLABELLED: self._pair, Kind.BOXED: self._boxed}
@@ -215,7 +215,7 @@ class TrainingViews(Dataset):
     def _seen(
         self, image: np.ndarray, projection: np.ndarray, rng: np.random.Generator
     ) -> tuple[Tensor, np.ndarray, CameraModel]:
-        """A random view: (3, H, W) uint8, its affine and the camera."""
+        """A random view: pixels (3, H, W) uint8, its affine (2, 3) and the camera."""
         camera = CameraModel.from_projection(projection, *image.shape[1::-1])
         base = input_affine(camera, self.spec.input_size)
         view = random_view(base, rng, *self.spec.input_size)
@@ -228,7 +228,7 @@ class TrainingViews(Dataset):
 
 
 def collate(samples: list[Labelled | Pairs | Boxed | InputError]) -> Batch | InputError:
-    """Items of `TrainingViews` as one batch; the first error, if there is one."""
+    """Items of `TrainingViews` as one batch, or the first error among them."""
     for sample in samples:
         if isinstance(sample, InputError):
             return sample

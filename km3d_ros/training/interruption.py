@@ -1,4 +1,4 @@
-"""Ctrl-C without loss: noted, and answered between two steps."""
+"""Ctrl-C during a training: it takes effect between two steps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 
 @contextmanager
 def noted() -> Iterator[Callable[[], bool]]:
-    """While this lasts, the first Ctrl-C is only noted; a second one interrupts at once.
+    """In this context the first Ctrl-C only sets a flag; a second one raises KeyboardInterrupt.
 
-    Gives a function that says whether there was one.
+    Yields a function that returns the flag.
     """
     happened = Event()
 
@@ -31,9 +31,9 @@ def noted() -> Iterator[Callable[[], bool]]:
 
 
 def start_loading(loader: DataLoader) -> Iterator:
-    """Iterate over a loader whose processes, unlike this one, do not hear Ctrl-C."""
-    # They inherit what is blocked; here a Ctrl-C waits meanwhile. To start multiprocessing's own
-    # helper process would lift the block.
+    """Iterate over a loader whose processes ignore Ctrl-C."""
+    # Processes inherit blocked signals. Multiprocessing unblocks them when it starts its resource
+    # tracker, which therefore has to run before.
     resource_tracker.ensure_running()
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -1,8 +1,7 @@
 """The losses of KM3D-Net (arXiv 2009.00764, section 3) on the heads at the objects' cells.
 
-Sizes and positions are judged relative to the object (size spread, distance), so that one weight
-fits all classes and distances; the weights therefore differ from those of the paper, which count
-metres.
+Errors of size and position are relative (to the spread of sizes, to the distance), so that one
+weight fits all classes and distances. The paper measures them in metres, so its weights differ.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ WEIGHTS = {
     "hp_offset": 0.2,
     "depth_error": 1.0,
 }
-"""Weights of the losses by the head that they teach; that of the position is the method's."""
+"""Weights of the losses by head. `Method` has the weight of the position loss."""
 BIN_OVERLAP = math.pi / 6
-"""A bin reaches this much beyond its half circle."""
+"""Overlap of a bin with the other one, on each side."""
 PLAUSIBLE_POSITION = 0.5
-"""Relative position error above which keypoints, not the position, need teaching."""
+"""Positions with a larger relative error have no loss; the keypoint loss corrects them."""
 POSITION_TOLERANCE = 0.02
 """Relative position error up to which the position loss is quadratic."""
 
@@ -60,7 +59,7 @@ def focal_loss(logits: Tensor, heatmap: Tensor, care: Tensor) -> Tensor:
 
 
 def depth_weight(depth: Tensor) -> Tensor:
-    """Depth-guided weight of the keypoint loss: nearly none next to the camera, then growing.
+    """Depth-guided weight of the keypoint loss: near 0 at the camera, growing with the depth.
 
     depth: (M,) metres.
     """
@@ -111,7 +110,7 @@ def _target_alpha(targets: ObjectTargets) -> Tensor:
 
 
 def _alpha(rotation: Tensor, targets: ObjectTargets) -> Tensor:
-    """Predicted observation angle (M,) in the bin whose centre is nearer to the truth."""
+    """Predicted observation angle (M,) from the bin whose centre is nearer to the true angle."""
     bins = rotation.unflatten(-1, (2, 4))
     centers = torch.tensor(BIN_CENTERS, dtype=rotation.dtype, device=rotation.device)
     residual = torch.atan2(bins[..., 2], bins[..., 3])
@@ -157,9 +156,9 @@ def _position_loss(center: Tensor, targets: ObjectTargets) -> Tensor:
 
 
 def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> Tensor:
-    """Cross entropy of the confidence to the tolerant 3D IoU that the prediction reached.
+    """Cross entropy of the confidence and the tolerant 3D IoU of the prediction.
 
-    The plain IoU of pedestrians is mostly 0, and would rank them below any car that may not exist.
+    The plain IoU of pedestrians is mostly 0, which would rank them below doubtful cars.
     """
     with torch.no_grad():
         truth = Boxes3D(targets.center, targets.size, targets.yaw)
@@ -170,8 +169,8 @@ def _confidence_loss(logit: Tensor, boxes: Boxes3D, targets: ObjectTargets) -> T
 def _depth_error_loss(value: Tensor, depth: Tensor, targets: ObjectTargets) -> Tensor:
     """Negative log-likelihood of the relative depth error under a Laplace distribution.
 
-    value: (M, 1) raw; depth: (M,) without gradient. At its least, for each kind of object, the
-    head says the mean of the errors (Kendall and Gal, arXiv 1703.04977, equation 8, as an L1).
+    value: (M, 1) raw; depth: (M,) without gradient. At the minimum of the loss the head predicts
+    the mean error of each kind of object (Kendall and Gal, arXiv 1703.04977, equation 8, as L1).
     """
     truth = targets.center[:, 2]
     error = ((depth - truth).abs() / truth).nan_to_num(PLAUSIBLE_POSITION)

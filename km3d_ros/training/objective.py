@@ -1,4 +1,4 @@
-"""A batch in, weighted losses out: the network, its losses and their ramps as one module."""
+"""The network, its losses and their ramps as one module: a batch in, weighted losses out."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from km3d_ros.training.settings import Method
 from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells
 
 RAMP = (0.1, 0.3)
-"""Parts of a training between which position and consensus losses grow to their weights."""
+"""Progress of a training, 0 to 1, between which position and consensus losses ramp up."""
 CONSENSUS_PARTS = {
     "consensus_peak": 2.0,
     "consensus_size": 1.0,
     "consensus_yaw": 0.3,
     "consensus_position": 1.0,
 }
-"""Weights of the agreements relative to each other."""
+"""Relative weights of the consensus losses."""
 
 
 class Objective(nn.Module):
     """The losses of a model under a method.
 
-    Losses are divided by the number of objects in all processes of a distributed training, so
-    that several processes learn what one would from the whole batch.
+    Losses are divided by the number of objects in all processes of a distributed training. Several
+    processes thus have the gradients of one process with the whole batch.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Objective(nn.Module):
             self.register_buffer(name, levels, persistent=False)
 
     def train(self, mode: bool = True) -> Objective:
-        """Batch statistics of a backbone that does not learn stay as they are."""
+        """As `nn.Module.train`; a frozen backbone keeps its batch statistics."""
         super().train(mode)
         if self.method.trained != "all":
             self.model.backbone.eval()
         return self
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Weighted losses by name, whose sum is to be minimised.
+        """Weighted losses by name; the training minimises their sum.
 
-        progress: part of the training that is done, 0 to 1.
+        progress: of the training, 0 to 1.
         """
         labelled, pairs = batch.labelled, batch.pairs
         images = labelled.images if pairs is None else torch.cat((labelled.images, pairs.images))
@@ -91,7 +91,7 @@ class Objective(nn.Module):
     def _boxed(
         self, features: Tensor, heatmap: Tensor, targets: BoxedTargets
     ) -> dict[str, Tensor]:
-        """Weighted losses of the views with 2D boxes among the pairs."""
+        """Weighted losses of those views of the pairs that have 2D boxes."""
         objects = targets.objects
         cells = (objects.batch, objects.x, objects.y)
         names = [name for name in ("hps", "wh", "reg") if name in self.spec.heads]
@@ -110,12 +110,12 @@ class Objective(nn.Module):
     def _supervised(
         self, features: Tensor, dense: dict[str, Tensor], targets: Targets
     ) -> dict[str, Tensor]:
-        """Losses of the labelled views; all but "position" are weighted."""
+        """Losses of the labelled views; all except "position" are weighted."""
         objects = targets.objects
         cells = (objects.batch, objects.x, objects.y)
         heads = self.model.regress(features, *cells, self.at_objects)
         if "depth_error" in self.spec.heads:
-            # It tells how good the features are, and does not change them.
+            # This head does not change the features.
             heads |= self.model.regress(features.detach(), *cells, ("depth_error",))
         losses = object_losses(heads, objects, self.spec, self.method.depth_guided)
         losses["hm"] = focal_loss(dense["hm"], targets.heatmap, targets.care)
@@ -127,7 +127,7 @@ class Objective(nn.Module):
         return {name: value / count * WEIGHTS.get(name, 1) for name, value in losses.items()}
 
     def _offset_loss(self, features: Tensor, objects: ObjectTargets) -> Tensor:
-        """L1 of where the keypoints lie in their cells, summed."""
+        """L1 loss of the positions of the keypoints in their cells, summed."""
         cells, visible = keypoint_cells(objects, *features.shape[-2:])
         x, y = cells[visible].unbind(-1)
         batch = objects.batch[:, None].expand_as(visible)[visible]

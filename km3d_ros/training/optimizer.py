@@ -14,9 +14,9 @@ PRETRAINED_RATE = 0.5
 """Learning rate of pretrained layers relative to that of the new ones."""
 WARM_UP_STEPS = 300
 DECAY_PART = 0.4
-"""The last part of a training, in which the learning rate falls to zero."""
+"""Last part of a training, relative to its length, in which the learning rate falls to 0."""
 AVERAGE_DECAY = 0.998
-"""Of the moving average of the weights; less in the first steps (`warmed_up_average`)."""
+"""Decay of the moving average of the weights; smaller in the first steps."""
 WEIGHT_DECAY = 1e-4
 
 
@@ -35,13 +35,13 @@ def new_optimizer(model: KM3DNet, learning_rate: float) -> AdamW:
 
 
 def set_rate(optimizer: AdamW, step: int, steps: int) -> None:
-    """Give every group of `new_optimizer` its learning rate of a step."""
+    """Set the learning rate of every group of `new_optimizer` for a step."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_rate"] * rate_factor(step, steps)
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Learning rate relative to its base: warm-up, constant, then a cosine down to zero."""
+    """Learning rate relative to its base: warm-up, constant, then a cosine down to 0."""
     start = steps * (1 - DECAY_PART)
     decay = max(0.0, (step - start) / max(1.0, steps - start))
     return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, decay)))
@@ -53,7 +53,7 @@ def new_average(model: nn.Module) -> AveragedModel:
 
 
 def warmed_up_average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-    """One update of a moving average that forgets its first values sooner than its later ones."""
+    """One update of a moving average whose decay grows to `AVERAGE_DECAY` in the first steps."""
     count = int(updates)
     decay = min(AVERAGE_DECAY, (1 + count) / (10 + count))
     get_ema_multi_avg_fn(decay)(averaged, current, updates)

@@ -1,7 +1,7 @@
-"""Stills side by side as one wide street view.
+"""Photographs side by side as one wide street view.
 
-Stills show few near objects in much height. In rows of a panorama they get the sizes that a
-vehicle's camera sees, and one view teaches several of them.
+A photograph shows few near objects that fill much of its height. In the rows of a panorama objects
+have the sizes that a vehicle's camera sees, and one view contains several photographs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from km3d_ros.training.box_edges import Box2D, boxes_of, seen_boxes
 
 ROWS = (1, 2, 3, 4)
 ROW_CHANCES = (0.4, 0.3, 0.2, 0.1)
-"""How often a panorama has so many rows of stills."""
+"""Probability of each number of rows."""
 ENLARGED = 1.5
-"""Most that a still is enlarged beyond its row, which then shows a part of its height."""
+"""Largest scale of a still relative to its row; the row then shows a part of its height."""
 RESOLUTION = 2
 """Pixels of a panorama per input pixel, along each axis."""
 FOCAL = 0.75
-"""Assumed focal length of a panorama in widths; only agreement between two views depends on it."""
+"""Assumed focal length of a panorama in widths; it affects only the consensus of two views."""
 KEPT_STILLS = 1024
 """Stills that a process keeps in memory."""
 
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
 
 
 def as_picture(frame: BoxedFrame) -> Picture:
-    """A frame with a calibration, as it is."""
+    """A frame with a calibration, unchanged."""
     image = read_image(frame.image_path)
     return Picture(image, frame.projection, boxes_of(frame.objects, *image.shape[1::-1]))
 
@@ -53,7 +53,7 @@ def panorama(
     rng: np.random.Generator,
     input_size: tuple[int, int],
 ) -> Picture:
-    """A frame without calibration, and random others, in rows that fill a picture.
+    """A picture filled with rows of stills: a frame without calibration, and random others.
 
     input_size: (height, width) of the network input.
     """
@@ -79,9 +79,10 @@ def panorama(
 def _tile(
     frame: BoxedFrame, room: tuple[int, int, int, int], rng: np.random.Generator, most: int
 ) -> tuple[np.ndarray, list[Box2D]]:
-    """A still, scaled to the rows of some room in a panorama, and its boxes in the panorama.
+    """A still scaled to a row of a panorama, and its boxes in pixels of the panorama.
 
-    room: left, top, right and bottom. Of a still that is wider the left part is shown.
+    room: left, top, right and bottom of the free part of the row. Of a wider still the left part
+        is shown.
     """
     still, size = _still(frame.image_path, most)
     left, top, right, bottom = room
@@ -92,7 +93,7 @@ def _tile(
     height = max(height, count)
     above = int(rng.integers(height - count + 1))
     tile = cv2.resize(shown, (columns, height), interpolation=cv2.INTER_AREA)
-    # Pixels are areas: their centres move by half of what they grow.
+    # Pixels are areas: scaling by z moves their centres by (z - 1) / 2.
     zoom = np.array((columns, height)) / shown.shape[1::-1] * still.shape[1::-1] / size
     shift = np.array((left, top - above)) + (zoom - 1) / 2
     affine = np.column_stack((np.diag(zoom), shift))
@@ -103,7 +104,7 @@ def _tile(
 
 @lru_cache(KEPT_STILLS)
 def _still(path: Path, most_rows: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """An image, shrunk to at most some rows, and its width and height before."""
+    """An image, shrunk to at most `most_rows`, and its original width and height."""
     image = read_image(path)
     height, width = image.shape[:2]
     if height > most_rows:

@@ -1,4 +1,4 @@
-"""Other light, lens and sensor: what makes pictures of one street look different (Kornia)."""
+"""Random variation of light, lens and sensor, with Kornia."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from km3d_ros.errors import InputError
 
 OPERATIONS = (2, 6)
-"""Changes of one view: at least the first number, less than the second."""
+"""Number of changes of one view: from the first number to less than the second."""
 
 
 def varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image as another camera, at another hour, would have stored it.
+    """The image with random changes of light, colour, blur, noise and compression.
 
-    image: (H, W, 3) uint8 BGR, in and out. Nothing moves.
+    image: (H, W, 3) uint8 BGR, in and out. The geometry does not change.
     """
     pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
-    # Kornia draws from PyTorch's generator, which belongs to the training.
+    # Kornia uses PyTorch's global generator, whose state must stay that of the training.
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         pixels = _operations()(pixels)
@@ -47,7 +47,7 @@ def _operations() -> torch.nn.Module:
         (0.3, ka.RandomGrayscale(p=1)),
     )
     weights, operations = zip(*weighted, strict=True)
-    # Kornia computes an operation of probability p for every image: choosing some is quicker.
+    # random_apply is faster than probabilities per operation: Kornia computes those always.
     return ka.AugmentationSequential(
         *operations, random_apply=OPERATIONS, random_apply_weights=list(weights)
     )

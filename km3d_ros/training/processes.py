@@ -1,6 +1,6 @@
-"""One training in several processes, as `torchrun` starts them: PyTorch's standard DDP.
+"""One training in several processes that `torchrun` starts (PyTorch's DistributedDataParallel).
 
-Without torchrun there is one process, and nothing here costs or changes anything.
+Without torchrun there is one process, and these functions change nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 @contextmanager
 def joined(device: str) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did, and get the device of this one.
+    """Join the processes of torchrun, if there are any, and get the device of this process.
 
-    device: as for `select_device`; each process on a machine takes a GPU of its own.
+    device: as for `select_device`; each process on a machine has its own GPU.
 
     Raises:
         InputError: no such device, or fewer GPUs than processes.
@@ -40,37 +40,37 @@ def joined(device: str) -> Iterator[torch.device]:
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     yield chosen
-    # Not after an error: the other processes may be waiting in a step that will never come.
+    # Not after an error: it would wait for processes that are in the middle of a step.
     dist.destroy_process_group()
 
 
 def rank() -> int:
-    """Number of this process, from 0; the first one alone writes files and speaks."""
+    """Number of this process, from 0; only the first process writes files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def share_gradients(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module such that every process gets the mean of all gradients.
+    """Wrap a module so that every process gets the mean of all gradients.
 
-    On GPUs batch statistics are those of the whole batch; on CPUs, for which PyTorch has no such
-    layer, each process has those of its part.
+    On GPUs the batch statistics are those of the whole batch. On CPUs each process has those of
+    its part, because PyTorch has no synchronised batch normalisation there.
     """
     if count() == 1:
         return module
     if device.type == "cuda":
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    # The heads' gradients, gathered at cells, are laid out unlike the others: a copy of 100 kB.
+    # The gradients of the heads have another memory layout, which costs a copy of 100 kB.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(module)
 
 
 def in_any(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process; all have to ask."""
+    """Whether the flag is set in any process. All processes must call this."""
     if count() == 1:
         return flag
     flags = torch.tensor(float(flag), device=device)
@@ -79,7 +79,7 @@ def in_any(flag: bool, device: torch.device) -> bool:
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of a value over all processes; all have to ask."""
+    """The mean of a value over all processes. All processes must call this."""
     if count() > 1:
         dist.all_reduce(value)
         value = value / count()
@@ -87,9 +87,10 @@ def mean(value: Tensor) -> Tensor:
 
 
 def divisor(weight: Tensor) -> Tensor:
-    """By what a process divides a sum, so that the mean over the processes is that of a batch.
+    """The divisor of a sum in this process, for which the mean over processes is a batch mean.
 
-    weight: () of the terms of this process. A batch that weighs less than 1 counts as 1.
+    weight: (), total weight of the terms of this process. A weight of the whole batch below 1
+        counts as 1.
     """
     if count() > 1:
         dist.all_reduce(weight)
@@ -97,7 +98,7 @@ def divisor(weight: Tensor) -> Tensor:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process, or its InputError, in all processes."""
+    """Call `make` in the first process; all return its result or raise its InputError."""
     if count() == 1:
         return make()
     made: list = [None]

@@ -1,4 +1,4 @@
-"""Which views a training step sees: a function of the seed and the step alone."""
+"""The views of each training step, as a function of the seed and the step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 
 
 class Kind(IntEnum):
-    """What is known about a frame: nothing, its 3D boxes, or its 2D boxes."""
+    """The labels of a frame: none, 3D boxes, or 2D boxes."""
 
     UNLABELLED = 0
     LABELLED = 1
@@ -20,7 +20,7 @@ class Kind(IntEnum):
 
 
 class Key(NamedTuple):
-    """Frame `index` of a kind in its `epoch`-th turn: one view of it if labelled, else two."""
+    """A frame of a kind in an epoch. A labelled frame has one view, others have two."""
 
     kind: Kind
     epoch: int
@@ -31,11 +31,11 @@ class StepOrder(Sampler):
     """The keys of each step from `start` to `steps`.
 
     Every epoch is another permutation of the frames, and a step may span two epochs. A resumed
-    training goes on with the very views that the interrupted one would have seen next. Of several
-    processes (`ranks`), each gets its share of the same steps.
+    training sees the views that the interrupted one would have seen. Each of several processes
+    (`ranks`) has its share of every step.
 
     Args:
-        kinds: number of frames, and how many of them a step sees, by kind.
+        kinds: by kind, the number of frames and the number of frames in a step.
     """
 
     def __init__(

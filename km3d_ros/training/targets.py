@@ -1,4 +1,4 @@
-"""What the network should have said for a frame seen through an affine (design, section 4)."""
+"""Training targets of a labelled frame in a view (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PEAK_WIDTH = 0.54 / 6
 MIN_DEVIATION = 0.5
 """Smallest standard deviation of a peak, in cells."""
 NEGLIGIBLE = 5
-"""Standard deviations from which on a Gaussian counts as 0."""
+"""Standard deviations beyond which a Gaussian counts as 0."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ObjectTargets:
     batch, x, y: (M,) int64, image and cell of the peak.
     class_index: (M,) int64.
     keypoints: (M, 9, 2) offsets from the cell, in cells.
-    keypoint_mask: (M, 9) bool, false where the keypoint is behind the camera.
-    kept: (M, 9) bool, the keypoints that the GRM may use: the mask after keypoint dropout.
+    keypoint_mask: (M, 9) bool, false for keypoints behind the camera.
+    kept: (M, 9) bool, the mask after keypoint dropout: the keypoints that the GRM may use.
     box_center: (M, 2) centre of the 2D box relative to the cell, box_size: (M, 2); in cells.
     size: (M, 3) length, width, height in metres. yaw: (M,). center: (M, 3) in the frame of K.
     intrinsics: (M, 3, 3). to_image: (M, 2, 3) affine from cells to camera pixels.
@@ -61,7 +61,7 @@ class ObjectTargets:
 
     @staticmethod
     def cat(parts: list[ObjectTargets]) -> ObjectTargets:
-        """The targets of several images as one batch; `batch` becomes the index in `parts`."""
+        """Join the targets of several images; `batch` becomes the index in `parts`."""
         joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])}
         counts = torch.tensor([len(part) for part in parts])
         return ObjectTargets(
@@ -71,9 +71,9 @@ class ObjectTargets:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the dense heads should say, and the objects.
+    """Targets of the dense heads, and of the objects.
 
-    heatmap: (C, h, w) float32 in [0, 1]. care: (C, h, w) bool, false where no peak is wrong.
+    heatmap: (C, h, w) float32 in [0, 1]. care: (C, h, w) bool, false where peaks are ignored.
     keypoint_heatmap: (9, h, w) float32 in [0, 1].
     """
 
@@ -84,7 +84,7 @@ class Targets:
 
 
 class Taught(NamedTuple):
-    """An object that is taught: the cell of its peak and its 2D box (x0, y0, x1, y1) in cells."""
+    """A taught object: the cell of its peak, and its 2D box (x0, y0, x1, y1) in cells."""
 
     x: int
     y: int
@@ -95,7 +95,7 @@ class Taught(NamedTuple):
 def make_targets(
     objects: list[KittiObject], camera: CameraModel, view: np.ndarray, spec: ModelSpec
 ) -> Targets:
-    """Targets of one frame, all keypoints kept; view: (2, 3), camera to input pixels."""
+    """Targets of one frame without keypoint dropout; view: (2, 3), camera to input pixels."""
     height, width = (side // STRIDE for side in spec.input_size)
     heatmap = np.zeros((len(spec.classes), height, width), np.float32)
     care = np.ones(heatmap.shape, bool)
@@ -172,7 +172,7 @@ def _keypoint_heatmap(
 
 
 def keypoint_cells(targets: ObjectTargets, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The cells (M, 9, 2) int64 of the keypoints, and (M, 9) which of them are on the grid."""
+    """The cells (M, 9, 2) int64 of the keypoints, and (M, 9) bool: those on the grid."""
     position = torch.stack((targets.x, targets.y), dim=-1)[:, None] + targets.keypoints
     cells = position.floor().long()
     limits = cells.new_tensor((width, height))
@@ -180,14 +180,14 @@ def keypoint_cells(targets: ObjectTargets, height: int, width: int) -> tuple[Ten
 
 
 def _is_taught(item: KittiObject, classes: tuple[str, ...]) -> bool:
-    """Whether an object is an example of its class; truncated ones are, as far as labelled."""
+    """Whether an object is taught. Truncated objects are."""
     return item.class_name in classes and why_not_taught(item) is None
 
 
 def _box_in_view(
     item: KittiObject, view: np.ndarray, input_size: tuple[int, int]
 ) -> tuple[float, float, float, float] | None:
-    """The 2D box in cells, clipped; None where too little of it is inside."""
+    """The 2D box in cells, clipped to the view; None if too little of it is inside."""
     (x0, y0), (x1, y1) = (view[:, :2] @ item.box2d[i : i + 2] + view[:, 2] for i in (0, 2))
     height, width = input_size
     x0, x1 = np.clip((x0, x1), 0, width - 1)
@@ -213,7 +213,7 @@ def ignore(
 
 
 def draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
-    """Put a Gaussian of the shape of a box, in cells, around a cell, keeping higher values."""
+    """Draw a Gaussian of the shape of a box (in cells) around a cell; higher values stay."""
     x0, y0, x1, y1 = box
     rows, vertical = _bell(y, PEAK_WIDTH * (y1 - y0), heatmap.shape[0])
     columns, horizontal = _bell(x, PEAK_WIDTH * (x1 - x0), heatmap.shape[1])
@@ -222,7 +222,7 @@ def draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> No
 
 
 def _bell(middle: int, deviation: float, count: int) -> tuple[slice, np.ndarray]:
-    """A Gaussian over those of `count` cells where it is not negligible."""
+    """A Gaussian, over those of `count` cells where it is not negligible."""
     deviation = max(deviation, MIN_DEVIATION)
     reach = math.ceil(NEGLIGIBLE * deviation)
     cells = slice(max(0, middle - reach), min(count, middle + reach + 1))
