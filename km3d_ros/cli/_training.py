@@ -1,4 +1,4 @@
-"""What `km3d train` and `km3d adapt` share: their options, and the way from those to weights."""
+"""Options and training run that `km3d train` and `km3d adapt` share."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
 
 
 def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
-    """Train a model as the options say, in all processes of torchrun, and write its weights."""
+    """Train a model in all processes of torchrun, and write its weights."""
     from km3d_ros.data.boxes import open_boxes
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.data.label_report import report_labels
@@ -173,7 +173,7 @@ def _rename(text: str) -> tuple[str, str]:
 
 
 def _require_partners(args: argparse.Namespace) -> None:
-    """Whether all options have those without which they would do nothing."""
+    """Check that no option lacks another one that it needs."""
     partners = {
         "camera": "unlabelled",
         "topic": "unlabelled",
@@ -192,7 +192,7 @@ def _write(
     validation: KittiDataset | None,
     device: torch.device,
 ) -> None:
-    """Write the weights in half precision, with their noise and figures where there is truth."""
+    """Write the weights in half precision; with validation frames also noise and figures."""
     import torch
 
     from km3d_ros.evaluation.covariances import fit_and_judge
@@ -203,7 +203,7 @@ def _write(
     checkpoint.save(path, model, spec, dtype=torch.float16)
     if validation is None:
         return
-    # What is judged are the weights as they were written.
+    # The written weights are validated, not the model in memory.
     detector = Detector.from_checkpoint(path, str(device), LEAST_SCORE, backend="torch")
     findings = detect_all(detector, validation)
     figures = {"validation": figures_of(findings)}

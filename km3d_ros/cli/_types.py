@@ -1,4 +1,4 @@
-"""Types of command line arguments, and what is wrong usage."""
+"""Types of command line arguments, and the error for wrong usage."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from km3d_ros.errors import InputError
 
 
 class UsageError(Exception):
-    """Options that cannot be, or not together; `main` says so as for one that does not parse."""
+    """Options that are wrong or do not go together; `main` reports them as argparse does."""
 
 
 @contextmanager
 def said_by_options() -> Iterator[None]:
-    """What is wrong here is wrong usage: it depends on nothing but the options."""
+    """Turn an InputError into a UsageError, because it depends on options only."""
     try:
         yield
     except InputError as error:
@@ -58,7 +58,7 @@ def natural(text: str) -> int:
 
 
 def to_float(text: str) -> float:
-    """A number, or NaN, which no range has."""
+    """A number; NaN, which lies in no range, for other texts."""
     try:
         return float(text)
     except ValueError:
@@ -82,7 +82,7 @@ def probability(text: str) -> float:
 
 
 def output_file(text: str) -> Path:
-    """A file to write; a folder is refused before the work, not after it."""
+    """A file to write; a folder is refused before the work starts."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a folder, expected a file to write")

@@ -9,7 +9,7 @@ from km3d_ros.cli._help import HelpFormatter
 from km3d_ros.cli._types import UsageError
 
 DEFAULTS = {"steps": 3000, "learning_rate": 2e-4}
-"""What differs from a training from the start."""
+"""Defaults that differ from those of `km3d train`."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -17,9 +17,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "adapt",
         help="adapt weights to another camera with its images without 3D labels",
-        description="Go on training weights on labelled images, which may be those of other "
-        "cameras, and on images of the camera at hand, unlabelled or with 2D boxes: two views of "
-        "each must agree on what they see. Interruptions, logs and torchrun as with km3d train.",
+        description="Continue a training with labelled images, which may come from other "
+        "cameras, and with images of your camera, unlabelled or with 2D boxes: two views of each "
+        "must agree on what they see. Interruptions, logs and torchrun as for km3d train.",
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 FRAMES = 100
-"""Calibration images, unless told; more change next to nothing."""
+"""Default number of calibration images; more change almost nothing."""
 CHECKED = 2
 """Images on which a graph is compared with PyTorch."""
 
@@ -34,9 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "export",
         help="write the detector as an ONNX graph",
         description="Write the whole detector, from the pixels to located boxes, as one ONNX "
-        "graph, for any verb here, for the node and for other runtimes. Where ONNX Runtime and "
-        "OpenVINO are installed, it is compared there with the network in PyTorch, and no file "
-        "is written of a float32 graph that says anything else.",
+        "graph, for all verbs, for the node and for other runtimes. The graph is compared with "
+        "the network in PyTorch, in ONNX Runtime and OpenVINO if they are installed. A float32 "
+        "graph that differs is not written.",
     )
     add = parser.add_argument
     add("output", type=output_file, metavar="OUT.onnx", help="file to write")
@@ -46,8 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--calibrate",
         type=Path,
         metavar="PATH",
-        help="images of what the network shall see, no labels needed: KITTI-format folder, folder "
-        "of images, or bag",
+        help="images of typical scenes, without labels: KITTI-format folder, folder of images, or "
+        "bag",
     )
     _options.add_image_source(parser, "images of --calibrate")
     add(
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Whether the options go together, and the output is what other verbs take for a graph."""
+    """Check that the options go together and that the output is named like a graph."""
     if args.int8 and not args.calibrate:
         raise UsageError("--int8 needs --calibrate")
     for name in ("calibrate", "camera", "topic", "frames"):
@@ -106,7 +106,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _import(module: str, package: str) -> ModuleType:
-    """A module that needs a package which not everybody has."""
+    """Import a module that needs an optional package."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -114,13 +114,13 @@ def _import(module: str, package: str) -> ModuleType:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """At most so many of `count` indices, evenly spread."""
+    """At most `most` of `count` indices, evenly spread."""
     most = min(count, most)
     return [i * count // most for i in range(most)]
 
 
 def _inputs(frames: UnlabelledFrames, indices: list[int], spec: ModelSpec) -> GraphInputs:
-    """Some frames as the graph takes them."""
+    """Some frames as inputs of the graph."""
     from km3d_ros.data.image_file import read_image
     from km3d_ros.geometry.camera import CameraModel
     from km3d_ros.inference.graph import GraphInputs
@@ -150,10 +150,12 @@ def _town(spec: ModelSpec) -> GraphInputs:
 
 
 def _check(difference: Difference | None, runtime: str, exact: bool) -> None:
-    """Print how far a runtime is from PyTorch; where it shall be exact, that is next to nothing.
+    """Print the difference of a runtime from PyTorch.
+
+    exact: whether only rounding errors are allowed.
 
     Raises:
-        InputError: it is more.
+        InputError: the difference is larger.
     """
     if difference is None:
         print(f"{runtime}: not compared, it is not installed")

@@ -26,8 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a detector on a KITTI-format folder",
-        description="Train a detector. Interrupted trainings go on from RUN/state.pt when the "
-        "same command is given again; RUN/log.csv has the losses. Several GPUs or machines: "
+        description="Train a detector. The same command continues an interrupted training from "
+        "RUN/state.pt; RUN/log.csv has the losses. Several GPUs or machines: "
         "torchrun --nproc-per-node N -m -- km3d_ros.cli train ...",
         formatter_class=HelpFormatter,
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-"""How far the answers of two backends to the same images are apart."""
+"""Differences between the answers of two backends to the same images."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVinoBackend}
 """Runtimes that exported graphs are checked in, by name."""
 
 DISTANCE = 20.0
-"""Metres at which differences of position are stated: they grow with the distance."""
+"""Distance in metres to which differences of position are scaled."""
 FARTHEST = 100.0
-"""Metres up to which positions are compared: farther away rounding moves an object by metres."""
+"""Metres up to which positions are compared. Beyond, rounding moves objects by metres."""
 MOST_SCORE, MOST_POSITION, LEAST_SHARED = 1e-4, 0.01, 0.9
 """Difference of score, of position in metres, and part of the objects that both answers have: as
 far as rounding in float32 explains them."""

@@ -27,19 +27,19 @@ BIN_CENTERS = (-math.pi / 2, math.pi / 2)
 """Observation angles at which the two bins of the `rot` head are centred."""
 
 TYPICAL_SCORE = 1 / 3
-"""Score of an object whose depth error is the typical one, where no head tells the error."""
+"""Score of an object with the typical depth error, for weights without the head `depth_error`."""
 
 DUPLICATE_IOU = 0.6
 """2D IoU above which two peaks of one class are one object; chosen on Town and on real frames."""
 
 HEIGHT_LIMITS = (0.005, 1.0)
-"""Heights over distance that the covariance tells apart: 1.5 m at 300 m, and at 1.5 m."""
+"""Limits of height over distance in the covariance: 1.5 m at 300 m, and at 1.5 m."""
 
 DEPTH_ERROR_LIMITS = (0.1 * TYPICAL_DEPTH_ERROR, 10 * TYPICAL_DEPTH_ERROR)
-"""No object is trusted more, or doubted more."""
+"""Limits of the expected relative depth error."""
 
 _NEAREST = 0.1
-"""Metres, for objects whose distance is next to nothing."""
+"""Smallest distance in metres by which heights are divided."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Objects:
-    """What the network says of objects: all but their positions. Float32 unless said."""
+    """Outputs of the network for objects, without positions. Float32 unless stated otherwise."""
 
     class_index: Tensor
     """(...) int64."""
@@ -105,9 +105,9 @@ def find_peaks(logits: Tensor, count: int) -> Peaks:
 
 
 def _is_maximum(scores: Tensor) -> Tensor:
-    """Whether a cell is the maximum of its 3×3 neighbourhood; the first one among equals.
+    """Whether a cell is the maximum of its 3×3 neighbourhood; of equal cells, the first one.
 
-    Half precision makes neighbours equal, and one object must not become two.
+    In half precision neighbours may be equal, and one object must not give two peaks.
     """
     padded = F.pad(scores, (1, 1, 1, 1))
     left, middle, right = padded[..., :-2], padded[..., 1:-1], padded[..., 2:]
@@ -182,7 +182,7 @@ def decode_size(values: Tensor, class_index: Tensor, spec: ModelSpec) -> Tensor:
 
 @cache
 def _constant(values: tuple, device: torch.device) -> Tensor:
-    """Numbers on a device, copied there once: a copy in the middle of the work would wait."""
+    """A constant on a device, copied there once; each copy would make the host wait."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
 
@@ -242,8 +242,8 @@ def locate(
 def covariance(center: Tensor, size: Tensor, depth_error: Tensor, noise: Noise) -> Tensor:
     """Covariance (..., 4, 4) of x, y, z, yaw; positive definite where the position is finite.
 
-    Errors of a network are proportional to the size of the object in the image. An object whose
-    depth is hard to tell is hard to tell in all else.
+    Errors of the network are proportional to the size of the object in the image. The errors of
+    all quantities grow with the expected depth error.
 
     center: (..., 3) in the frame of the rays; size: (..., 3) length, width, height; both metres.
     depth_error: (...) expected relative error of the depth.
@@ -258,9 +258,9 @@ def covariance(center: Tensor, size: Tensor, depth_error: Tensor, noise: Noise) 
 
 
 def _missed(score: Tensor | float) -> Tensor | float:
-    """The shift, in parts of its length, at which a box has this IoU with itself.
+    """Relative shift along its length at which a box and its shifted copy have the given IoU.
 
-    Shifted by t it has s = (1 - t) / (1 + t), thus t = (1 - s) / (1 + s).
+    A shift of t gives the IoU s = (1 - t) / (1 + t), so t = (1 - s) / (1 + s).
     """
     return (1 - score) / (1 + score)
 
@@ -268,7 +268,7 @@ def _missed(score: Tensor | float) -> Tensor | float:
 def _alpha(values: Tensor) -> Tensor:
     """(..., 8) values of the `rot` head, two bins of [not in, in, sin, cos], to alpha (...)."""
     outside, inside, sine, cosine = values.unflatten(-1, (2, 4)).unbind(-1)
-    # More probable after the softmax of each pair: the larger difference of its logits.
+    # The bin with the larger difference of logits is more probable after the softmax.
     evidence = inside - outside
     residual = torch.atan2(sine, cosine)
     first, second = (residual[..., i] + center for i, center in enumerate(BIN_CENTERS))

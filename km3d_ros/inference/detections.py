@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Detections:
-    """N objects of one image, ordered by falling peak score; float32 tensors unless said.
+    """N objects of one image, ordered by falling peak score; float32 tensors unless stated.
 
     Pixels are those of the camera image, positions are metres in the camera's optical frame
     (x right, y down, z forward), angles are radians in [-pi, pi).

@@ -28,7 +28,7 @@ DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_streets.safetens
 
 @dataclass(frozen=True)
 class StageSeconds:
-    """How long the stages took.
+    """Durations of the stages in seconds.
 
     preprocess: scaling the image. network: the graph, from the scaled image on the host to tables
     on the host. decode: reading the tables, and the lens where there is one.
@@ -40,7 +40,7 @@ class StageSeconds:
 
 
 class Detector:
-    """A compiled graph, and what is wanted of it.
+    """A compiled graph and the thresholds for its detections.
 
     score_threshold: detections with a lower score (peak × confidence) are left out.
     max_detections: most objects of an image, 1 to MAX_DETECTIONS; those of the best peaks.
@@ -73,10 +73,10 @@ class Detector:
         precision: str = "float32",
         backend: str = "auto",
     ) -> Detector:
-        """A detector with the weights of a file, or the embedded ones where it is None.
+        """A detector with the weights of a file; None means the embedded weights.
 
         path: a checkpoint, or a graph of `km3d export` (.onnx).
-        device, precision, backend: of `backends.choice.choose`.
+        device, precision, backend: of `backends.selection.choose`.
 
         Raises:
             InputError: weights that cannot be used, or a device that is not there.
@@ -93,19 +93,19 @@ class Detector:
         device: torch.device,
         score_threshold: float = SCORE_THRESHOLD,
     ) -> Detector:
-        """A detector with a model that is in memory, as it is now."""
+        """A detector with a copy of a model in memory."""
         choice = Choice(TorchBackend(model, spec, device), spec, "the model is in memory")
         return cls(choice, score_threshold)
 
     @property
     def spec(self) -> ModelSpec:
-        """What the weights say about themselves."""
+        """The specification of the weights."""
         return self.choice.spec
 
     def __call__(self, image: np.ndarray, camera: CameraModel) -> Detections:
         """Detect the objects of one image.
 
-        image: (h, w, 3) uint8, BGR, of the size that the camera says.
+        image: (h, w, 3) uint8, BGR, of the size of the camera.
         Returns detections on the CPU; an object with any number that is not finite is left out.
 
         Raises:
@@ -139,11 +139,11 @@ class Detector:
     def read(
         self, tables: tuple[Tensor, Tensor], affines: np.ndarray, cameras: Sequence[CameraModel]
     ) -> list[Detections]:
-        """What is wanted of the tables of the graph, by image."""
+        """The detections of each image, from the tables of the graph."""
         return [self._detections(*rows) for rows in zip(*tables, affines, cameras, strict=True)]
 
     def warm_up(self, images: int) -> None:
-        """Run once on so many images, so that no frame pays for the start."""
+        """Run once on this number of images, so that the first frame is not slower."""
         self.choice.backend.run(GraphInputs.zeros(images, self.spec))
 
     def located(self, objects: Objects, affine: np.ndarray, camera: CameraModel) -> Detections:
@@ -157,14 +157,14 @@ class Detector:
     def _detections(
         self, objects: Tensor, detections: Tensor, affine: np.ndarray, camera: CameraModel
     ) -> Detections:
-        """What is wanted of the two tables of one image."""
+        """The detections from the two tables of one image."""
         if self.grm == "consistent" and camera.is_rectified:
             return self._wanted(detections)
         return self.located(unpack(Objects, objects), affine, camera)
 
     def _wanted(self, table: Tensor) -> Detections:
-        """Of a table (N, columns) the rows that are objects, seen well enough and located."""
-        # NumPy: for a selection of some rows PyTorch would wake its threads, for milliseconds.
+        """The rows of a table (N, columns) that are finite and pass the thresholds."""
+        # NumPy, because PyTorch needs milliseconds to start its threads for a selection of rows.
         rows, where = table.numpy(), columns(Detections)
         if self.classes:
             wanted = [i for i, name in enumerate(self.spec.classes) if name in self.classes]

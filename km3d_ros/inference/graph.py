@@ -30,7 +30,7 @@ from km3d_ros.network.spec import MAX_DETECTIONS, OBJECT_HEADS, ModelSpec
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """B images and their cameras, as the graph takes them; NumPy arrays, float32 unless said."""
+    """B images and their cameras: the inputs of the graph. NumPy, float32 unless stated."""
 
     pixels: np.ndarray
     """(B, H, W, 3) uint8, BGR: images, scaled to the network input."""
@@ -56,7 +56,7 @@ class GraphInputs:
         )
 
     def __getitem__(self, images: slice) -> GraphInputs:
-        """The same of some of the images."""
+        """The inputs of some of the images."""
         return GraphInputs(**{name: array[images] for name, array in self.by_name().items()})
 
     def by_name(self) -> dict[str, np.ndarray]:
@@ -69,7 +69,7 @@ class GraphInputs:
 
     @classmethod
     def zeros(cls, count: int, spec: ModelSpec) -> GraphInputs:
-        """Black images of some camera, to warm up with."""
+        """Black images with a plausible camera, for warming up."""
         height, width = spec.input_size
         camera = CameraModel.from_intrinsics(
             [[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], width, height
@@ -79,11 +79,11 @@ class GraphInputs:
 
 
 class DetectorGraph(nn.Module):
-    """Pixels and cameras in, tables of objects out; of static shape but for the batch.
+    """Pixels and cameras in, tables of objects out. All shapes but that of the batch are static.
 
-    The network runs in `dtype`. What gives its numbers to the geometry, the last layer of the
-    heatmap, the regression heads at the peaks and all that follows, is float32: in 8 bits of
-    mantissa neighbouring cells would tie as peaks, and keypoints move by pixels.
+    The backbone and the first layer of the heatmap run in `dtype`. The last layer of the heatmap,
+    the regression heads and everything after them are float32: with a mantissa of 8 bits,
+    neighbouring cells would have equal scores and keypoints would move by pixels.
     """
 
     def __init__(self, model: KM3DNet, spec: ModelSpec, dtype: torch.dtype = torch.float32):
@@ -145,7 +145,7 @@ class DetectorGraph(nn.Module):
 
 
 def _swap_channels(backbone: nn.Module) -> None:
-    """Let a network of RGB images take BGR ones."""
+    """Change the first layer so that a network for RGB images takes BGR images."""
     first = next(layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d))
     first.weight.copy_(first.weight.flip(1))
 

@@ -1,9 +1,9 @@
 """Exported graphs in int8: static quantisation after the training, with ONNX Runtime's tools.
 
 The convolutions of the backbone and of the heatmap's first layer run in int8 with a scale per
-output channel; their activations are uint8, in the range that they had on calibration images.
-What gives its numbers to the geometry stays float32, and so do the first layers: they cost little
-and were half of all error.
+output channel. Their activations are uint8, in the range measured on calibration images.
+The parts from which the geometry is computed stay float32. So do the first layers: they take
+little time and caused half of the error.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ FLOAT_LAYERS: dict[str, tuple[str, ...]] = {
 """Per architecture: the first parts of the backbone, which stay float32."""
 
 OPERATORS = ("Add", "Clip", "Conv", "ConvTranspose", "MaxPool", "Relu", "Resize")
-"""What both ONNX Runtime and OpenVINO have in int8, or merge into what has it."""
+"""Operators that ONNX Runtime and OpenVINO run in int8, or merge into such operators."""
 
 _WEIGHT = re.compile(r"_model\.(backbone\.(?P<layer>.+)|heads\.hm\.0)\.weight")
 _BACKBONE = re.compile(r"/backbone/(\w+|[\w.]+/(Relu|Clip|MaxPool))")
-"""Names of its nodes without weights; those deeper inside compute where deformed filters look."""
+"""Names of nodes without weights. Nodes deeper inside compute offsets of deformable filters."""
 _HIDDEN = "/hm.1/Relu"
-"""The last node in int8."""
+"""The last node that is quantised."""
 
 
 def quantise(graph: bytes, images: Iterable[np.ndarray], how: dict) -> bytes:
@@ -50,9 +50,9 @@ def quantise(graph: bytes, images: Iterable[np.ndarray], how: dict) -> bytes:
 
     Args:
         graph: of `to_onnx`.
-        images: (1, H, W, 3) uint8, BGR: pixels as the graph takes them, of what it shall see.
-            They are looked at one after the other; what is kept of each are ranges.
-        how: what the spec of the result shall say about the images, under training["int8"].
+        images: (1, H, W, 3) uint8, BGR: the input `pixels` of the graph, from typical scenes.
+            They are read one after the other; only ranges of activations are kept.
+        how: notes about the images, which the spec of the result stores as training["int8"].
     """
     spec = read_spec(graph, "graph")
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
@@ -106,7 +106,7 @@ def _quantisable(model: onnx.ModelProto, float_layers: tuple[str, ...]) -> list[
 
 
 def _is_wanted(layer: str, float_layers: tuple[str, ...]) -> bool:
-    """Whether a convolution is neither one of the first nor says where deformed filters look."""
+    """Whether a convolution is neither in the first layers nor an offset of deformable filters."""
     first = any(layer == name or layer.startswith(f"{name}.") for name in float_layers)
     return not first and not layer.endswith(".offset")
 
@@ -126,7 +126,7 @@ def _ranges(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> TensorsData
 
 
 class _Reader(CalibrationDataReader):
-    """Images, as the calibrator wants them."""
+    """Images in the form of ONNX Runtime's calibrator."""
 
     def __init__(self, images: Iterable[np.ndarray]):
         self._images = iter(images)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 TAPS = 9
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""(row, column) of the pixels around a point, from the one above and to its left."""
+"""(row, column) of the four pixels around a point, relative to the one above and left of it."""
 
 
 class DeformableConv(nn.Module):
-    """A 3×3 convolution that finds its own offsets and masks in its input.
+    """A 3×3 deformable convolution that computes its offsets and masks from its input.
 
     Without offsets and with masks of one half until they are trained.
     """
@@ -53,8 +53,8 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
     compiled = _compiled() if x.is_cuda and not _traced() else None
     if compiled is None:
         return gathered_conv2d(x, offset, mask, weight, bias)
-    # Its kernel computes positions in the type of x, and half precision has no fractions left in
-    # the columns of a wide map.
+    # Its kernel computes positions in the type of x. Half precision has no fractions for the
+    # columns of a wide map.
     values = compiled(
         *(tensor.float() for tensor in (x, offset, weight, bias)), padding=1, mask=mask.float()
     )
@@ -64,10 +64,10 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
 def gathered_conv2d(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """`deform_conv2d` in plain PyTorch operators; also its gradients are those of torchvision.
+    """`deform_conv2d` in plain PyTorch operators, with the gradients of torchvision's.
 
-    Positions and samples are float32 or better also where x is in half precision, in which the
-    columns of a wide map could not even be told apart.
+    Positions and samples are at least float32. In half precision, neighbouring columns of a wide
+    map would have equal positions.
     """
     batch, channels, height, width = x.shape
     precision = torch.promote_types(offset.dtype, torch.float32)
@@ -78,7 +78,7 @@ def gathered_conv2d(
     top, below = _cell(rows + tap // 3 - 1 + dy, height)
     left, right = _cell(columns + tap % 3 - 1 + dx, width)
 
-    # One pixel of zeros before the map, and two behind it: its size is a position, too.
+    # One pixel of zeros before the map and two behind it, because positions go up to its size.
     padded = F.pad(x.to(precision), (1, 2, 1, 2)).permute(0, 2, 3, 1)
     pitch = width + 3
     image = torch.arange(batch, device=x.device).view(-1, 1, 1, 1) * (height + 3)
@@ -103,7 +103,7 @@ def _cell(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
     A position that is not between these has a share of zero in the map, and no gradient.
     """
     position = position.clamp(-1, size)
-    # The second clamp is for positions that are not a number: they shall make the result so.
+    # The second clamp is for positions that are NaN; the result becomes NaN, too.
     before = position.detach().floor().long().clamp(-1, size)
     return before, position - before
 
@@ -123,7 +123,7 @@ def _traced() -> bool:
 
 @cache
 def _compiled() -> Callable[..., Tensor] | None:
-    """torchvision's operator, where there is one that fits this PyTorch."""
+    """torchvision's operator; None if there is none for this PyTorch."""
     try:
         from torchvision.ops import deform_conv2d
     except (ImportError, OSError, RuntimeError):

@@ -25,7 +25,7 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> n
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions around a shortcut that is given."""
+    """Two 3×3 convolutions and a given shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -102,7 +102,7 @@ class DeformBlock(nn.Module):
 
 
 class Merge(nn.ModuleDict):
-    """Brings maps to the resolution of the first one and adds them up, one after the other.
+    """Brings maps to the resolution of the first map and adds them, one after the other.
 
     channels: of the first map, and of all that comes out.
     coarser: channels and up-sampling factor of the other maps.
@@ -116,7 +116,7 @@ class Merge(nn.ModuleDict):
             self[f"node_{i}"] = DeformBlock(channels, channels)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps from fine to coarse, to the first one and its sums with ever more of the others."""
+        """Maps from fine to coarse, to the first map and its sums with 1, 2, ... of the others."""
         sums = [maps[0]]
         for i, coarse in enumerate(maps[1:], start=1):
             fine = self[f"up_{i}"](self[f"proj_{i}"](coarse))
@@ -151,7 +151,7 @@ class DLA34(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images to the features that every head reads."""
+        """Normalised images to the features of the heads."""
         level2 = self.level2(self.level1(self.level0(self.stem(images))))
         level3 = self.level3(level2)
         level4 = self.level4(level3)
@@ -164,7 +164,7 @@ class DLA34(nn.Module):
 
 
 def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution per channel that interpolates, until it is trained otherwise.
+    """A transposed convolution per channel, initialised to bilinear interpolation.
 
     factor: even.
     """

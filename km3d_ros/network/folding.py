@@ -11,7 +11,7 @@ from km3d_ros.network.deform import DeformableConv
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """A copy without batch normalisations, which gives the same numbers up to rounding.
+    """A copy without batch normalisation, equal up to rounding.
 
     network: in evaluation mode; every batch normalisation follows a convolution.
     """
@@ -32,7 +32,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into everything but single layers."""
+    """Traces all modules except single layers."""
 
     def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
         return isinstance(m, DeformableConv) or super().is_leaf_module(m, qualified_name)

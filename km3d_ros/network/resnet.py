@@ -1,8 +1,8 @@
 """The published small backbone: ResNet-18 and three transposed convolutions back to stride 4.
 
 ResNet: K. He et al., arXiv 1512.03385; the transposed convolutions: B. Xiao et al., "Simple
-baselines", arXiv 1804.06208. The residual part bears torchvision's names, so that ImageNet
-weights load as they are.
+baselines", arXiv 1804.06208. The residual part has torchvision's names, so that its ImageNet
+weights load unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ UPSAMPLED_CHANNELS = 256
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions around a shortcut, which is projected where the shape changes."""
+    """Two 3×3 convolutions and a shortcut, which is projected if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -53,7 +53,7 @@ class ResNet18(nn.Module):
         self.upsample = nn.Sequential(*_double(512), *_double(256), *_double(256))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images to the features that every head reads."""
+        """Normalised images to the features of the heads."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.upsample(x)

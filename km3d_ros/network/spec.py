@@ -1,4 +1,4 @@
-"""What one needs to know to run a set of weights, stored beside them."""
+"""The specification of a set of weights, which is stored with them."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ HEAD_CHANNELS = {
 classes of a model."""
 
 INFERENCE_HEADS = ("hm", "hps", "dim", "rot", "prob")
-"""The heads that a detection is made of, and that all weights have."""
+"""The heads from which detections are computed; all weights have them."""
 
 OBJECT_HEADS = (*INFERENCE_HEADS[1:], "depth_error", "wh", "reg")
 """Heads that are read at the peaks, if the weights have them. Heads in neither tuple only help
 training."""
 
 TYPICAL_DEPTH_ERROR = 0.04
-"""Relative depth error that the head `depth_error` means by 0; it codes its logarithm."""
+"""Relative depth error at the value 0 of the head `depth_error`, which codes its logarithm."""
 
 STRIDE = 4
 """Input pixels per output cell."""
 
 MAX_INPUT_PIXELS = 2**23
-"""Pixels of the largest network input; one of 4K fits."""
+"""Pixels of the largest network input; 4K fits."""
 
 MAX_DETECTIONS = 100
-"""Most objects of one image; what is decoded of each image, so that all of it has one shape."""
+"""Largest number of objects of an image. Every image gives this number of rows."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What the covariance of a detection is built from.
+    """Parameters of the covariance of a detection.
 
     Four standard deviations, of an object with an expected depth error of TYPICAL_DEPTH_ERROR.
     They grow with a power of that error. The defaults are rounded from weights that were trained
@@ -71,7 +71,7 @@ class ModelSpec:
     heads: names of the heads that the weights contain.
     head_width: channels between the 3×3 and the 1×1 convolution of each head.
     input_size: (height, width) of the network input in pixels; multiples of 32.
-    channel_order: "bgr" or "rgb", the order in which the network wants the channels.
+    channel_order: "bgr" or "rgb", the channel order of the network input.
     mean, std: per channel in `channel_order`, for pixel values scaled to [0, 1].
     dimension_mean, dimension_spread: per class (height, width, length). Where given, the `dim`
         head codes log(size / mean) / spread; where empty, it is metres (published weights).

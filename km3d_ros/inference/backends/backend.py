@@ -1,4 +1,4 @@
-"""What a detector asks of a backend, and what backends ask of the machine."""
+"""The interface of backends, and the number formats of the machine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Backend(Protocol):
     """A compiled graph.
 
     name: "torch" or "openvino".
-    device: where it runs, for people to read.
-    precision: number format of the network, "int8" for a quantised graph.
+    device: where it runs, as a text for logs.
+    precision: number format of the network; "int8" for a quantised graph.
     """
 
     name: str
@@ -45,14 +45,14 @@ def fast_bfloat16() -> bool:
 
 
 def is_int8(graph: bytes) -> bool:
-    """Whether an exported graph is quantised; what it has left in float32, it needs so."""
+    """Whether an exported graph is quantised. Its float32 parts must stay float32."""
     return b"QuantizeLinear" in graph
 
 
 def cpu_precision(precision: str, known: tuple[str, ...]) -> str:
     """The number format for this processor.
 
-    precision: of `spec.PRECISIONS`; known: those that the backend has on a CPU.
+    precision: of `options.PRECISIONS`. known: the formats that the backend has on a CPU.
 
     Raises:
         UnavailableError: the backend does not have it.

@@ -19,7 +19,7 @@ PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoBackend:
-    """Runs an exported graph, one image after the other: a batch takes as long on a CPU."""
+    """Runs an exported graph, one image after the other; on a CPU a batch is not faster."""
 
     name, device = "openvino", "cpu"
 
@@ -33,8 +33,8 @@ class OpenVinoBackend:
             raise UnavailableError(f"it runs on a CPU, not on {device}")
         known = tuple(PRECISIONS)
         self.precision = "int8" if is_int8(graph) else cpu_precision(precision, known)
-        # OpenVINO gives the thread that loads it a stack for signal handlers, and unmaps that when
-        # the last model goes: a thread that lived on would crash at its next signal, as Ctrl-C.
+        # OpenVINO sets a signal stack in the thread that loads it, and unmaps it with the last
+        # model. A thread that lives longer would crash at its next signal, for example Ctrl-C.
         with ThreadPoolExecutor(1) as passing:
             self._request = passing.submit(self._compile, graph).result()
 

@@ -15,9 +15,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class TorchBackend:
-    """Runs `DetectorGraph`; on a GPU as a CUDA graph for each number of images.
+    """Runs `DetectorGraph`; on a GPU as one CUDA graph for each number of images.
 
-    graph: for those who want to look into it.
+    graph: the module, whose parts `evaluation.oracle` calls one by one.
     """
 
     name = "torch"
@@ -55,25 +55,25 @@ def number_format(device: torch.device, precision: str) -> str:
 
 
 class _Captured:
-    """Copy to the GPU, graph and copy back for one shape of the inputs, as one launch."""
+    """A CUDA graph for one shape of inputs: copy to the GPU, detector graph, copy back."""
 
     def __init__(
         self, graph: DetectorGraph, tensors: tuple[Tensor, ...], device: torch.device
     ) -> None:
         self._inputs = tuple(torch.empty_like(t, pin_memory=True).copy_(t) for t in tensors)
         self._stream = torch.cuda.Stream(device)
-        # What copied and folded a network that was on the GPU may not be done yet.
+        # Copies and folding of a network on the GPU may not be finished yet.
         self._stream.wait_stream(torch.cuda.current_stream(device))
-        # Float32 means it: TF32 has the mantissa of float16.
+        # No TF32, which has the mantissa of float16.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
         with torch.cuda.stream(self._stream), exact:
-            # cuDNN measures its algorithms, and PyTorch allocates, before the capture.
+            # Before the capture cuDNN chooses its algorithms and PyTorch allocates memory.
             for _ in range(3):
                 tables = graph(*(t.to(device, non_blocking=True) for t in self._inputs))
             self._outputs = tuple(torch.empty_like(t, device="cpu").pin_memory() for t in tables)
             self._stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            # By default the capture and other threads that allocate would make each other fail.
+            # In the default mode, allocations of other threads make the capture fail.
             mode = {"stream": self._stream, "capture_error_mode": "thread_local"}
             with torch.cuda.graph(self._graph, **mode):
                 tables = graph(*(t.to(device, non_blocking=True) for t in self._inputs))
@@ -91,7 +91,7 @@ class _Captured:
 
 
 def select_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, else the CPU.
+    """A device by name; "auto" is the first GPU, or the CPU without one.
 
     Raises:
         InputError: no such device here.

@@ -1,4 +1,4 @@
-"""Which backend runs a set of weights on this machine."""
+"""Selection of the backend for a set of weights on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRAPH_SUFFIX = ".onnx"
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend that has answered once, what its weights say, and why it is this backend."""
+    """A backend that has run once, the specification of its weights, and why it was chosen."""
 
     backend: Backend
     spec: ModelSpec
@@ -42,13 +42,13 @@ class Choice:
 def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
     """Compile weights for this machine.
 
-    A backend that is missing, cannot do what is asked for or fails is told in a warning of the
-    log, and the next best one takes its place.
+    If a backend is missing, lacks what is asked for or fails, a warning is logged and the next
+    backend is tried.
 
     Args:
         weights: a checkpoint, or a graph of `km3d export` (.onnx).
         device: "auto" (the first GPU, else the CPU) or a device of PyTorch ("cpu", "cuda:1").
-        name, precision: of `spec.BACKENDS` and `spec.PRECISIONS`.
+        name, precision: of `options.BACKENDS` and `options.PRECISIONS`.
 
     Raises:
         InputError: weights that cannot be used, a device that is not there, or no backend for
@@ -66,7 +66,7 @@ def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
             backend.run(GraphInputs.zeros(1, model.spec))
         except InputError:
             raise
-        # Anything that a runtime may raise.
+        # Runtimes raise exceptions of many types.
         except Exception as error:
             refused.append(f"{candidate}: {_first_line(error)}")
             log.warning("backend %s", refused[-1])
@@ -77,7 +77,7 @@ def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
 
 
 class _Weights:
-    """A weights file in the forms that backends want it in."""
+    """A weights file as the network and as the exported graph."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -110,7 +110,7 @@ class _Weights:
 
 
 def _export() -> ModuleType:
-    """The module `export`, which needs a package that not everybody has."""
+    """The module `export`, which needs the optional package onnx."""
     try:
         return import_module("km3d_ros.inference.export")
     except ImportError as error:
@@ -118,7 +118,7 @@ def _export() -> ModuleType:
 
 
 def _ranking(device: torch.device) -> tuple[str, ...]:
-    """The backends for a device, the quickest first."""
+    """The backends for a device, the fastest first."""
     if device.type != "cpu":
         return ("torch",)
     return ("openvino", "torch")
