@@ -118,7 +118,9 @@ def test_bfloat16_moves_boxes_by_little(name, street, expected):
     for found, truth in zip(detector.batch(*street)[0], expected, strict=True):
         distance = torch.cdist(found.keypoints[:, 8], truth.keypoints[:, 8])
         nearest = distance.min(0)
-        seen = nearest.values < 2
+        # Keypoints of large boxes move by more pixels.
+        diagonal = (truth.box2d[:, 2:] - truth.box2d[:, :2]).norm(dim=-1)
+        seen = nearest.values < (0.03 * diagonal).clamp(min=2)
         assert seen.sum() >= len(truth) - 1
         change = found.center[nearest.indices, 2] / truth.center[:, 2] - 1
         assert change[seen].abs().max() < 0.05
