@@ -1,0 +1,82 @@
+"""Labelled images with their boxes on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import KittiFrame, KittiObject
+from km3d_ros.drawing.on_image import draw_detections
+from km3d_ros.drawing.shapes import WHITE
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.inference.detections import Detections
+
+COLUMNS, ROWS = 2, 6
+WIDTH = 900
+"""Pixels of one image on the sheet."""
+
+
+def contact_sheet(frames: Sequence[KittiFrame]) -> np.ndarray:
+    """Twelve frames, spread over all of them, with their 3D boxes and, white, their 2D boxes.
+
+    Images that cannot be read stay black.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    count = min(len(frames), COLUMNS * ROWS)
+    chosen = [frames[i * len(frames) // count] for i in range(count)]
+    names = sorted({item.class_name for frame in chosen for item in frame.objects})
+    tiles = [_tile(frame, names) for frame in chosen]
+    height = max(tile.shape[0] for tile in tiles)
+    rows = -(-count // COLUMNS)
+    sheet = np.zeros((rows * height, COLUMNS * WIDTH, 3), np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = i // COLUMNS * height, i % COLUMNS * WIDTH
+        sheet[y : y + tile.shape[0], x : x + WIDTH] = tile
+    return sheet
+
+
+def _tile(frame: KittiFrame, names: Sequence[str]) -> np.ndarray:
+    try:
+        image = read_image(frame.image_path)
+    except InputError:
+        return np.zeros((WIDTH // 4, WIDTH, 3), np.uint8)
+    camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
+    solid = [item for item in frame.objects if item.has_box3d]
+    picture = draw_detections(image, _as_detections(solid, names), camera, names)
+    for item in frame.objects:
+        x0, y0, x1, y1 = (round(float(np.clip(v, -1e5, 1e5))) for v in item.box2d)
+        cv2.rectangle(picture, (x0, y0), (x1, y1), WHITE, 1)
+    height = max(1, round(image.shape[0] * WIDTH / image.shape[1]))
+    return cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
+
+
+def _as_detections(objects: Sequence[KittiObject], names: Sequence[str]) -> Detections:
+    """Labels as detections of score 1."""
+    n = len(objects)
+
+    def column(values: list, *shape: int) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32).reshape(n, *shape)
+
+    ones, zeros = torch.ones(n), torch.zeros(n)
+    return Detections(
+        class_index=torch.tensor([names.index(o.class_name) for o in objects], dtype=torch.int64),
+        score=ones,
+        peak_score=ones,
+        confidence=ones,
+        depth_error=zeros,
+        box2d=column([o.box2d for o in objects], 4),
+        keypoints=torch.zeros(n, 9, 2),
+        size=column([o.size for o in objects], 3),
+        center=column([o.center for o in objects], 3),
+        yaw=column([o.yaw for o in objects]),
+        alpha=zeros,
+        covariance=torch.zeros(n, 4, 4),
+        reprojection_error=zeros,
+    )
