@@ -186,6 +186,6 @@ def _check_classes(checked: Checked) -> None:
                 "bottom, another camera)",
             ),
         ):
-            if len(total) >= LEAST_OBJECTS and len(found) > TOLERATED * len(total):
+            if len(total) >= LEAST_OBJECTS and len(found) > max(1, TOLERATED * len(total)):
                 text = f"{name}: {len(found)} of {len(total)} objects (first: {found[0]})"
                 checked.faults[kind].append(text)
