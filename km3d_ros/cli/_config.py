@@ -23,13 +23,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser]) -> list[str]:
-    """The arguments, those that a `--config` brings in front of the others, which thus win.
+    """The arguments, preceded by those of the `--config` file, so that the command line wins.
 
-    parsers: by verb.
+    parsers: the parser of each verb.
 
     Raises:
-        InputError: no YAML file, a key that is no option of the verb, or a value that is none of
-            the option.
+        InputError: not a YAML file, a key that is not an option of the verb, or a value that the
+            option does not accept.
     """
     verb, *others = argv or [""]
     actions = parsers[verb]._actions if verb in parsers else []
@@ -40,7 +40,7 @@ def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser])
     finder.add_argument("--config", type=Path)
     try:
         file = finder.parse_known_args(others)[0].config
-    except argparse.ArgumentError:  # the verb's own parser says it, with its usage
+    except argparse.ArgumentError:  # reported by the parser of the verb, with its usage
         file = None
     if file is None:
         return argv

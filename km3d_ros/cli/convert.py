@@ -13,7 +13,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="turn a published .pth checkpoint into a .safetensors file",
-        description="Turn a published KM3D checkpoint into a file that km3d and the node run.",
+        description="Convert a published KM3D checkpoint (res_18 or dla_34) to the format of km3d "
+        "and the node.",
     )
     parser.add_argument("input", type=Path, metavar="IN.pth", help="published checkpoint")
     parser.add_argument(

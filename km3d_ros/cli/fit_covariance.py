@@ -1,9 +1,8 @@
-"""`km3d fit-covariance`: covariances that tell how far off detections are."""
+"""`km3d fit-covariance`: fit the covariances of a detector to labelled images."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "fit-covariance",
         help="fit the covariances of a detector to labelled images",
-        description="Fit the noise that the covariances of detections are made of. Every other "
-        "labelled image is fitted to; how honest the covariances are is told from the rest: how "
-        "many percent of the errors lie inside one and two standard deviations (68 and 95 are "
-        "ideal), and the rank correlation (Spearman) of the relative standard deviation of z "
-        "with its relative error. The network itself stays as it is.",
+        description="Fit the noise from which the covariances of detections are computed. Every "
+        "other labelled image is used for the fit. The others measure the coverage: the percent "
+        "of the errors inside one and two standard deviations (68 and 95 are ideal), and the rank "
+        "correlation (Spearman) of the relative standard deviation of z with its relative error. "
+        "The network does not change.",
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="KITTI-format folder")
@@ -37,17 +36,18 @@ def run(args: argparse.Namespace) -> int:
     from km3d_ros.evaluation.covariances import fit_and_judge
     from km3d_ros.evaluation.validation import detect_all
     from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
+    from km3d_ros.inference.formats import to_json
     from km3d_ros.network import checkpoint
 
-    frames = KittiDataset(args.data, args.split)
     weights = args.weights or DEFAULT_WEIGHTS
     detector = Detector.from_checkpoint(weights, args.device)
+    frames = KittiDataset(args.data, args.split, detector.spec.classes)
     noise, figures = fit_and_judge(detect_all(detector, frames))
     training = detector.spec.training | {"calibration": figures}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.rewrite(weights, args.out, replace(detector.spec, noise=noise, training=training))
     table = {"noise": asdict(noise), "held_out": figures}
-    print(json.dumps(table) if args.json else _as_text(table))
+    print(to_json(table) if args.json else _as_text(table))
     return 0
 
 

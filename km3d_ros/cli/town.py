@@ -11,7 +11,7 @@ from km3d_ros.cli._types import count, natural
 from km3d_ros.errors import InputError
 
 RECORD = "town.txt"
-"""Beside the frames, with the options that decided what they show."""
+"""File beside the frames with the options that determine their content."""
 
 _LONGEST_RECORD = 1000
 
@@ -23,8 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="render a data set or a drive of street scenes",
         description="Render street scenes with exact labels: OUT/training/{image_2,label_2,calib}"
         " and OUT/ImageSets/train.txt. Pictures are JPEG files of quality 95. Frames that OUT "
-        "already has are kept, so that an interrupted run goes on where it stopped. OUT/town.txt "
-        "has the options; other ones need another OUT.",
+        "already has are kept, so that an interrupted run continues. OUT/town.txt stores the "
+        "options; other options need another OUT.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _scenes(args: argparse.Namespace) -> str:
-    """The options that decide what the frames show."""
+    """The options that determine the content of the frames."""
     focal = "" if args.focal is None else f" --focal {args.focal}"
     return "--seed {} --size {}x{}".format(args.seed, *args.size) + focal + " --drive" * args.drive
 
 
 def _claim(folder: Path, scenes: str) -> None:
-    """Write into a new folder which scenes it is for; refuse one that is for others."""
+    """Record the options in a new folder; refuse a folder with frames of other options."""
     from km3d_ros.data.files import read_text
 
     record = folder / RECORD

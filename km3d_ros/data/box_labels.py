@@ -1,4 +1,4 @@
-"""2D boxes as label files give them, before they are checked against their images."""
+"""2D boxes of label files, not yet checked against their images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LabelledImage:
 
 
 class LeftOut:
-    """Counts what is left out, by reason, and keeps where each reason occurred first."""
+    """Counts of what is left out by reason, with the first place of each reason."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
@@ -67,14 +67,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class BoxLabels:
-    """Everything that one label file or folder says."""
+    """The content of one label file or folder."""
 
     images: list[LabelledImage]
     left_out: LeftOut
 
 
 def read_kitti_boxes(root: Path) -> BoxLabels:
-    """The boxes of a folder in KITTI layout: labels or results, their 3D columns unread.
+    """Read the 2D boxes of a folder in KITTI layout: labels or results, without the 3D columns.
 
     Args:
         root: folder that holds image_2 and label_2, itself or in `training/`.
@@ -103,7 +103,7 @@ def read_kitti_boxes(root: Path) -> BoxLabels:
 
 
 def check_pixels(path: Path, coordinates: Iterable[float]) -> None:
-    """Refuse boxes that are given as fractions of the image.
+    """Refuse boxes in fractions of the image.
 
     Args:
         path: the label file or folder, for the message.
@@ -127,7 +127,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name from a file as a message can show it: short, and without control characters."""
+    """A name from a file for a message: short, and without control characters."""
     return name if name.isprintable() and len(name) <= _LONGEST_NAME else reprlib.repr(name)
 
 

@@ -1,4 +1,4 @@
-"""Images with 2D boxes, for training on what objects look like where no 3D boxes are known."""
+"""Images with 2D boxes, for training without 3D labels."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def open_boxes(
 
     Args:
         paths: folders with image_2 and label_2 (labels or results), or COCO files.
-        classes: names of the trained classes; `label_objects` says what becomes of other names.
+        classes: names of the trained classes; see `label_objects` for other names.
         renames: new class name by the name in the labels.
 
     Raises:

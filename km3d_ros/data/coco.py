@@ -22,10 +22,10 @@ from km3d_ros.data.kitti import IMAGE_SUFFIXES
 from km3d_ros.errors import InputError
 
 _MAX_COCO = 2**30
-"""Bytes of a COCO file; COCO's own largest has half of it."""
+"""Bytes of a COCO file; twice the largest file of COCO itself."""
 _LISTS = ("images", "annotations", "categories")
 _FOLDERS = (".", "images", "..", "../images")
-"""Where the images are sought, from the folder of the file."""
+"""Folders in which images are searched, relative to the folder of the file."""
 
 _Id = int | str
 
@@ -33,8 +33,8 @@ _Id = int | str
 def read_coco_boxes(path: Path) -> BoxLabels:
     """The boxes of a COCO file; an image without annotations is an image without objects.
 
-    The images are found from the folder of the file, its sub-folder `images`, its parent, or the
-    parent's `images`.
+    Images are searched in the folder of the file, its sub-folder `images`, its parent folder, and
+    the parent's `images`.
 
     Raises:
         InputError: unreadable or larger than 1 GiB, not COCO, none of its images exists, an image

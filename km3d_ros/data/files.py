@@ -1,4 +1,4 @@
-"""Files that a user names: read whole, but only where their size makes sense."""
+"""Read whole files up to a limit of their size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from km3d_ros.errors import InputError, check_downloaded
 
 MAX_TEXT = 2**20
-"""Bytes of a text file; a label of one frame has some thousand."""
+"""Bytes of a text file; the labels of one frame take some thousand."""
 _MAX_YAML = 2**16
-"""Bytes of a YAML file, which takes its reader a second."""
+"""Bytes of a YAML file; the parser needs a second for them."""
 
 
 def read_bytes(path: str | Path, limit: int) -> bytes:
@@ -47,18 +47,18 @@ def read_text(path: str | Path, limit: int = MAX_TEXT) -> str:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """What a YAML file says, in plain Python types; None where it is empty.
+    """The content of a YAML file in plain Python types; None if it is empty.
 
     Raises:
         InputError: as of `read_text`, or not YAML.
     """
-    # Only those who read YAML pay for the library's start.
+    # Imported late: most commands read no YAML.
     import yaml
 
     text = read_text(path, _MAX_YAML)
     try:
         return yaml.safe_load(text)
-    # Beside its own error, what its conversions of hostile scalars raise.
+    # The other errors come from its conversions of hostile scalars.
     except (yaml.YAMLError, AttributeError, RecursionError, ValueError) as error:
         cause = shorten(str(error), 300, placeholder=" ...")
         raise InputError(f"{path}: not a YAML file ({cause})") from error

@@ -36,7 +36,7 @@ _LARGEST_ANGLE = 10.0
 _SHORTEST_FOCAL = 10.0
 """Pixels; a focal length below it is given in image widths or metres."""
 _MAX_SPLIT = 2**26
-"""Bytes of a list of frames; millions of names."""
+"""Bytes of a list of frames, enough for millions of names."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class KittiFrame:
 
 
 class KittiDataset:
-    """Labelled frames of a KITTI folder, read when they are asked for.
+    """Labelled frames of a KITTI folder, read on access.
 
     Args:
         root, split: as for `find_images`; the frames need calib and label_2.
@@ -175,7 +175,7 @@ def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[P
 
 def data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
     """The folder that holds image_2 and `parts`; arguments and errors as of `find_images`."""
-    # The benchmark numbers training and testing alike: its test split must not find the former.
+    # The benchmark gives training and testing images the same names: `test` is looked up first.
     test = [root / "testing"] if split == "test" else []
     for folder in (*test, root, root / "training"):
         if (folder / "image_2").is_dir():
@@ -272,7 +272,7 @@ def read_results(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObj
 
 
 def parse_objects(path: str | Path) -> Iterator[tuple[int, KittiObject]]:
-    """The objects of a label or result file with the numbers of their lines, true or not.
+    """The objects of a label or result file with their line numbers; the values are not checked.
 
     Raises:
         InputError: unreadable file, or a line with other columns; file and line are named.

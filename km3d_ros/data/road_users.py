@@ -1,4 +1,4 @@
-"""Which boxes are objects of the trained classes, which are regions to ignore, which neither."""
+"""Assign 2D boxes to the trained classes, to ignored regions, or to the background."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _REGIONS = {
     *("cyclist", "bicyclist", "motorcyclist", *_BIKES),
     *("misc", "dontcare", "ignore", "ignored regions"),
 }
-"""Names of road users, and of regions that are not labelled. A detector confuses the former with
-the trained classes, so neither a peak nor its absence is right there."""
+"""Names of road users and of unlabelled regions. A detector confuses road users with the trained
+classes, so neither a peak nor its absence is taught there."""
 _RIDING = 0.25
-"""Part of the smaller box that a person and a bicycle share where the person rides it."""
+"""Share of the smaller box above which a person and a bicycle that overlap are one cyclist."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def label_objects(
 
     Names compare without case. COCO's `person` is a Pedestrian; with a bicycle or motorcycle that
     overlaps it, the two are one Cyclist. Road users of other classes and crowds become regions.
-    Other names are left out: what they name is background to a detector of road users.
+    Boxes of other names are left out: they are background.
 
     Args:
         boxes: boxes of one image, all with an area.
@@ -73,7 +73,7 @@ def label_objects(
 
 
 def _class_of(name: str, classes: tuple[str, ...]) -> str | None:
-    """A trained class, DontCare, or None for what is no road user."""
+    """A trained class, DontCare, or None if the name is not that of a road user."""
     spelled = plain(name)
     trained = {plain(class_name): class_name for class_name in classes}
     unknown = DONT_CARE if spelled in _REGIONS else None
@@ -81,9 +81,9 @@ def _class_of(name: str, classes: tuple[str, ...]) -> str | None:
 
 
 def _join_riders(boxes: list[NamedBox], classes: tuple[str, ...]) -> list[NamedBox]:
-    """Every person on a bicycle as one Cyclist; the largest overlaps are joined first.
+    """Join each person on a bicycle to one Cyclist, the largest overlaps first.
 
-    Only COCO's `person` may ride: a file with pedestrians tells them from riders itself.
+    Only COCO's `person` is joined: a file with the class pedestrian labels riders separately.
     """
     single = [item for item in boxes if not item.crowd]
     persons = [item for item in single if plain(item.name) == _PERSON]

@@ -29,7 +29,7 @@ _SHAPES = {
     "alpha": (),
     "covariance": (4, 4),
 }
-"""What is read of a record, beside the class name."""
+"""Shapes of the fields that are read from a record, beside the class name."""
 
 
 def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[
 
 
 def to_kitti(detections: Detections, class_names: Sequence[str]) -> list[KittiObject]:
-    """The same objects as lines of a KITTI result file."""
+    """The detections as objects of a KITTI result file."""
     return [record_to_kitti(record) for record in to_records(detections, class_names)]
 
 

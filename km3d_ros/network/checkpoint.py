@@ -1,7 +1,7 @@
 """Weights on disk: our safetensors format, and the conversion of published checkpoints.
 
-A checkpoint is a safetensors file with everything that is needed to run it: the tensors of
-`KM3DNet` and, under the metadata key `km3d`, its `ModelSpec` as JSON.
+A checkpoint is a safetensors file that contains the tensors of `KM3DNet` and, under the metadata
+key `km3d`, its `ModelSpec` as JSON.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ PUBLISHED_BACKBONES: dict[str, dict[str, str]] = {
 }
 """Per architecture: our name of each part of the backbone, and the published one.
 
-What is not listed has the same name in both, and so have the heads."""
+Other parts of the backbone and the heads have the same names in both."""
 
 PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
     "dla_34": ("base.fc.", "base.level3.project.", "base.level4.project."),
 }
-"""Per architecture: what published files hold, but no output depends on; how its names start."""
+"""Per architecture: prefixes of tensors in published files that no output depends on."""
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Names under which checkpoints keep their tensors."""
@@ -63,16 +63,16 @@ STATE_KEYS = ("state_dict", "model_state_dict", "model")
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 _BATCH_COUNTER = "num_batches_tracked"
 _MAX_HEADER = 2**20
-"""Bytes of all that a file says about its tensors; those of dla_34 have a tenth of it."""
+"""Bytes of the header of a file, ten times that of dla_34. safetensors itself accepts 100 MB."""
 _SHOWN = 3
-"""Misfits of one kind that an error names; the others are counted."""
+"""Tensors of one kind that an error lists; the others are counted."""
 _LONGEST_LINE = 200
 
 
 def save(
     path: str | Path, model: KM3DNet, spec: ModelSpec, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a checkpoint; the file appears at once or, if the writing fails, not at all.
+    """Write a checkpoint. If the writing fails, a former file stays as it was.
 
     dtype: the type that the weights are stored in; they are loaded as float32 in any case.
 
@@ -115,7 +115,7 @@ def load(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
 
 
 def read_spec(path: str | Path) -> ModelSpec:
-    """Read what a checkpoint says about itself, without its tensors.
+    """Read the spec of a checkpoint, without its tensors.
 
     Raises:
         InputError: missing, damaged or foreign file, or a spec as `metadata.from_json` refuses it.
@@ -235,12 +235,12 @@ def _fill(
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is what weights are: floating point numbers, all of them in memory."""
+    """Whether a tensor is dense, of floating point numbers, and in memory."""
     return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _weights(model: KM3DNet) -> dict[str, Tensor]:
-    """What is stored: all but the batch counters, which are of no use to inference."""
+    """The tensors that are stored: all but the batch counters, which inference does not use."""
     state = model.state_dict()
     return {key: value for key, value in state.items() if not key.endswith(_BATCH_COUNTER)}
 
@@ -254,7 +254,7 @@ def _listed(what: str, tensors: Iterable[str]) -> list[str]:
 
 
 def _line(text: str) -> str:
-    """What a file may have written, as one short line."""
+    """Text from a file as one short line."""
     line = repr(text)[1:-1]
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
@@ -272,7 +272,7 @@ def _opened(path: str | Path) -> Iterator[safe_open]:
 
 
 def _check_header(path: str | Path) -> None:
-    """Refuse a header that would take long to read."""
+    """Refuse a header that would take long to parse."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
     check_downloaded(path)

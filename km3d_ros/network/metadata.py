@@ -1,6 +1,6 @@
-"""What a checkpoint says about itself: its `ModelSpec` as JSON.
+"""The metadata of a checkpoint: its `ModelSpec` as JSON.
 
-A file may say anything, so all of it is checked before something is built of it.
+Files come from anywhere, so every value is checked before a model is built from it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def from_json(text: str) -> ModelSpec:
     """The spec that was stored.
 
     Raises:
-        InputError: no JSON object with the fields of a spec; an architecture, a head or a value
-            that no model here has; or a head missing that detections are made of.
+        InputError: not a JSON object with the fields of a spec; an unknown architecture or head, a
+            value out of range, or a missing head that detections need.
     """
     try:
         values = json.loads(text)
@@ -51,7 +51,7 @@ def from_json(text: str) -> ModelSpec:
 
 
 def _filled(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass of values for all its fields and nothing else."""
+    """A dataclass whose fields are exactly the keys of `values`."""
     names = [field.name for field in fields(kind)]
     if values.keys() != set(names):
         raise ValueError(f"expected {', '.join(names)}")
@@ -59,7 +59,7 @@ def _filled(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that a spec is made of."""
+    """Replace JSON's lists by tuples, which a spec uses."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
@@ -109,7 +109,7 @@ def _check_values(spec: ModelSpec) -> None:
 
 
 def _are_words(value: Any) -> bool:
-    """Whether these are different words, which a line of a text file can hold."""
+    """Whether these are different words without white space or control characters."""
     return (
         isinstance(value, tuple)
         and all(isinstance(word, str) and word.isprintable() for word in value)

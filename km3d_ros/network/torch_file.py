@@ -79,9 +79,9 @@ torch.serialization.add_safe_globals(
 
 
 def _grows(path: str | Path) -> bool:
-    """Whether a file is small on disk alone, which those that PyTorch writes are not."""
+    """Whether reading a file takes more memory than its size on disk; PyTorch writes none such."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        # Of what may be called in such a file, the one that takes memory by its argument.
+        # The one function that such files may call that takes memory by its argument.
         if data.find(b"bytearray") >= 0:
             return True
     if not zipfile.is_zipfile(path):
