@@ -18,6 +18,9 @@ from km3d_ros.geometry.camera import CameraModel
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
 
+MAX_SIDE = 32766
+"""Longest side of an image in pixels. OpenCV 4's warpAffine refuses longer ones."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -61,6 +64,7 @@ class ViewReader:
         """
         with dropping(DropCause.BAD_IMAGE):
             image = to_bgr(frame.image, self._depth)
+            check_pixels(image)
         with dropping(DropCause.BAD_CAMERA_INFO):
             camera = self._camera_model(frame.info)
         with dropping(DropCause.SIZE_MISMATCH):
@@ -77,14 +81,26 @@ class ViewReader:
         return self._camera
 
 
-def check_image(image: np.ndarray, camera: CameraModel) -> None:
-    """Check that an image is a BGR image of this camera.
+def check_pixels(image: np.ndarray) -> None:
+    """Check that an image can be processed.
 
     Raises:
-        InputError: `image` is not (h, w, 3) uint8 of the camera's size.
+        InputError: `image` is not (h, w, 3) uint8, or a side is longer than `MAX_SIDE`.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"image is {image.dtype} {image.shape}, expected uint8 (h, w, 3)")
+    height, width = image.shape[:2]
+    if max(width, height) > MAX_SIDE:
+        raise InputError(f"image is {width}x{height} pixels, expected at most {MAX_SIDE} a side")
+
+
+def check_image(image: np.ndarray, camera: CameraModel) -> None:
+    """Check that an image can be processed and is of this camera.
+
+    Raises:
+        InputError: as of `check_pixels`, or the image has not the camera's size.
+    """
+    check_pixels(image)
     height, width = image.shape[:2]
     if (width, height) != (camera.width, camera.height):
         raise InputError(

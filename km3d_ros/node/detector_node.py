@@ -260,9 +260,11 @@ class DetectorNode(Node):
         return SetParametersResult(successful=True)
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until a signal or an error stops it; returns the exit code."""
-    rclpy.init(args=args)
+def run() -> int:
+    """Run the node until a signal or an error stops it; returns the exit code.
+
+    rclpy is initialised; it is shut down at the end.
+    """
     try:
         return _run()
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -10,10 +10,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_policy_name_from_kind
 
-try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+from km3d_ros.node.compatibility import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
 class SequenceGaps:
@@ -25,8 +22,8 @@ class SequenceGaps:
     def missing_before(self, info: Mapping[str, Any]) -> int:
         """How many messages of the same publisher are missing since its last one.
 
-        info: the message information of rclpy. Returns 0 if it lacks the publisher (before
-            Kilted) or the sequence number.
+        info: the message information of rclpy. Returns 0 if it lacks the publisher or the
+            sequence number, as before Kilted.
         """
         number = info.get("publication_sequence_number")
         publisher = info.get("publisher_gid")

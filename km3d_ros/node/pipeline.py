@@ -32,6 +32,7 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector, StageSeconds
 from km3d_ros.node import parameters
+from km3d_ros.node.compatibility import WithMessageInfo
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.messages import frame_timing
 from km3d_ros.node.middleware import SequenceGaps
@@ -159,7 +160,7 @@ class Pipeline:
             subscription = self._node.create_subscription(
                 message_type,
                 topic,
-                partial(callback, camera),
+                WithMessageInfo(partial(callback, camera)),
                 QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
                 event_callbacks=camera.outputs.peers.subscription_callbacks(topic, on_lost),
                 qos_overriding_options=overrides,
@@ -171,7 +172,7 @@ class Pipeline:
     # 1. Take: in the executor's thread.
 
     def _take_image(
-        self, camera: _Camera, image: Image | CompressedImage, message_info: dict[str, Any]
+        self, camera: _Camera, image: Image | CompressedImage, message_info: Mapping[str, Any]
     ) -> None:
         now = self._now()
         camera.statistics.image_received(now, missed=camera.gaps.missing_before(message_info))
@@ -180,7 +181,9 @@ class Pipeline:
             return
         self._offer(camera, camera.pairer.add_image(image, now))
 
-    def _take_info(self, camera: _Camera, info: CameraInfo) -> None:
+    def _take_info(
+        self, camera: _Camera, info: CameraInfo, message_info: Mapping[str, Any]
+    ) -> None:
         camera.statistics.info_received()
         self._offer(camera, camera.pairer.add_info(info))
 

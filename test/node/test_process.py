@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ament_index_python.packages import get_package_prefix
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterValue
@@ -14,7 +15,7 @@ from rcl_interfaces.srv import SetParameters
 from support.node_process import NodeProcess
 from vision_msgs.msg import Detection3DArray
 
-COMMAND = [sys.executable, "-m", "km3d_ros.node", "--ros-args"]
+EXECUTABLE = Path(get_package_prefix("km3d_ros"), "lib", "km3d_ros", "km3d_node")
 STOP = pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 UNKNOWN_TYPE = 99
 
@@ -37,12 +38,13 @@ def run(tmp_path):
 
 @pytest.fixture
 def executable():
-    """Starts the executable itself."""
+    """Starts the installed executable."""
     processes = []
 
     def executable(*arguments):
-        command = [*COMMAND, *arguments]
-        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        command = [sys.executable, EXECUTABLE, *arguments]
+        pipe = subprocess.PIPE
+        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
         return processes[-1]
 
     yield executable
@@ -98,7 +100,7 @@ def test_executable_answers_over_dds_and_stops_cleanly(bench, executable):
     arguments = [f"weights:={bench.weights}", "score_threshold:=0.0", "use_sim_time:=true"]
     # Random weights are next to flat: in half precision most neighbours are equal, and no peaks.
     arguments.append("precision:=float32")
-    process = executable(*(text for value in arguments for text in ("-p", value)))
+    process = executable("--ros-args", *(text for value in arguments for text in ("-p", value)))
     answer = show(bench, hear(bench))
     assert answer.header == bench.image(stamp=5.0).header
     assert len(answer.detections) == 100
@@ -148,6 +150,32 @@ def test_signal_stops_the_node_cleanly_while_it_loads_the_embedded_weights(bench
 
 
 # Bad starts.
+
+
+def test_help_lists_topics_and_parameters(executable):
+    process = executable("--help")
+    words, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    for expected in ("camera_info", "~/detections", "score_threshold (0.15)", "Example:"):
+        assert expected in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--ros-args", "--params-file", "none.yaml"], "Couldn't parse params file: .*none.yaml"),
+        (
+            ["--params-file", "none.yaml"],
+            "unknown arguments: --params-file none.yaml; ",
+        ),
+    ],
+)
+def test_wrong_arguments_end_the_process_with_one_line(executable, arguments, expected):
+    process = executable(*arguments)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = errors.strip().splitlines()
+    assert re.match(f"km3d_node: .*{expected}", line)
 
 
 def test_unusable_weights_end_an_autostarted_process_with_one_line(run, tmp_path):
