@@ -12,12 +12,12 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("km3d_ros")
 # Spelled as in the parameter file, which those that are left empty do not override.
-OVERRIDES = ("weights", "device", "rectified", "image_transport")
+OVERRIDES = ("weights", "device", "rectified", "image_transport", "autostart")
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="of the node"),
     DeclareLaunchArgument(
@@ -38,7 +38,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "rectified",
         default_value="",
-        description="whether images are rectified; empty: as in params_file",
+        description="whether images are rectified: true, false or auto; empty: as in params_file",
     ),
     DeclareLaunchArgument(
         "image_transport",
@@ -52,12 +52,21 @@ ARGUMENTS = [
         "device", default_value="", description="auto, cpu, cuda; empty: as in params_file"
     ),
     DeclareLaunchArgument(
+        "autostart",
+        default_value="",
+        description="whether the node configures and activates itself, or waits for lifecycle "
+        "transitions; empty: as in params_file",
+    ),
+    DeclareLaunchArgument(
         "params_file",
         default_value=PathJoinSubstitution([SHARE, "config", "km3d.yaml"]),
         description="parameters of the node",
     ),
     DeclareLaunchArgument(
         "use_sim_time", default_value="false", description="time from /clock, for bags"
+    ),
+    DeclareLaunchArgument(
+        "log_level", default_value="info", description="debug, info, warn, error or fatal"
     ),
     DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
     DeclareLaunchArgument(
@@ -94,14 +103,14 @@ def remappings(context: LaunchContext, cameras: list[str]) -> list[tuple[str, st
     return rules
 
 
-def detector(context: LaunchContext) -> list[Node]:
+def detector(context: LaunchContext) -> list[LifecycleNode]:
     cameras = camera_names(context)
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     parameters = {name: yaml.safe_load(value) for name, value in given.items() if value}
     if cameras != [""]:
         parameters["cameras"] = cameras
     return [
-        Node(
+        LifecycleNode(
             package="km3d_ros",
             executable="km3d_node",
             name="km3d",
@@ -112,6 +121,7 @@ def detector(context: LaunchContext) -> list[Node]:
                 {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],
             remappings=remappings(context, cameras),
+            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",
         )
     ]

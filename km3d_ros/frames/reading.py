@@ -35,23 +35,26 @@ class View:
 
 
 class ViewReader:
-    """Reads the frames of one camera. It keeps the camera model while the CameraInfo is equal."""
+    """Reads the frames of one camera. It keeps the camera model while the CameraInfo is equal.
+
+    rectified: images are rectified (P is used); False: images are raw (K and D).
+    """
 
     def __init__(
         self,
         rectified: bool,
-        on_calibration: Callable[[CameraModel], None] | None = None,
+        on_calibration: Callable[[CameraModel, CameraInfo], None] | None = None,
         on_bit_depth: Callable[[int], None] | None = None,
     ) -> None:
         """Create a reader.
 
         Args:
             rectified: images are rectified (P is used); False: images are raw (K and D).
-            on_calibration: called with each new camera model.
+            on_calibration: called with each new camera model and its CameraInfo.
             on_bit_depth: called with the bits in use of 16-bit images, when they change.
         """
         self._depth = BitDepth(on_bit_depth)
-        self._rectified = rectified
+        self.rectified = rectified
         self._on_calibration = on_calibration
         self._content: tuple | None = None
         self._camera: CameraModel | None = None
@@ -74,10 +77,10 @@ class ViewReader:
     def _camera_model(self, info: CameraInfo) -> CameraModel:
         content = _content(info)
         if content != self._content:
-            self._camera = CameraModel.from_camera_info(info, self._rectified)
+            self._camera = CameraModel.from_camera_info(info, self.rectified)
             self._content = content
             if self._on_calibration is not None:
-                self._on_calibration(self._camera)
+                self._on_calibration(self._camera, info)
         return self._camera
 
 

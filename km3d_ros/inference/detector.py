@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.inference.table import columns, pack, unpack
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import MAX_DETECTIONS, ModelSpec
+
+_ALL_THREADS = torch.get_num_threads()
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_streets.safetensors"
 
@@ -72,17 +75,21 @@ class Detector:
         grm: str = "consistent",
         precision: str = "float32",
         backend: str = "auto",
+        threads: int = 0,
     ) -> Detector:
         """A detector with the weights of a file; None means the embedded weights.
 
         path: a checkpoint, or a graph of `km3d export` (.onnx).
         device, precision, backend: of `backends.selection.choose`.
+        threads: number of threads that OpenVINO, PyTorch and OpenCV use, in this process; 0: all
+            cores.
 
         Raises:
             InputError: weights that cannot be used, or a device that is not there.
         """
         weights = DEFAULT_WEIGHTS if path is None else Path(path)
-        choice = choose(weights, device, backend, precision)
+        _limit_threads(threads)
+        choice = choose(weights, device, backend, precision, threads)
         return cls(choice, score_threshold, max_detections, grm)
 
     @classmethod
@@ -101,6 +108,11 @@ class Detector:
     def spec(self) -> ModelSpec:
         """The specification of the weights."""
         return self.choice.spec
+
+    @property
+    def is_faster_in_batches(self) -> bool:
+        """Whether several images together take less time than one after the other."""
+        return self.choice.backend.device != "cpu"
 
     def __call__(self, image: np.ndarray, camera: CameraModel) -> Detections:
         """Detect the objects of one image.
@@ -173,3 +185,9 @@ class Detector:
         peak, score = rows[:, where["peak_score"].start], rows[:, where["score"].start]
         wanted = (peak > 0) & (score >= self.score_threshold) & np.isfinite(rows).all(axis=1)
         return unpack(Detections, torch.from_numpy(rows[wanted]))
+
+
+def _limit_threads(threads: int) -> None:
+    """Let PyTorch and OpenCV use so many threads; 0: as many as at the start."""
+    torch.set_num_threads(threads or _ALL_THREADS)
+    cv2.setNumThreads(threads or -1)

@@ -17,20 +17,25 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from std_srvs.srv import SetBool
 
 from km3d_ros.errors import InputError
 from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node import diagnostics, parameters
 from km3d_ros.node.diagnostics import Health
-from km3d_ros.node.log import library_log
+from km3d_ros.node.log import Backoff, library_log
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.pipeline import LOG_PERIOD, Pipeline
 
 REPORT_PERIOD = 1.0
 """Seconds between two diagnostics messages."""
+
+EMBEDDED_LIMITS = (
+    "the embedded weights are for a first look: on real streets they miss most pedestrians and "
+    "cyclists and two thirds of the cars beyond 30 m, and were never measured at night, in rain "
+    "or in snow (docs/weights.md)"
+)
 
 
 class DetectorNode(Node):
@@ -59,18 +64,17 @@ class DetectorNode(Node):
         self._detector: Detector | None = None
         self._outputs: dict[str, Outputs] = {}
         self._pipeline: Pipeline | None = None
-        self._enabled = True
         self._idle_state, self._failure = "unconfigured", ""
         super().__init__(name, **kwargs)
-        self.add_on_set_parameters_callback(self._check_classes)
+        self.add_on_set_parameters_callback(self._check_change)
         parameters.declare(self)
-        self._fixed = parameters.read(self, FixedSettings)
-        self.statistics = {camera: FrameStatistics() for camera in self._fixed.cameras}
-        # rclpy throttles messages by logger, so each camera needs its own logger.
-        logger = self.get_logger()
-        self._loggers = {c: logger.get_child(c) if c else logger for c in self._fixed.cameras}
+        for problem in parameters.unknown(self):
+            self.get_logger().warning(problem)
+        self.statistics: dict[str, FrameStatistics] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._loggers: dict[str, RcutilsLogger] = {}
+        self._read_settings()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_service(SetBool, "~/enable", self._on_enable)
         # A steady clock: diagnostics continue while simulated time is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_PERIOD, self.report, clock=steady)
@@ -93,6 +97,7 @@ class DetectorNode(Node):
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         """Load the weights and create the publishers. On failure the node stays unconfigured."""
         try:
+            self._read_settings()
             # Load the model in a short-lived thread. OpenMP keeps one thread pool per calling
             # thread; a second pool would oversubscribe the cores and slow the worker down.
             with ThreadPoolExecutor(1) as executor:
@@ -110,9 +115,8 @@ class DetectorNode(Node):
         """Subscribe and enable the publishers. On failure the node stays inactive."""
         try:
             self._pipeline = Pipeline(
-                self, self._detector, self._outputs, self.statistics, self._now
+                self, self._detector, self._fixed, self._outputs, self.statistics, self._now
             )
-            self._pipeline.enabled = self._enabled
         except Exception as error:
             return self._fail(f"cannot activate: {error}")
         self._set_idle_state("inactive")
@@ -156,14 +160,28 @@ class DetectorNode(Node):
             name = f"{hardware[1:]}: {camera or 'detector'}"
             health, values = self._health(camera)
             message.status.append(diagnostics.status(name, hardware, health, values))
-            self._log_health(health, self._loggers[camera])
+            self._log_health(health, camera)
         self._diagnostics.publish(message)
 
-    def _log_health(self, health: Health, logger: RcutilsLogger) -> None:
-        if health.level == diagnostics.ERROR:
-            logger.error(health.message, throttle_duration_sec=LOG_PERIOD)
-        elif health.level != diagnostics.OK and self._pipeline is not None:
-            logger.warning(health.message, throttle_duration_sec=LOG_PERIOD)
+    def _log_health(self, health: Health, camera: str) -> None:
+        if health.level == diagnostics.OK:
+            self._backoffs[camera] = Backoff()
+        elif self._backoffs[camera].is_due(health.message, self._now()):
+            # A call site of rclpy keeps its severity.
+            if health.level == diagnostics.ERROR:
+                self._loggers[camera].error(health.message, throttle_duration_sec=LOG_PERIOD)
+            else:
+                self._loggers[camera].warning(health.message, throttle_duration_sec=LOG_PERIOD)
+
+    def _read_settings(self) -> None:
+        """Read the parameters that are fixed while the node is configured."""
+        self._fixed = parameters.read(self, FixedSettings)
+        for camera in self._fixed.cameras:
+            self.statistics.setdefault(camera, FrameStatistics())
+            self._backoffs.setdefault(camera, Backoff())
+            # rclpy throttles messages by logger, so each camera needs its own.
+            logger = self.get_logger()
+            self._loggers.setdefault(camera, logger.get_child(camera) if camera else logger)
 
     def _set_idle_state(self, state: str) -> None:
         """Set the lifecycle state that diagnostics report while the node is not active."""
@@ -188,8 +206,6 @@ class DetectorNode(Node):
         if self._pipeline is not None:
             health, rates = self._pipeline.check(camera)
             values |= rates
-            if not self._enabled:
-                health = Health(diagnostics.STALE, "paused by ~/enable")
         statistics = self.statistics[camera]
         counts = diagnostics.stream_values(statistics.totals(), statistics.latencies())
         return health, values | counts
@@ -198,7 +214,7 @@ class DetectorNode(Node):
         """The health while the node is not active: its state, or the failed transition."""
         if self._failure:
             return Health(diagnostics.ERROR, self._failure)
-        return Health(diagnostics.STALE, self._idle_state)
+        return Health(diagnostics.OK, self._idle_state)
 
     @property
     def _weights_name(self) -> str:
@@ -213,15 +229,18 @@ class DetectorNode(Node):
                 fixed.device,
                 precision=fixed.precision,
                 backend=fixed.backend,
+                threads=fixed.threads,
             )
         wanted = parameters.read(self, LiveSettings).classes
         parameters.check_classes(wanted, detector.spec.classes)
         # Loading has run the backend with one image already.
-        for images in range(2, len(fixed.cameras) + 1):
+        for images in range(2, len(fixed.cameras) + 1) if detector.is_faster_in_batches else ():
             detector.warm_up(images)
         self.get_logger().info(
             f"{detector.spec.architecture} in {detector.choice}, weights: {self._weights_name}"
         )
+        if not fixed.weights:
+            self.get_logger().warning(EMBEDDED_LIMITS)
         return detector
 
     def _unload(self) -> None:
@@ -241,17 +260,16 @@ class DetectorNode(Node):
             self.get_logger().warning("time jumped back, or its source changed: nothing waits")
             self._pipeline.reset()
 
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = request.data
-        if self._pipeline is not None:
-            self._pipeline.enabled = self._enabled
-        response.success = True
-        response.message = "detecting" if self._enabled else "paused, weights stay loaded"
-        return response
-
-    def _check_classes(self, changed: Sequence[Parameter]) -> SetParametersResult:
+    def _check_change(self, changed: Sequence[Parameter]) -> SetParametersResult:
+        """Reject changes that the weights or the lifecycle state do not allow."""
+        if self._detector is None:
+            return SetParametersResult(successful=True)
+        fixed = parameters.changes_fixed(changed)
+        if fixed:
+            reason = f"{', '.join(fixed)}: clean up the node first, only then it can change"
+            return SetParametersResult(successful=False, reason=reason)
         classes = [parameter.value for parameter in changed if parameter.name == "classes"]
-        if self._detector is None or not classes:
+        if not classes:
             return SetParametersResult(successful=True)
         try:
             parameters.check_classes(classes[0], self._detector.spec.classes)

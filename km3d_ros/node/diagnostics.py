@@ -18,12 +18,8 @@ SHARED_MEMORY_HINT = (
     "config/fastdds_shm.xml"
 )
 
-OK, WARN, ERROR, STALE = (
-    DiagnosticStatus.OK,
-    DiagnosticStatus.WARN,
-    DiagnosticStatus.ERROR,
-    DiagnosticStatus.STALE,
-)
+# STALE is for aggregators: a status that no longer arrives.
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 @dataclass(frozen=True)
@@ -45,16 +41,24 @@ class HealthMonitor:
         self._last, self._last_totals = now, totals
 
     def check(
-        self, now: float, totals: Totals, announced: bool = False, conflicts: str = ""
+        self,
+        now: float,
+        totals: Totals,
+        announced: bool = False,
+        conflicts: str = "",
+        wrong_type: str = "",
     ) -> tuple[Health, dict[str, float]]:
         """The health since the last check, and the rates in Hz.
 
         announced: the image topic has a publisher.
         conflicts: describes peers with incompatible QoS; empty if there are none.
+        wrong_type: describes publishers with another message type; empty if there are none.
         """
         seconds = max(now - self._last, 1e-3)
         before = self._last_totals
         health = self._silence(now, totals, announced) or self._compare(totals, before)
+        if wrong_type:
+            health = Health(ERROR, wrong_type)
         if conflicts:
             good = health.level == OK
             message = conflicts if good else f"{conflicts}; {health.message}"
@@ -105,7 +109,7 @@ class HealthMonitor:
             return _never("image", self._image_topic, watched, hint)
         silent = now - totals.last_image
         if silent >= GRACE:
-            return Health(STALE, f"images stopped: none on {self._image_topic} for {silent:.0f} s")
+            return Health(ERROR, f"images stopped: none on {self._image_topic} for {silent:.0f} s")
         if totals.infos == self._start_totals.infos:
             return _never("CameraInfo", self._info_topic, watched)
         return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 LIBRARY = "km3d_ros"
+FIRST_WAIT, LONGEST_WAIT = 5.0, 300.0
 
 
 @contextmanager
@@ -23,6 +25,27 @@ def library_log(logger: RcutilsLogger) -> Iterator[None]:
     finally:
         library.removeHandler(handler)
         library.setLevel(level)
+
+
+class Backoff:
+    """Decides when a lasting problem is logged again: after 5, 10, 20, ... seconds."""
+
+    def __init__(self) -> None:
+        self._key, self._next, self._wait = "", 0.0, FIRST_WAIT
+
+    def is_due(self, message: str, now: float) -> bool:
+        """Whether to log a message now. Messages that differ only in numbers count as the same.
+
+        now: seconds on a steady clock.
+        """
+        key = re.sub(r"\d+", "", message)
+        if key != self._key:
+            self._key, self._next, self._wait = key, now, FIRST_WAIT
+        if now < self._next:
+            return False
+        self._next = now + self._wait
+        self._wait = min(2 * self._wait, LONGEST_WAIT)
+        return True
 
 
 class _Handler(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 
@@ -26,6 +27,9 @@ from km3d_ros.msg import FrameTiming, KeypointDetection, KeypointDetectionArray
 
 # Rows of PoseWithCovariance are x, y, z and the turns about them; yaw turns about the camera's y.
 COVARIANCE_ROWS = torch.tensor([0, 1, 2, 4])
+
+UNKNOWN_ANGLE_VARIANCE = math.pi**2
+"""Variance of the rotations about the camera's x and z axes, in rad²."""
 
 _SCALARS = (
     "score",
@@ -101,9 +105,11 @@ def poses(detections: Detections) -> list[Pose]:
 def pose_covariances(detections: Detections) -> np.ndarray:
     """(N, 36) float64: row-major 6x6 covariances of PoseWithCovariance.
 
-    Boxes stand upright by construction, so the turns about the camera's x and z carry zeros.
+    Roll and pitch of a box are unknown: they have the variance `UNKNOWN_ANGLE_VARIANCE`, so that
+    the matrix can be inverted.
     """
     covariances = torch.zeros(len(detections), 6, 6, dtype=torch.float64)
+    covariances[:, [3, 5], [3, 5]] = UNKNOWN_ANGLE_VARIANCE
     rows = COVARIANCE_ROWS
     covariances[:, rows[:, None], rows] = detections.covariance.double()
     return covariances.flatten(1).numpy()

@@ -90,3 +90,9 @@ class IncompatiblePeers:
     def _is_own(self, endpoint: Any) -> bool:
         own = self._node.get_name(), self._node.get_namespace()
         return (endpoint.node_name, endpoint.node_namespace) == own
+
+
+def other_types(node: Node, topic: str, expected: str) -> str:
+    """The message types of the publishers of a topic; empty if one of them is the expected one."""
+    types = {publisher.topic_type for publisher in node.get_publishers_info_by_topic(topic)}
+    return "" if expected in types else ", ".join(sorted(types))

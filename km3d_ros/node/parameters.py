@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import TypeVar
 
 from rcl_interfaces.msg import (
@@ -25,7 +27,10 @@ Value = bool | int | float | str | list[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """A parameter. The default defines its type; low and high are inclusive."""
+    """A parameter. The default defines its type; low and high are inclusive.
+
+    fixed: the value is read when the node is configured; otherwise for every frame.
+    """
 
     name: str
     default: Value
@@ -33,8 +38,8 @@ class Rule:
     unit: str = ""
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
-    read_only: bool = False
+    choices: tuple[str | bool, ...] = ()
+    fixed: bool = False
 
 
 PARAMETERS = (
@@ -42,53 +47,63 @@ PARAMETERS = (
         "weights",
         "",
         "Weights (safetensors), or a graph of km3d export (onnx); empty: those of the package.",
-        read_only=True,
+        fixed=True,
     ),
     Rule(
         "device",
         "auto",
         "Where the network runs: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, …",
-        read_only=True,
+        fixed=True,
     ),
     Rule(
         "backend",
         "auto",
         "What runs the network; auto: the quickest that is installed, for the device.",
         choices=BACKENDS,
-        read_only=True,
+        fixed=True,
     ),
     Rule(
         "precision",
         "auto",
         "Number format of the network; auto: the quickest that costs next to no accuracy.",
         choices=PRECISIONS,
-        read_only=True,
+        fixed=True,
+    ),
+    Rule(
+        "threads",
+        0,
+        "CPU threads of OpenVINO, PyTorch and OpenCV together; 0: all cores.",
+        low=0,
+        high=1024,
+        fixed=True,
     ),
     Rule(
         "cameras",
         [""],
         "Names of the cameras; topics are <name>/image, <name>/camera_info and ~/<name>/…; an "
         "empty name: one camera, on image, camera_info and ~/….",
-        read_only=True,
+        fixed=True,
     ),
     Rule(
         "rectified",
-        True,
-        "The image is rectified (image_rect): P of the CameraInfo is used; false: K and D.",
-        read_only=True,
+        "auto",
+        "true: images are rectified, P of the CameraInfo is used; false: raw, K and D are used; "
+        "auto: those of topics named like image_rect are rectified.",
+        choices=("auto", True, False),
+        fixed=True,
     ),
     Rule(
         "image_transport",
         "raw",
         "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed.",
         choices=("raw", "compressed"),
-        read_only=True,
+        fixed=True,
     ),
     Rule(
         "autostart",
         True,
         "Configure and activate at start; false: wait for lifecycle transitions.",
-        read_only=True,
+        fixed=True,
     ),
     Rule(
         "score_threshold",
@@ -119,14 +134,15 @@ PARAMETERS = (
 
 @dataclass(frozen=True)
 class FixedSettings:
-    """The read-only parameters."""
+    """The parameters that are read when the node is configured."""
 
     weights: str
     device: str
     backend: str
     precision: str
+    threads: int
     cameras: list[str]
-    rectified: bool
+    rectified: str | bool
     image_transport: str
     autostart: bool
 
@@ -167,14 +183,32 @@ def check(parameters: Sequence[Parameter]) -> SetParametersResult:
     choices = {rule.name: rule.choices for rule in PARAMETERS if rule.choices}
     for parameter in parameters:
         allowed = choices.get(parameter.name)
-        if allowed and parameter.value not in allowed:
-            reason = f"{parameter.name} is {parameter.value!r}, expected {' or '.join(allowed)}"
+        value = parameter.value
+        if allowed and not any(type(value) is type(c) and value == c for c in allowed):
+            reason = f"{parameter.name} is {parameter.value!r}, expected {_names(allowed, ' or ')}"
             return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "cameras" and not _are_cameras(parameter.value):
             reason = f"cameras is {list(parameter.value)}, expected different names of letters, "
             reason += "digits and _, which begin with a letter, or one empty name"
             return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
+
+
+def changes_fixed(parameters: Sequence[Parameter]) -> list[str]:
+    """Names of those parameters that are read when the node is configured."""
+    fixed = {rule.name for rule in PARAMETERS if rule.fixed}
+    return [parameter.name for parameter in parameters if parameter.name in fixed]
+
+
+def unknown(node: Node) -> Iterator[str]:
+    """What is wrong with each given parameter that the node does not have, as a sentence."""
+    # rclpy has no public name for the values from files and the command line.
+    for name in sorted(getattr(node, "_parameter_overrides", {})):
+        if name.startswith("qos_overrides.") or node.has_parameter(name):
+            continue
+        similar = get_close_matches(name, [rule.name for rule in PARAMETERS], n=1)
+        hint = f"did you mean {similar[0]}?" if similar else "km3d_node --help lists all"
+        yield f"there is no parameter {reprlib.repr(name)}: {hint}"
 
 
 def check_classes(wanted: Sequence[str], known: Sequence[str]) -> None:
@@ -190,6 +224,11 @@ def check_classes(wanted: Sequence[str], known: Sequence[str]) -> None:
             )
 
 
+def _names(choices: Sequence[str | bool], separator: str) -> str:
+    """The choices as in a parameter file."""
+    return separator.join(str(c).lower() if isinstance(c, bool) else c for c in choices)
+
+
 def _are_cameras(names: Sequence[str]) -> bool:
     tokens = all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in names)
     return list(names) == [""] or (len(set(names)) == len(names) > 0 and tokens)
@@ -197,9 +236,10 @@ def _are_cameras(names: Sequence[str]) -> bool:
 
 def _descriptor(rule: Rule) -> ParameterDescriptor:
     description = f"{rule.description} Unit: {rule.unit}." if rule.unit else rule.description
-    descriptor = ParameterDescriptor(description=description, read_only=rule.read_only)
+    descriptor = ParameterDescriptor(description=description)
     if rule.choices:
-        descriptor.additional_constraints = f"one of: {', '.join(rule.choices)}"
+        descriptor.additional_constraints = f"one of: {_names(rule.choices, ', ')}"
+        descriptor.dynamic_typing = len({type(choice) for choice in rule.choices}) > 1
     if rule.low is None:
         return descriptor
     if isinstance(rule.default, int):

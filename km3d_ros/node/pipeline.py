@@ -10,6 +10,7 @@ Every image that arrives is counted as answered or as dropped, exactly once.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from km3d_ros.frames.drops import DropCause, DroppedFrame
 from km3d_ros.frames.pairing import Frame, Pairer
 from km3d_ros.frames.reading import View, ViewReader
 from km3d_ros.frames.statistics import FrameStatistics
+from km3d_ros.frames.topic_names import is_rectified
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector, StageSeconds
@@ -35,7 +37,7 @@ from km3d_ros.node import parameters
 from km3d_ros.node.compatibility import WithMessageInfo
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.messages import frame_timing
-from km3d_ros.node.middleware import SequenceGaps
+from km3d_ros.node.middleware import SequenceGaps, other_types
 from km3d_ros.node.outputs import OVERRIDABLE, Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.worker import NewestWorker
@@ -52,12 +54,12 @@ LOG_PERIOD = 5.0
 class _Camera:
     """State of the pipeline for one camera."""
 
-    def __init__(self, outputs: Outputs, statistics: FrameStatistics, reader: ViewReader) -> None:
+    def __init__(self, outputs: Outputs, statistics: FrameStatistics) -> None:
         self.outputs = outputs
         self.statistics = statistics
-        self.reader = reader
         self.pairer = Pairer()
         self.gaps = SequenceGaps()
+        self.reader: ViewReader | None = None
         self.monitor: HealthMonitor | None = None
         self.subscriptions: list[Subscription] = []
 
@@ -65,17 +67,19 @@ class _Camera:
     def image_topic(self) -> str:
         return self.subscriptions[0].topic_name
 
+    @property
+    def info_topic(self) -> str:
+        return self.subscriptions[1].topic_name
+
 
 class Pipeline:
-    """Answers the newest frames of all cameras, until it is stopped.
-
-    enabled: False drops every image on arrival. A frame that waits already is still answered.
-    """
+    """Answers the newest frames of all cameras, until it is stopped."""
 
     def __init__(
         self,
         node: Node,
         detector: Detector,
+        settings: FixedSettings,
         outputs: Mapping[str, Outputs],
         statistics: Mapping[str, FrameStatistics],
         clock: Callable[[], float],
@@ -85,6 +89,7 @@ class Pipeline:
         Args:
             node: owner of subscriptions and parameters.
             detector: only this pipeline uses it until it is stopped.
+            settings: of the cameras.
             outputs: by camera.
             statistics: by camera.
             clock: seconds on a steady clock.
@@ -92,24 +97,22 @@ class Pipeline:
         Raises:
             RuntimeError: the value of a `qos_overrides` parameter is not a QoS policy.
         """
-        self.enabled = True
         self._node = node
+        self._settings = settings
         self._detector = detector
         self._class_names = detector.spec.classes
         self._now = clock
         self._drawer = NewestWorker(self._draw)
-        self._worker = NewestWorker(self._work)
+        # On a CPU a batch takes as long as its images one after the other: nobody waits for it.
+        self._worker = NewestWorker(self._work, together=detector.is_faster_in_batches)
         self._cameras: dict[str, _Camera] = {}
         # A steady clock: simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(WAIT_CHECK_PERIOD, self._end_waits, clock=steady)
-        settings = parameters.read(node, FixedSettings)
         try:
             for name in outputs:
-                logs = (partial(log, name) for log in (self._log_calibration, self._log_bit_depth))
-                reader = ViewReader(settings.rectified, *logs)
-                self._cameras[name] = _Camera(outputs[name], statistics[name], reader)
-                self._subscribe(name, self._cameras[name], settings.image_transport)
+                self._cameras[name] = _Camera(outputs[name], statistics[name])
+                self._subscribe(name, self._cameras[name])
         except Exception:
             self.stop()
             raise
@@ -142,17 +145,34 @@ class Pipeline:
         announced = self._node.count_publishers(camera.image_topic) > 0
         conflicts = camera.outputs.peers.describe()
         totals = camera.statistics.totals()
-        return camera.monitor.check(self._now(), totals, announced, conflicts)
+        wrong = self._describe_wrong_type(camera)
+        return camera.monitor.check(self._now(), totals, announced, conflicts, wrong)
 
-    def _subscribe(self, name: str, camera: _Camera, transport: str) -> None:
+    def _describe_wrong_type(self, camera: _Camera) -> str:
+        """Which topic has only publishers with another message type, and what to change."""
+        for subscription in camera.subscriptions:
+            topic, kind = subscription.topic_name, subscription.msg_type.__name__
+            found = other_types(self._node, topic, f"sensor_msgs/msg/{kind}")
+            if not found:
+                continue
+            hint = ""
+            if found == "sensor_msgs/msg/CompressedImage" and kind == "Image":
+                hint = f": start with image:={topic.removesuffix('/compressed')} "
+                hint += "image_transport:=compressed"
+            elif found == "sensor_msgs/msg/Image" and kind == "CompressedImage":
+                hint = ": start with image_transport:=raw and the topic of these images"
+            return f"{topic} has messages of type {found}, expected sensor_msgs/msg/{kind}{hint}"
+        return ""
+
+    def _subscribe(self, name: str, camera: _Camera) -> None:
         """Best effort QoS is compatible with every publisher; `qos_overrides` can change it."""
         overrides = QoSOverridingOptions(OVERRIDABLE, callback=_make_latched_reliable)
         prefix = f"{name}/" if name else ""
         image_topic, image_type = f"{prefix}image", Image
-        if transport == "compressed":
+        if self._settings.image_transport == "compressed":
             # Like image_transport: append to the remapped name of `image`.
-            image_topic = f"{self._node.resolve_topic_name(image_topic)}/compressed"
-            image_type = CompressedImage
+            base = self._node.resolve_topic_name(image_topic).removesuffix("/compressed")
+            image_topic, image_type = f"{base}/compressed", CompressedImage
         for message_type, topic, callback, depth, on_lost in (
             (image_type, image_topic, self._take_image, 1, partial(self._count_lost, camera)),
             (CameraInfo, f"{prefix}camera_info", self._take_info, 10, None),
@@ -166,8 +186,14 @@ class Pipeline:
                 qos_overriding_options=overrides,
             )
             camera.subscriptions.append(subscription)
-        topics = (subscription.topic_name for subscription in camera.subscriptions)
+        topics = camera.image_topic, camera.info_topic
         camera.monitor = HealthMonitor(*topics, self._now(), camera.statistics.totals())
+        rectified = self._settings.rectified
+        camera.reader = ViewReader(
+            is_rectified(camera.image_topic) if rectified == "auto" else rectified,
+            partial(self._log_calibration, camera),
+            partial(self._log_bit_depth, camera),
+        )
 
     # 1. Take: in the executor's thread.
 
@@ -176,9 +202,6 @@ class Pipeline:
     ) -> None:
         now = self._now()
         camera.statistics.image_received(now, missed=camera.gaps.missing_before(message_info))
-        if not self.enabled:
-            camera.statistics.dropped(DropCause.PAUSED)
-            return
         self._offer(camera, camera.pairer.add_image(image, now))
 
     def _take_info(
@@ -301,18 +324,23 @@ class Pipeline:
             self._node.get_logger().error(trace, throttle_duration_sec=LOG_PERIOD)
         return f"{type(error).__name__}: {error}"
 
-    def _log_calibration(self, name: str, camera: CameraModel) -> None:
-        lens = camera.distortion_model or "no distortion"
-        self._node.get_logger().info(
-            f"calibration of {self._cameras[name].image_topic}: "
-            f"{camera.width}x{camera.height} pixels, fx {camera.fx:.1f}, fy {camera.fy:.1f}, "
-            f"cx {camera.cx:.1f}, cy {camera.cy:.1f}, {lens}"
+    def _log_calibration(self, camera: _Camera, model: CameraModel, info: CameraInfo) -> None:
+        topic, logger = camera.image_topic, self._node.get_logger()
+        used = "rectified, P is used" if camera.reader.rectified else "raw, K and D are used"
+        lens = model.distortion_model or "no distortion"
+        logger.info(
+            f"calibration of {topic}: {model.width}x{model.height} pixels, fx {model.fx:.1f}, "
+            f"fy {model.fy:.1f}, cx {model.cx:.1f}, cy {model.cy:.1f}, {lens}; images are {used}"
         )
+        if camera.reader.rectified and any(info.d) and re.search(r"[/_]raw", topic):
+            logger.warning(
+                f"{topic} is named like raw images and its lens has distortion, but images are "
+                "taken as rectified: set rectified to false or subscribe to image_rect"
+            )
 
-    def _log_bit_depth(self, name: str, bits: int) -> None:
+    def _log_bit_depth(self, camera: _Camera, bits: int) -> None:
         self._node.get_logger().info(
-            f"{self._cameras[name].image_topic}: 16-bit values use {bits} bits, of which the "
-            "upper 8 are taken"
+            f"{camera.image_topic}: 16-bit values use {bits} bits, of which the upper 8 are taken"
         )
 
 

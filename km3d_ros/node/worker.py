@@ -13,14 +13,17 @@ Item = TypeVar("Item")
 class NewestWorker(Generic[Source, Item]):
     """Calls `handle` with the newest item of each source, in its own thread.
 
-    At most one item of a source waits; a newer item replaces it. `handle` gets all waiting items
-    at once, so every source gets the same share, and no source delays the others. Every item is
-    either handled or returned, exactly once.
+    At most one item of a source waits; a newer item replaces it and keeps its place. `handle` gets
+    one item at a time, or all waiting items together. So every source gets the same share, and no
+    source waits for a silent one. Every item is either handled or returned, exactly once.
     """
 
-    def __init__(self, handle: Callable[[dict[Source, Item]], None]) -> None:
+    def __init__(
+        self, handle: Callable[[dict[Source, Item]], None], together: bool = False
+    ) -> None:
         """Start the thread. `handle` must not raise."""
         self._handle = handle
+        self._together = together
         self._changed = Condition()
         self._newest: dict[Source, Item] = {}
         self._stopping = False
@@ -51,5 +54,9 @@ class NewestWorker(Generic[Source, Item]):
                 self._changed.wait_for(lambda: self._stopping or self._newest)
                 if self._stopping:
                     return
-                items, self._newest = self._newest, {}
+                if self._together:
+                    items, self._newest = self._newest, {}
+                else:
+                    first = next(iter(self._newest))
+                    items = {first: self._newest.pop(first)}
             self._handle(items)

@@ -64,8 +64,9 @@ def test_every_camera_is_answered_on_its_own_topics_with_its_own_intrinsics(benc
         assert len(found.detections) == 5
 
 
-def test_frames_that_wait_are_answered_together_and_a_silent_camera_is_not_waited_for(
-    bench, cameras, monkeypatch
+@pytest.mark.parametrize(("together", "expected"), [(False, [1, 1, 1]), (True, [1, 2])])
+def test_frames_that_wait_are_answered_one_by_one_on_a_cpu_and_together_on_a_gpu(
+    bench, cameras, monkeypatch, together, expected
 ):
     begun, go_on, sizes = Event(), Event(), []
     detect = Detector.batch
@@ -76,6 +77,12 @@ def test_frames_that_wait_are_answered_together_and_a_silent_camera_is_not_waite
         assert go_on.wait(10)
         return detect(self, images, cameras)
 
+    monkeypatch.setattr(Detector, "is_faster_in_batches", together)
+    for step in (bench.node.trigger_deactivate, bench.node.trigger_activate):
+        step()
+    for pair in cameras.values():
+        for publisher in pair:
+            bench.spin_until(lambda p=publisher: p.get_subscription_count() == 1)
     monkeypatch.setattr(Detector, "batch", held)
     send(bench, cameras, "front", 1.0)
     bench.spin_until(begun.is_set)
@@ -84,7 +91,7 @@ def test_frames_that_wait_are_answered_together_and_a_silent_camera_is_not_waite
     send(bench, cameras, "left", 2.0)
     go_on.set()
     bench.spin_until(lambda: answered(bench).total() == 3)
-    assert sizes == [1, 2]
+    assert sizes == expected
     assert answered(bench) == {"front": 2, "left": 1, "right": 0}
     assert dropped(bench) == {"front": {DropCause.OVERTAKEN: 2}, "left": {}, "right": {}}
 

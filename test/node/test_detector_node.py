@@ -11,13 +11,14 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.context import Context
 from rclpy.exceptions import InvalidParameterValueException
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
@@ -288,7 +289,7 @@ def negative_focal(image, info):
     ],
 )
 def test_bad_frame_is_dropped_by_cause_reported_and_survived(bench, spoil, cause, words):
-    bench.start()
+    bench.start(rectified=True)
     image, info = bench.image(1.0), bench.info(1.0)
     spoil(image, info)
     send(bench, image, info)
@@ -341,7 +342,7 @@ def test_object_with_non_finite_network_output_is_dropped_and_the_others_stay(be
 
 
 def test_every_received_frame_is_answered_or_counted(bench):
-    bench.start()
+    bench.start(rectified=True)
     spoilers = (None, unknown_encoding, None, short_data, other_size, None, negative_focal)
     for number in range(40):
         image, info = bench.image(float(number)), bench.info(float(number))
@@ -496,6 +497,52 @@ def test_time_that_jumps_back_lets_nothing_wait_and_the_next_frames_are_answered
     assert totals(bench).inexact == 2
 
 
+@pytest.fixture
+def driver():
+    """A node in a participant of its own, as in another process."""
+    context = Context()
+    context.init()
+    node = Node("driver", context=context)
+    yield node
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_images_of_another_type_are_named_with_what_to_start_instead(bench, driver):
+    driver.create_publisher(CompressedImage, "front/compressed", 10)
+    bench.create(["--ros-args", "-r", "image:=/front/compressed"], weights=bench.weights)
+    assert bench.node.autostart()
+    bench.spin_until(lambda: bench.node.count_publishers("/front/compressed") == 1)
+    level, message, _ = bench.report()
+    assert level == DiagnosticStatus.ERROR
+    assert message == (
+        "/front/compressed has messages of type sensor_msgs/msg/CompressedImage, expected "
+        "sensor_msgs/msg/Image: start with image:=/front image_transport:=compressed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rectified", "topic", "used", "warned"),
+    [
+        ("auto", "/front/image_raw", "raw, K and D are used", False),
+        ("auto", "/front/image_rect", "rectified, P is used", False),
+        (True, "/front/image_raw", "rectified, P is used", True),
+    ],
+)
+def test_topic_name_says_whether_images_are_rectified(
+    bench, capfd, rectified, topic, used, warned
+):
+    bench.images = bench.peer.create_publisher(Image, topic, 10)
+    bench.start(arguments=["--ros-args", "-r", f"image:={topic}"], rectified=rectified)
+    info = bench.info()
+    info.d[0] = -0.1
+    send(bench, bench.image(), info)
+    bench.spin_until(lambda: totals(bench).answered == 1)
+    logged = capfd.readouterr().err
+    assert f"images are {used}" in logged
+    assert ("is named like raw images" in logged) == warned
+
+
 # Quality of service.
 
 
@@ -543,12 +590,12 @@ def test_node_goes_through_its_life_cycle_on_request(bench):
         answer(bench)
         assert transition(bench, Transition.TRANSITION_DEACTIVATE)
         bench.spin_until(lambda: bench.images.get_subscription_count() == 0)
-        assert bench.report()[:2] == (DiagnosticStatus.STALE, "inactive")
+        assert bench.report()[:2] == (DiagnosticStatus.OK, "inactive")
         assert transition(bench, Transition.TRANSITION_CLEANUP)
-        assert bench.report()[:2] == (DiagnosticStatus.STALE, "unconfigured")
+        assert bench.report()[:2] == (DiagnosticStatus.OK, "unconfigured")
     assert transition(bench, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     assert state(bench) == "finalized"
-    assert bench.report()[:2] == (DiagnosticStatus.STALE, "finalized")
+    assert bench.report()[:2] == (DiagnosticStatus.OK, "finalized")
 
 
 def test_deactivating_counts_the_frames_that_wait(bench, monkeypatch):
@@ -634,7 +681,7 @@ def test_weights_that_return_can_be_configured_again(bench, tmp_path):
     assert not transition(bench, Transition.TRANSITION_CONFIGURE)
     os.symlink(bench.weights, path)
     assert transition(bench, Transition.TRANSITION_CONFIGURE)
-    assert bench.report()[:2] == (DiagnosticStatus.STALE, "inactive")
+    assert bench.report()[:2] == (DiagnosticStatus.OK, "inactive")
 
 
 def test_device_that_is_not_there_fails_to_configure(bench):
@@ -643,18 +690,37 @@ def test_device_that_is_not_there_fails_to_configure(bench):
     assert "cuda:99" in bench.report()[1]
 
 
-def test_enable_pauses_without_unloading(bench):
+def test_cleaned_up_node_is_configured_with_changed_parameters(bench):
     bench.start()
-    enable = lambda on: bench.call(SetBool, "/km3d/enable", SetBool.Request(data=on))  # noqa: E731
-    assert enable(False).success
-    send(bench, bench.image(1.0), bench.info(1.0))
-    assert totals(bench).dropped == {DropCause.PAUSED: 1}
-    assert bench.report()[:2] == (DiagnosticStatus.STALE, "paused by ~/enable")
-    assert enable(True).success
-    answer(bench, stamp=2.0)
+    answer(bench, stamp=1.0)
+    (result,) = bench.node.set_parameters([Parameter("cameras", value=["front"])])
+    assert not result.successful
+    assert "cameras: clean up the node first" in result.reason
+    for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        assert transition(bench, step)
+    changes = {"cameras": ["front"], "weights": "", "threads": 1, "rectified": False}
+    results = bench.node.set_parameters([Parameter(n, value=v) for n, v in changes.items()])
+    assert all(result.successful for result in results)
+    bench.images = bench.peer.create_publisher(Image, "front/image", 10)
+    bench.infos = bench.peer.create_publisher(CameraInfo, "front/camera_info", 10)
+    for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert transition(bench, step)
+    bench.discover()
+    bench.infos.publish(bench.info())
+    bench.images.publish(bench.image())
+    bench.spin_until(lambda: bench.node.statistics["front"].totals().answered == 1)
+    _, _, values = bench.report()
+    assert values["weights"] == "embedded"
+    assert torch.get_num_threads() == cv2.getNumThreads() == 1
 
 
 # Parameters.
+
+
+def test_unknown_parameters_are_named_with_the_nearest_known_one(bench, capfd):
+    bench.create(scor_threshold=0.3, weights=bench.weights)
+    logged = capfd.readouterr().err
+    assert "there is no parameter 'scor_threshold': did you mean score_threshold?" in logged
 
 
 def test_live_parameters_act_on_the_next_frame(bench):
@@ -716,7 +782,7 @@ def test_wrong_quality_of_service_is_refused_and_reported(bench, entity, words):
     assert published == (state(bench) == "inactive")
     if published:
         assert transition(bench, Transition.TRANSITION_CLEANUP)
-        assert bench.report()[:2] == (DiagnosticStatus.STALE, "unconfigured")
+        assert bench.report()[:2] == (DiagnosticStatus.OK, "unconfigured")
 
 
 def test_start_value_out_of_range_is_refused(bench):

@@ -2,7 +2,7 @@ import pytest
 
 from km3d_ros.frames.drops import DropCause
 from km3d_ros.frames.statistics import FrameStatistics
-from km3d_ros.node.diagnostics import ERROR, OK, STALE, WARN, HealthMonitor, stream_values
+from km3d_ros.node.diagnostics import ERROR, OK, WARN, HealthMonitor, stream_values
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def test_answered_frames_are_fine(statistics, monitor):
     assert rates == {"input_hz": 10.0, "output_hz": 10.0}
 
 
-def test_images_that_stop_make_the_output_stale_until_they_return(statistics, monitor):
+def test_images_that_stop_are_an_error_until_they_return(statistics, monitor):
     arrive(statistics, 1.0)
     statistics.answered(0.05, exact=True)
     assert monitor.check(2.9, statistics.totals())[0].level == OK
     health, _ = monitor.check(3.1, statistics.totals())
-    assert (health.level, health.message) == (STALE, "images stopped: none on /image for 2 s")
+    assert (health.level, health.message) == (ERROR, "images stopped: none on /image for 2 s")
     arrive(statistics, 3.5)
     assert monitor.check(4.0, statistics.totals())[0].level == OK
 
@@ -111,7 +111,7 @@ def test_peers_of_another_quality_of_service_and_what_is_worse_are_both_told(sta
     statistics.dropped(DropCause.BAD_IMAGE, "image has no pixels")
     fault = "1 frames dropped, the last one: image has no pixels"
     assert check(2.0) == (ERROR, f"{conflict}; {fault}")
-    assert check(5.0) == (STALE, f"{conflict}; images stopped: none on /image for 4 s")
+    assert check(5.0) == (ERROR, f"{conflict}; images stopped: none on /image for 4 s")
 
 
 def test_missed_frames_are_received_and_dropped_without_a_fault(statistics, monitor):

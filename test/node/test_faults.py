@@ -86,7 +86,7 @@ def test_weights_that_vanish_between_two_configurations_are_named_until_they_ret
     assert message == f"cannot configure: {weights}: no such file"
     shutil.copy(bench.weights, weights)
     assert node.trigger_configure() == SUCCESS
-    assert bench.report()[:2] == (DiagnosticStatus.STALE, "inactive")
+    assert bench.report()[:2] == (DiagnosticStatus.OK, "inactive")
 
 
 def test_camera_that_is_killed_and_started_again_is_answered_again(bench, camera):

@@ -37,9 +37,9 @@ def names(settings):
     return {field.name for field in fields(settings)}
 
 
-def test_fixed_settings_are_the_read_only_parameters_and_live_ones_the_rest():
-    assert names(FixedSettings) == {rule.name for rule in PARAMETERS if rule.read_only}
-    assert names(LiveSettings) == {rule.name for rule in PARAMETERS if not rule.read_only}
+def test_fixed_settings_are_the_fixed_parameters_and_live_ones_the_rest():
+    assert names(FixedSettings) == {rule.name for rule in PARAMETERS if rule.fixed}
+    assert names(LiveSettings) == {rule.name for rule in PARAMETERS if not rule.fixed}
 
 
 def test_configuration_file_names_every_parameter_with_its_default():
@@ -85,12 +85,15 @@ def test_value_of_another_type_is_refused(make):
         make(max_detections="many")
 
 
-@pytest.mark.parametrize("name", sorted(names(FixedSettings)))
-def test_read_only_parameter_cannot_change_at_run_time(make, name):
-    node = make()
-    value = node.get_parameter(name).value
-    (result,) = node.set_parameters([Parameter(name, value=value)])
-    assert "read-only" in result.reason
+@pytest.mark.parametrize("value", [True, False, "auto"])
+def test_rectified_is_true_false_or_auto(make, value):
+    assert read(make(rectified=value), FixedSettings).rectified == value
+
+
+@pytest.mark.parametrize("value", [1, "yes"])
+def test_rectified_is_nothing_else(make, value):
+    with pytest.raises(InvalidParameterValueException, match="expected auto or true or false"):
+        make(rectified=value)
 
 
 def test_descriptions_tell_unit_range_and_choices(make):

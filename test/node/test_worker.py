@@ -34,7 +34,7 @@ def test_newest_item_takes_the_place_of_the_waiting_one():
 
 def test_sources_that_wait_are_handled_together_and_a_silent_one_is_not_waited_for():
     gate = Gate()
-    worker = NewestWorker(gate)
+    worker = NewestWorker(gate, together=True)
     worker.offer("front", 1)
     assert gate.begun.wait(10)
     for item in range(2, 9):
@@ -45,6 +45,20 @@ def test_sources_that_wait_are_handled_together_and_a_silent_one_is_not_waited_f
     assert gate.ended.acquire(timeout=10)
     worker.stop()
     assert gate.done == [{"front": 1}, {"front": 8, "left": 1}]
+
+
+def test_sources_take_turns_when_items_are_handled_one_by_one():
+    gate = Gate()
+    worker = NewestWorker(gate)
+    worker.offer("front", 1)
+    assert gate.begun.wait(10)
+    for source, item in (("front", 2), ("left", 1), ("front", 3), ("right", 1)):
+        worker.offer(source, item)
+    gate.may_end.set()
+    for _ in range(4):
+        assert gate.ended.acquire(timeout=10)
+    worker.stop()
+    assert gate.done == [{"front": 1}, {"front": 3}, {"left": 1}, {"right": 1}]
 
 
 def test_every_item_is_handled_or_handed_back_once():

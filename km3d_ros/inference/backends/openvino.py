@@ -23,8 +23,8 @@ class OpenVinoBackend:
 
     name, device = "openvino", "cpu"
 
-    def __init__(self, graph: bytes, device: torch.device, precision: str):
-        """Compile a graph.
+    def __init__(self, graph: bytes, device: torch.device, precision: str, threads: int = 0):
+        """Compile a graph for a number of threads; 0: all cores.
 
         Raises:
             UnavailableError: another device than a CPU, or OpenVINO is not installed.
@@ -33,6 +33,7 @@ class OpenVinoBackend:
             raise UnavailableError(f"it runs on a CPU, not on {device}")
         known = tuple(PRECISIONS)
         self.precision = "int8" if is_int8(graph) else cpu_precision(precision, known)
+        self._threads = threads
         # OpenVINO sets a signal stack in the thread that loads it, and unmaps it with the last
         # model. A thread that lives longer would crash at its next signal, for example Ctrl-C.
         with ThreadPoolExecutor(1) as passing:
@@ -54,6 +55,8 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS.get(self.precision, "f32"),
         }
+        if self._threads:
+            options["INFERENCE_NUM_THREADS"] = self._threads
         model = core.read_model(graph, b"")
         model.reshape({port: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
         return core.compile_model(model, "CPU", options).create_infer_request()

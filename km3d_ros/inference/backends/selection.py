@@ -39,7 +39,7 @@ class Choice:
         return f"{backend.name} {backend.precision} on {backend.device} ({self.why})"
 
 
-def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
+def choose(weights: Path, device: str, name: str, precision: str, threads: int = 0) -> Choice:
     """Compile weights for this machine.
 
     If a backend is missing, lacks what is asked for or fails, a warning is logged and the next
@@ -49,6 +49,7 @@ def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
         weights: a checkpoint, or a graph of `km3d export` (.onnx).
         device: "auto" (the first GPU, else the CPU) or a device of PyTorch ("cpu", "cuda:1").
         name, precision: of `options.BACKENDS` and `options.PRECISIONS`.
+        threads: number of CPU threads of the backend; 0: all cores.
 
     Raises:
         InputError: weights that cannot be used, a device that is not there, or no backend for
@@ -62,7 +63,7 @@ def choose(weights: Path, device: str, name: str, precision: str) -> Choice:
     refused = []
     for candidate in ranked if name == "auto" else [name, *(n for n in ranked if n != name)]:
         try:
-            backend = _OPENERS[candidate](model, place, precision)
+            backend = _OPENERS[candidate](model, place, precision, threads)
             backend.run(GraphInputs.zeros(1, model.spec))
         except InputError:
             raise
@@ -135,9 +136,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-_OPENERS: dict[str, Callable[[_Weights, torch.device, str], Backend]] = {
-    "torch": lambda model, device, precision: TorchBackend(
+_OPENERS: dict[str, Callable[[_Weights, torch.device, str, int], Backend]] = {
+    "torch": lambda model, device, precision, threads: TorchBackend(
         model.model(), model.spec, device, precision
     ),
-    "openvino": lambda model, device, precision: OpenVinoBackend(model.graph(), device, precision),
+    "openvino": lambda model, device, precision, threads: OpenVinoBackend(
+        model.graph(), device, precision, threads
+    ),
 }
