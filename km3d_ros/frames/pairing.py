@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -34,7 +34,8 @@ UNSET: Stamp = (0, 0)
 Value = TypeVar("Value")
 
 
-class _Entry(NamedTuple, Generic[Value]):
+@dataclass(frozen=True)
+class _Entry(Generic[Value]):
     time: float
     stamp: Stamp
     value: Value
