@@ -9,18 +9,26 @@ import km3d_ros
 from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.node.diagnostics import stream_values
 
-DOCS = Path(km3d_ros.__file__).parents[1] / "docs"
+ROOT = Path(km3d_ros.__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
-@pytest.mark.parametrize("page", ["vehicle.md", "troubleshooting.md"])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files_and_headings(page):
-    for link in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text()):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         file, _, heading = link.partition("#")
-        target = DOCS / (file or page)
+        target = page.parent / file if file else page
         assert target.exists(), link
         titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
         anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
         assert not heading or heading in anchors, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_modules_and_scripts_exist(page):
+    named = re.findall(r"\b(?:\w+/)+\w+\.py\b", page.read_text())
+    assert [n for n in named if not any((r / n).exists() for r in (ROOT, ROOT / "km3d_ros"))] == []
 
 
 def test_every_value_of_the_diagnostics_is_explained():
