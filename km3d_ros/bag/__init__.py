@@ -1,6 +1,6 @@
 """Bags (recordings of ROS topics): reading, writing, and detecting in them.
 
-A bag is a rosbag2 folder of MCAP or sqlite3 files, or a single `.mcap` file. `ros2 bag`, Foxglove
+A bag is a rosbag2 folder of MCAP or sqlite3 files, or a single `.mcap` or `.db3` file. `ros2 bag`, Foxglove
 and rosbags read them. ROS 1 bags are read, too.
 """
 

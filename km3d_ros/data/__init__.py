@@ -1,1 +1,1 @@
-"""Where truth comes from: KITTI-format folders and the Town renderer."""
+"""What is read from disk: KITTI folders, COCO files, images, camera files and images of bags."""

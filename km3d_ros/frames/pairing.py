@@ -1,7 +1,7 @@
 """Which CameraInfo belongs to which image: one rule for the node and for recordings.
 
-1. The frame_id is the same, except for a leading slash. If all CameraInfo messages have one
-   frame_id, and it or that of the image is empty, they belong to the image, too.
+1. The frame_id is the same, except for a leading slash. If all CameraInfo messages share
+   one frame_id, an empty frame_id (theirs or the image's) matches any other.
 2. Of these, the one with the same stamp; of several, the nearest one in recorded time. A zero
    stamp is unset, and equals no other.
 3. Else the newest one that was recorded before the image; if there is none, the first one.
@@ -128,7 +128,7 @@ class CameraInfos(Generic[Value]):
                 group.remove_oldest()
 
     def forget_stamps(self) -> None:
-        """Find the messages of today only by their frame_id and time."""
+        """From now on, match the messages received so far by frame_id and time only."""
         for group in self._by_frame_id.values():
             group.forget_stamps()
 

@@ -151,7 +151,7 @@ def decode(peaks: Peaks, heads: Mapping[str, Tensor], spec: ModelSpec) -> Object
 
 
 def without_duplicates(objects: Objects) -> Objects:
-    """Objects (B, K) of which every second peak on one object has the peak score 0.
+    """The objects (B, K), with the peak score 0 for duplicates.
 
     An object is a duplicate if a better one of its class overlaps it in the image by an IoU above
     `DUPLICATE_IOU`. All pairs are compared at once: Fast NMS (YOLACT, arXiv 1904.02689).

@@ -1,4 +1,4 @@
-"""Detections as RViz markers (design, section 8)."""
+"""Detections as RViz markers."""
 
 from __future__ import annotations
 

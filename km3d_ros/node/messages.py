@@ -1,4 +1,4 @@
-"""Detections as ROS messages (design, sections 3 and 8)."""
+"""Detections as ROS messages."""
 
 from __future__ import annotations
 

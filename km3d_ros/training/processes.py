@@ -87,7 +87,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 def divisor(weight: Tensor) -> Tensor:
-    """The divisor of a sum in this process, for which the mean over processes is a batch mean.
+    """Divide a local sum by this number: the mean over processes is then the batch mean.
 
     weight: (), total weight of the terms of this process. A weight of the whole batch below 1
         counts as 1.
