@@ -1,6 +1,7 @@
 """DDS traffic of the tests stays on this machine, in one domain per test run."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,8 @@ from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 
+# A background job of a shell ignores SIGINT, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
