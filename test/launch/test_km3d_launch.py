@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
 from support.launching import LAUNCH, launched
 
@@ -40,6 +42,18 @@ def test_arguments_that_are_not_given_leave_the_parameter_file_its_say(peer, wei
         assert values[0].string_value == str(weights)
         assert values[1].bool_value is False
         assert values[2].string_array_value == ["a", "b"]
+
+
+def test_node_waits_for_transitions_and_logs_more_on_request(peer, weights, capfd):
+    with launched("km3d.launch.py", "autostart:=false", "log_level:=debug", f"weights:={weights}"):
+        assert peer.state("/km3d") == "unconfigured"
+        (autostart,) = parameters(peer, "/km3d", "autostart")
+        assert autostart.bool_value is False
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            assert peer.call(ChangeState, "/km3d/change_state", request).success
+        assert peer.state("/km3d") == "active"
+    assert "[DEBUG]" in capfd.readouterr().out
 
 
 def test_cameras_have_their_names_in_the_given_topics(peer, weights):
