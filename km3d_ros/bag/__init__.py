@@ -1,7 +1,7 @@
 """Bags (recordings of ROS topics): reading, writing, and detecting in them.
 
-A bag is a rosbag2 folder of MCAP or sqlite3 files, or a single `.mcap` or `.db3` file. `ros2 bag`, Foxglove
-and rosbags read them. ROS 1 bags are read, too.
+A bag is a rosbag2 folder of MCAP or sqlite3 files, or a single `.mcap` or `.db3` file. `ros2 bag`,
+Foxglove and rosbags read them. ROS 1 bags are read, too.
 """
 
 from km3d_ros.bag.ros_messages import (

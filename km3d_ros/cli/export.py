@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "export",
         help="write the detector as an ONNX graph",
         description="Write the whole detector, from the pixels to located boxes, as one ONNX "
-        "graph, for all verbs, for the node and for other runtimes. The graph is compared with "
+        "graph, for km3d detect, bag and eval, the node and other runtimes. It is compared with "
         "the network in PyTorch, in ONNX Runtime and OpenVINO if they are installed. A float32 "
         "graph that differs is not written.",
     )

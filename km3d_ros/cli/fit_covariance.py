@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from km3d_ros.network import checkpoint
 
     weights = args.weights or DEFAULT_WEIGHTS
+    checkpoint.read_spec(weights)  # refuses an exported graph before the work
     detector = Detector.from_checkpoint(weights, args.device)
     frames = KittiDataset(args.data, args.split, detector.spec.classes)
     noise, figures = fit_and_judge(detect_all(detector, frames))

@@ -57,6 +57,15 @@ def test_the_noise_is_written_beside_the_same_weights(weights, tmp_path, fitted,
     assert Detector.from_checkpoint(out, "cpu").spec.noise == NOISE
 
 
+def test_an_exported_graph_is_refused_before_the_frames_are_read(tmp_path, capsys):
+    graph = tmp_path / "detector.onnx"
+    graph.write_bytes(b"\x08\x08\x12\x07pytorch")
+    code, out = run(graph, tmp_path)
+    assert code == 1
+    assert "detector.onnx: not a safetensors file" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_table_shows_coverage_and_ranking(weights, tmp_path, fitted, capsys):
     assert run(weights, tmp_path)[0] == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
