@@ -1,6 +1,7 @@
 #!/bin/bash
-# Prints the Python to make .venv with, or one line saying what this machine lacks. The ROS
+# Prints the Python to make .venv with, or one line that names what this machine lacks. The ROS
 # distribution is the sourced one; without one the machine must suit the ROS wheels of PyPI.
+# Argument: a version such as 3.12, if it must be that one.
 fail() {
   echo "km3d_ros: $1" >&2
   exit 1
@@ -22,6 +23,10 @@ else
   candidates="python3 python3.12 python3.11 python3.13 python3.10 python3.14"
 fi
 
+if [ -n "${1:-}" ]; then
+  candidates=$(echo "python$1" "$HOME"/.pyenv/versions/"$1".*/bin/python)
+fi
+
 for python in $candidates; do
   "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null || continue
   "$python" -c 'import ensurepip, venv' 2>/dev/null ||
@@ -29,4 +34,4 @@ for python in $candidates; do
   echo "$python"
   exit
 done
-fail "no Python 3.10 to 3.14 found among: $candidates: sudo apt install python3 python3-venv"
+fail "no Python ${1:-3.10 to 3.14} found among: $candidates: sudo apt install python3 python3-venv"
