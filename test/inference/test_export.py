@@ -251,4 +251,4 @@ def test_documented_example_runs_without_this_package(tmp_path):
     # Objects of nearly equal score may change places.
     centers = (found[:, columns(Detections)["center"]], truth.center.numpy())
     one, other = (rows[rows[:, 2].argsort()] for rows in centers)
-    np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-2)
+    np.testing.assert_allclose(one, other, rtol=5e-3, atol=1e-2)
