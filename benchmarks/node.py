@@ -36,13 +36,13 @@ from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
+from km3d_ros.node.compatibility import ON_THIS_MACHINE
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, keypoint_array
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "ROS_LOCALHOST_ONLY": "1",
+    **ON_THIS_MACHINE,
     "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
     "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),  # Fast DDS 3
     "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),  # Fast DDS 2

@@ -34,11 +34,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection3DArray
 
+from km3d_ros.node.compatibility import ON_THIS_MACHINE
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "overload.json"
 ENVIRONMENT = {
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "ROS_LOCALHOST_ONLY": "1",
+    **ON_THIS_MACHINE,
     "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
     "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),  # Fast DDS 3
     "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config/fastdds_shm.xml"),  # Fast DDS 2

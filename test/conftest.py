@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from importlib.machinery import PathFinder
 
 import pytest
 import torch
@@ -13,11 +14,14 @@ from km3d_ros.network.spec import ModelSpec
 
 # A background job of a shell ignores SIGINT, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 # Where the build installs to when no ROS distribution is sourced.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+if PathFinder.find_spec("rclpy"):
+    from km3d_ros.node.compatibility import ON_THIS_MACHINE
+
+    for name, value in ON_THIS_MACHINE.items():
+        os.environ.setdefault(name, value)
 
 
 @pytest.fixture(scope="session", autouse=True)

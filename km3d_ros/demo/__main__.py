@@ -24,6 +24,7 @@ from km3d_ros.demo.video import write_film
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS
 from km3d_ros.network import checkpoint
+from km3d_ros.node.compatibility import ON_THIS_MACHINE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="weights file instead of the embedded one")
     args = parser.parse_args(argv)
     # DDS traffic of the demo stays on this machine.
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")  # Humble
+    for name, value in ON_THIS_MACHINE.items():
+        os.environ.setdefault(name, value)
     try:
         return run(args.out, args.frames, args.rate, args.seed, args.weights)
     except InputError as error:

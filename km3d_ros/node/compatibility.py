@@ -6,12 +6,22 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
+# The environment in which DDS stays on this machine. Later versions warn of the older variable.
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-except ImportError:
+
+    ON_THIS_MACHINE = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
-__all__ = ["PublisherEventCallbacks", "SubscriptionEventCallbacks", "WithMessageInfo"]
+    ON_THIS_MACHINE = {"ROS_LOCALHOST_ONLY": "1"}
+
+__all__ = [
+    "ON_THIS_MACHINE",
+    "PublisherEventCallbacks",
+    "SubscriptionEventCallbacks",
+    "WithMessageInfo",
+]
 
 
 class WithMessageInfo:
