@@ -110,8 +110,9 @@ def main() -> None:
     positions, _, _ = PlainDetector(*checkpoint.load(DEFAULT_WEIGHTS))(frame.image, camera)
     detector = Detector.from_checkpoint(None, "cpu", 0.0, grm="published", backend="torch")
     expected = detector(frame.image, camera).center.numpy()
-    # Degenerate objects, which the package leaves out, do not occur here.
-    difference = np.abs(positions - expected) / np.abs(expected[:, 2:])
+    # The package leaves out second peaks on one object, so compare with the nearest position.
+    distances = np.abs(positions - expected[:, None]).max(axis=2).min(axis=1)
+    difference = distances / np.abs(expected[:, 2])
     print(f"{len(expected)} objects, largest difference of a position: {difference.max():.1e} z")
     if difference.max() > EQUAL:
         sys.exit(f"the plain pipeline differs from the package by more than {EQUAL} z")

@@ -110,8 +110,9 @@ def _cell(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _weighted_rows(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
     """Sums of four rows each: rows (R, C), index and shares (N, 4), to (N, C)."""
-    if _traced():
-        # An embedding bag becomes a loop over N in ONNX.
+    if _traced() or (shares.requires_grad and not rows.requires_grad):
+        # An embedding bag becomes a loop over N in ONNX. PyTorch 2.4 has no gradient of it for the
+        # shares alone.
         return sum(rows[index[:, i]] * shares[:, i, None] for i in range(index.shape[1]))
     # In one pass: several times as fast as the sum, with a third of its memory in training.
     return F.embedding_bag(index, rows, mode="sum", per_sample_weights=shares)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import re
 import zipfile
@@ -70,6 +71,7 @@ def _scalar_of(module: str) -> Any:
 torch.serialization.add_safe_globals(
     [
         argparse.Namespace,
+        codecs.encode,  # how pickle writes bytes; PyTorch 2.4 does not allow it by itself
         _standing_for(_NumberType, "numpy", "dtype"),
         # Before and after NumPy 2.
         _scalar_of("numpy.core.multiarray"),

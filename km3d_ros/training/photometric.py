@@ -33,8 +33,17 @@ def _operations() -> torch.nn.Module:
         import kornia.augmentation as ka
     except ImportError as error:
         raise InputError("training needs Kornia: pip install kornia") from error
+
+    class RandomGamma(ka.RandomGamma):
+        """Kornia 0.8 returns NaN for the negative values that noise may leave; 0.9 clamps them."""
+
+        def apply_transform(
+            self, input: torch.Tensor, *args: object, **kwargs: object
+        ) -> torch.Tensor:
+            return super().apply_transform(input.clamp(0, 1), *args, **kwargs)
+
     weighted = (
-        (3, ka.RandomGamma((0.6, 1.7), p=1)),
+        (3, RandomGamma((0.6, 1.7), p=1)),
         (3, ka.RandomBrightness((0.75, 1.25), p=1)),
         (3, ka.RandomContrast((0.7, 1.3), p=1)),
         (3, ka.RandomSaturation((0.3, 1.6), p=1)),

@@ -60,6 +60,19 @@ def test_picture_of_any_size_keeps_it(street):
         assert np.array_equal(image, original)
 
 
+def test_noise_and_gamma_follow_each_other_in_any_order(monkeypatch):
+    import kornia.augmentation as ka
+
+    kept = (ka.RandomGamma, ka.RandomGaussianNoise, ka.RandomSaturation)
+    every = photometric._operations()
+    chosen = [operation for operation in every.children() if isinstance(operation, kept)]
+    assert len(chosen) == 3
+    only = ka.AugmentationSequential(*chosen, random_apply=3)
+    monkeypatch.setattr(photometric, "_operations", lambda: only)
+    for seed in SEEDS:
+        assert varied(np.zeros((32, 32, 3), np.uint8), np.random.default_rng(seed)).max() < 128
+
+
 def test_nothing_moves(pictures):
     for picture in pictures:
         light = picture.astype(float).mean(-1)
