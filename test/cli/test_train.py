@@ -222,7 +222,7 @@ def test_torchrun_trains_in_two_processes(data, tmp_path):
     """Three Python processes start PyTorch: slow, and the only test of the documented command."""
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     program += ["--nproc-per-node", "2", "-m", "--", "km3d_ros.cli", *arguments(tmp_path)]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     written = tmp_path / "out.safetensors"
     first, counts, last = done.stdout.splitlines()
