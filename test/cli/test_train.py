@@ -218,6 +218,9 @@ def test_input_size_must_fit_the_network(tmp_path, capsys, size):
     assert f"'{size}' is not WIDTHxHEIGHT in multiples of 32" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 5), reason="processes of PyTorch 2.4 sometimes hang at their end"
+)
 def test_torchrun_trains_in_two_processes(data, tmp_path):
     """Three Python processes start PyTorch: slow, and the only test of the documented command."""
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
