@@ -113,6 +113,7 @@ class Detector:
     """
 
     def __init__(self, cameras: Sequence[str] = ("",), values: Sequence[str] = ()) -> None:
+        values = ["rectified:=true", *values]
         if cameras != ("",):
             values = [*values, f"cameras:=[{','.join(cameras)}]"]
         arguments = [text for value in values for text in ("-p", value)]

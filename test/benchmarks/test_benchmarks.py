@@ -36,6 +36,17 @@ def test_plain_pipeline_has_the_positions_of_the_package():
     assert rest.startswith("objects, largest difference of a position: ")
 
 
+def test_node_benchmark_prints_the_processor_seconds_of_each_answer():
+    options = ("--rate=100", "--threads=1", "--seconds=2", "--cycles=1")
+    figures = json.loads(printed("node", *options))
+    assert figures["answered"] > 2
+    spent = figures["processor_seconds"]
+    assert spent["per_second"] / spent["per_frame"] == pytest.approx(
+        (figures["answered"] - 1) / 2, rel=0.3
+    )
+    assert len(figures["unconfigured_mb"]) == 2
+
+
 def test_gpu_benchmark_runs_on_a_processor():
     row = json.loads(printed("gpu", "--device", "cpu", "--quick").splitlines()[1])
     assert (row["backbone"], row["precision"]) == ("lite", "float32")
