@@ -12,6 +12,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from support.lifecycle_manager import LifecycleManager
 from support.node_process import NodeProcess
 from vision_msgs.msg import Detection3DArray
 
@@ -147,6 +148,47 @@ def test_signal_stops_the_node_cleanly_while_it_loads_the_embedded_weights(bench
     node.send(stop)
     code, words = node.end()
     assert stopped_cleanly(code, words), words
+
+
+# Nav2's lifecycle manager.
+
+
+def test_nav2_manager_starts_pauses_resets_and_shuts_down_two_nodes(bench, run):
+    names = ["front_detector", "rear_detector"]
+    nodes = [run(name, weights=bench.weights, autostart=False) for name in names]
+    heard = [hear(bench, name) for name in names]
+    manager = LifecycleManager(bench, names)
+    assert manager.startup()
+    for command, expected in (
+        (manager.pause, "inactive"),
+        (manager.resume, "active"),
+        (manager.reset, "unconfigured"),
+        (manager.startup, "active"),
+    ):
+        assert command()
+        assert [label(bench, name) for name in names] == [expected, expected]
+        if expected == "active":
+            for received in heard:
+                show(bench, received)
+    assert manager.shutdown()
+    assert [label(bench, name) for name in names] == ["finalized", "finalized"]
+    for node in nodes:
+        node.send(signal.SIGINT)
+        code, words = node.end()
+        assert stopped_cleanly(code, words), words
+
+
+def test_nav2_manager_is_refused_by_unusable_weights_and_starts_usable_ones(bench, run, tmp_path):
+    run(weights=tmp_path / "none.safetensors", autostart=False)
+    manager = LifecycleManager(bench, ["km3d"])
+    assert not manager.startup()
+    assert not manager.reset()  # of an unconfigured node
+    assert label(bench, "km3d") == "unconfigured"
+    usable = Parameter(name="weights", value=ParameterValue(type=4, string_value=bench.weights))
+    request = SetParameters.Request(parameters=[usable])
+    assert bench.call(SetParameters, "/km3d/set_parameters", request).results[0].successful
+    assert manager.startup()
+    show(bench, hear(bench))
 
 
 # Bad starts.
