@@ -1,5 +1,6 @@
 """The error that a user can mend: bad files, bad values, missing parts."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 _GIT_LFS = b"version https://git-lfs"
@@ -11,6 +12,16 @@ class InputError(ValueError):
     The command line prints it as one line and exits with code 1; the node drops the frame (or
     refuses the transition) and reports it in diagnostics.
     """
+
+
+def pip_install(*packages: str) -> str:
+    """The command that installs optional packages.
+
+    It keeps NumPy 1 where that is installed: most of the packages would bring NumPy 2, with which
+    the OpenCV of Humble, Jazzy and Kilted cannot be imported.
+    """
+    numpy = ['"numpy<2"'] if version("numpy").startswith("1.") else []
+    return " ".join(["pip install", *packages, *numpy])
 
 
 def check_downloaded(path: str | Path) -> None:

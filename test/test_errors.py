@@ -1,13 +1,14 @@
-"""Git LFS pointers, wherever a file is read."""
+"""Git LFS pointers, wherever a file is read, and the advice for missing packages."""
 
 import pytest
 
+from km3d_ros import errors
 from km3d_ros.cli import main
 from km3d_ros.data.bag_images import open_bag
 from km3d_ros.data.files import read_text, read_yaml
 from km3d_ros.data.footage import open_footage
 from km3d_ros.data.image_file import read_image, read_image_size
-from km3d_ros.errors import InputError, check_downloaded
+from km3d_ros.errors import InputError, check_downloaded, pip_install
 from km3d_ros.inference.detector import Detector
 from km3d_ros.inference.formats import read_records
 from km3d_ros.network import checkpoint
@@ -54,3 +55,12 @@ def test_any_other_file_is_no_pointer(tmp_path):
     for content in (b"", b"version 1", b"\x89PNG"):
         (tmp_path / "file").write_bytes(content)
         check_downloaded(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("numpy", "expected"),
+    [("1.21.5", 'pip install mcap lz4 "numpy<2"'), ("2.4.6", "pip install mcap lz4")],
+)
+def test_advice_keeps_numpy_1_where_it_is_installed(monkeypatch, numpy, expected):
+    monkeypatch.setattr(errors, "version", {"numpy": numpy}.__getitem__)
+    assert pip_install("mcap", "lz4") == expected

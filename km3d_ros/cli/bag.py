@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _detector
 from km3d_ros.cli._types import topic_prefix
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 
 if TYPE_CHECKING:
     from km3d_ros.bag.detect_bag import Summary
@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
         from km3d_ros.bag.camera_topics import Wanted
         from km3d_ros.bag.detect_bag import Request, detect_in_bag
     except ImportError as error:
-        raise InputError(f"bags need ROS 2, rosbags and mcap: {error}") from error
+        packages = pip_install("rosbags", "mcap", "lz4", "zstandard")
+        raise InputError(f"bags need ROS 2, rosbags and mcap ({error}): {packages}") from error
 
     if args.camera and not args.camera.is_file():
         raise InputError(f"{args.camera}: no such file")

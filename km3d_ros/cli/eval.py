@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from km3d_ros.cli import _options
 from km3d_ros.cli._types import UsageError, to_float
 from km3d_ros.data.class_names import canonical
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 from km3d_ros.inference.options import BACKENDS, PRECISIONS
 from km3d_ros.network.spec import INFERENCE_HEADS
 
@@ -144,7 +144,7 @@ def _require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError("--plots needs matplotlib, which is not installed") from error
+        raise InputError(f"--plots needs matplotlib: {pip_install('matplotlib')}") from error
 
 
 def _compared(args: argparse.Namespace) -> Compared:

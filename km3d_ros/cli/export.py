@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
 from km3d_ros.cli._types import UsageError, count, output_file
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.whole_file import write_whole
 
@@ -110,7 +110,7 @@ def _import(module: str, package: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise InputError(f"this needs the package {package}: pip install {package}") from error
+        raise InputError(f"this needs the package {package}: {pip_install(package)}") from error
 
 
 def _spread(count: int, most: int) -> list[int]:

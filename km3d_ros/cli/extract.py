@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli._help import HelpFormatter
 from km3d_ros.cli._types import count
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 
 if TYPE_CHECKING:
     from km3d_ros.data.bag_images import BagFrames
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from km3d_ros.data.bag_images import BagFrames
     except ImportError as error:
-        raise InputError(f"bags need rosbags: {error}") from error
+        raise InputError(f"bags need rosbags ({error}): {pip_install('rosbags')}") from error
 
     from km3d_ros.data.extraction import write_folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 
 
 class FilmWriter:
@@ -25,7 +25,7 @@ class FilmWriter:
         try:
             import av
         except ImportError as error:
-            raise InputError("films need the package av: pip install av") from error
+            raise InputError(f"films need the package av: {pip_install('av')}") from error
         self._frame = av.VideoFrame
         self._container = av.open(str(path), "w")
         pace = Fraction(rate).limit_denominator(1000)

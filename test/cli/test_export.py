@@ -9,6 +9,7 @@ import pytest
 from support.plausible import FOCAL, HEIGHT, WIDTH, plausible
 
 from km3d_ros.cli import main
+from km3d_ros.errors import pip_install
 from km3d_ros.inference import export
 from km3d_ros.network import checkpoint
 
@@ -153,7 +154,7 @@ def test_package_that_is_missing_is_named(km3d, tmp_path, monkeypatch, package, 
         monkeypatch.setitem(sys.modules, name, None)
     code, _, err = km3d("export", tmp_path / "x.onnx", *options)
     assert (code, err) == (
-        1, f"km3d export: this needs the package {package}: pip install {package}\n"
+        1, f"km3d export: this needs the package {package}: {pip_install(package)}\n"
     )  # fmt: skip
 
 

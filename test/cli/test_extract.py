@@ -19,6 +19,7 @@ from km3d_ros.data import extraction
 from km3d_ros.data.boxes import open_boxes
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import read_projection, write_calibration
+from km3d_ros.errors import pip_install
 
 LENS = LENSES["plumb_bob"]
 
@@ -294,7 +295,8 @@ def test_missing_library_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
     assert extract(bag, tmp_path / "out") == 1
     (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith("km3d extract: bags need rosbags: ")
+    assert error.startswith("km3d extract: bags need rosbags (")
+    assert error.endswith(f"): {pip_install('rosbags')}")
 
 
 @pytest.mark.parametrize(
