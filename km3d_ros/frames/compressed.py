@@ -54,13 +54,16 @@ def decode_channels(data: Buffer, depth: BitDepth) -> np.ndarray:
         uint8, (height, width, 3) BGR or (height, width) grey, as it is stored.
 
     Raises:
-        InputError: not a whole PNG or JPEG, animated, or with too many pixels or scans.
+        InputError: not a whole PNG or JPEG, animated, a single pixel, or with too many pixels or
+            scans.
     """
     data = bytes(data)
     width, height, start = read_header(data)
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS / 1e6:.1f} million"
         raise InputError(f"a picture of {width}x{height} pixels, expected at most {limit}")
+    if width == height == 1:  # OpenCV 4.5 cannot convert it
+        raise InputError("a single pixel, expected a picture")
     whole = _is_whole_png(data) if data[:8] == _PNG else _is_whole_jpeg(data, start)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:

@@ -96,7 +96,7 @@ def to_bgr(message: Image | CompressedImage, depth: BitDepth | None = None) -> n
         (height, width, 3) uint8, BGR.
 
     Raises:
-        InputError: unknown encoding, no pixels, less data than the header promises, or a
+        InputError: unknown encoding, no or one pixel, less data than the header promises, or a
             compressed image that is not a whole PNG or JPEG.
     """
     depth = depth or BitDepth()
@@ -104,6 +104,8 @@ def to_bgr(message: Image | CompressedImage, depth: BitDepth | None = None) -> n
         return _decompress(message, depth)
     if message.width == 0 or message.height == 0:
         raise InputError(f"image has no pixels: {message.width}x{message.height}")
+    if message.width == message.height == 1:  # OpenCV 4.5 cannot convert it
+        raise InputError("image is a single pixel, expected a picture")
     layout = LAYOUTS.get(message.encoding)
     if layout is None:
         return _convert_with_cv_bridge(message)

@@ -88,11 +88,14 @@ def check_pixels(image: np.ndarray) -> None:
     """Check that an image can be processed.
 
     Raises:
-        InputError: `image` is not (h, w, 3) uint8, or a side is longer than `MAX_SIDE`.
+        InputError: `image` is not (h, w, 3) uint8, a single pixel, or a side is longer
+            than `MAX_SIDE`.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"image is {image.dtype} {image.shape}, expected uint8 (h, w, 3)")
     height, width = image.shape[:2]
+    if width == height == 1:
+        raise InputError("image is a single pixel, expected a picture")
     if max(width, height) > MAX_SIDE:
         raise InputError(f"image is {width}x{height} pixels, expected at most {MAX_SIDE} a side")
 

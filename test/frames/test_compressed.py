@@ -106,6 +106,11 @@ def test_small_png_is_decoded():
     assert (decode_image(PNG) == np.zeros((16, 16, 3))).all()
 
 
+def test_single_pixel_is_refused():
+    with pytest.raises(InputError, match="a single pixel"):
+        decode_image(png(1, 1, bytes(4)))
+
+
 def test_large_picture_within_the_limit_is_decoded():
     assert decode_image(png(7680, 4320, bytes(4320 * 23_041))).shape == (4320, 7680, 3)
 

@@ -1,4 +1,5 @@
 import sys
+from contextlib import suppress
 from types import ModuleType
 
 import cv2
@@ -300,6 +301,7 @@ def test_undecodable_compressed_image_is_refused(data):
         ({"height": 65535, "width": 65535, "step": 196605}, "expected height"),
         ({"width": 0}, "no pixels: 0x6"),
         ({"height": 0}, "no pixels: 10x0"),
+        ({"height": 1, "width": 1}, "a single pixel"),
         ({"step": 29}, "step is 29 bytes, expected at least 30 for 10 bgr8 pixels"),
         ({"encoding": "nv12"}, r"180 bytes, expected 9 rows of 30 = 270"),
         ({"encoding": "yuv422", "width": 9}, "9x6, expected even sizes"),
@@ -312,6 +314,20 @@ def test_unusable_image_is_refused_with_what_was_expected(changes, words):
         setattr(image, name, value)
     with pytest.raises(InputError, match=words):
         to_bgr(image)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 3), (3, 1), (2, 2), (3, 3)])
+def test_tiny_images_of_every_encoding_are_converted_or_refused(size):
+    height, width = size
+    converted = set()
+    for encoding, layout in LAYOUTS.items():
+        step = width * layout.channels * layout.sample
+        data = bytes(int(height * step * layout.planes))
+        image = Image(height=height, width=width, encoding=encoding, step=step, data=data)
+        with suppress(InputError):
+            assert to_bgr(image).shape == (*size, 3)
+            converted.add(encoding)
+    assert converted >= {"bgr8", "rgb8", "rgba16", "mono8", "16UC1"}
 
 
 def test_every_encoding_is_refused_when_its_data_is_short():

@@ -30,6 +30,11 @@ SHAPES = {
 }
 
 
+def of_any_size(height, width):
+    focal = math.sqrt(height * width)
+    return CameraModel.from_projection(np.diag([focal, focal, 1.0, 0.0])[:3], width, height)
+
+
 def assert_table(detections, count):
     assert len(detections) == count
     for name, shape in SHAPES.items():
@@ -158,6 +163,27 @@ def test_half_precision_gives_nearly_the_same_peaks(weights, detector, image, ca
 def test_an_image_of_another_size_or_kind_is_refused(detector, camera, wrong, message):
     with pytest.raises(InputError, match=message):
         detector(wrong, camera)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (2, 2), (1, 32766), (32766, 1)])
+def test_images_of_any_proportions_are_answered(detector, size):
+    image = np.full((*size, 3), 128, np.uint8)
+    camera = of_any_size(*size)
+    assert detector(image, camera).score.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((1, 1), "image is a single pixel"),
+        ((1, 32767), "image is 32767x1 pixels, expected at most 32766 a side"),
+        ((32767, 1), "image is 1x32767 pixels, expected at most 32766 a side"),
+    ],
+)
+def test_images_that_opencv_4_cannot_scale_are_refused(detector, size, message):
+    camera = of_any_size(*size)
+    with pytest.raises(InputError, match=message):
+        detector(np.zeros((*size, 3), np.uint8), camera)
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "abacus"])

@@ -256,6 +256,11 @@ def too_wide(image, info):
     image.step, image.data = 3 * image.width, bytes(3 * image.width)
 
 
+def single_pixel(image, info):
+    image.width = image.height = info.width = info.height = 1
+    image.step, image.data, image.encoding = 3, bytes(3), "rgb8"
+
+
 def zero_size(image, info):
     image.width = image.height = 0
 
@@ -282,6 +287,7 @@ def negative_focal(image, info):
         (unknown_encoding, DropCause.BAD_IMAGE, "'16FC7' is unknown"),
         (short_data, DropCause.BAD_IMAGE, "46079 bytes, expected height * step = 96 * 480"),
         (zero_size, DropCause.BAD_IMAGE, "0x0"),
+        (single_pixel, DropCause.BAD_IMAGE, "a single pixel"),
         (too_wide, DropCause.BAD_IMAGE, "32767x1 pixels, expected at most 32766 a side"),
         (other_size, DropCause.SIZE_MISMATCH, "160x96 pixels, but its camera 320x96"),
         (zero_intrinsics, DropCause.BAD_CAMERA_INFO, "focal lengths must be positive"),
