@@ -12,7 +12,6 @@ from pathlib import Path
 
 import zstandard
 
-from km3d_ros.bag.compression import decompress
 from km3d_ros.bag.mcap_file import McapReader
 from km3d_ros.bag.message import Message, Report
 from km3d_ros.bag.ros1_file import Ros1Reader
@@ -126,8 +125,8 @@ def _decompressed(message: Message, file: Path, report: Report) -> Iterator[Mess
         yield message
         return
     try:
-        data = decompress(message.data, "zstd")
-    except ValueError as error:
+        data = zstandard.decompress(message.data)
+    except zstandard.ZstdError as error:
         report(f"{file}: the message of {message.time} ns is damaged and left out: {error}")
     else:
         yield message._replace(data=data)

@@ -1,7 +1,7 @@
 """sqlite3 files (`.db3`), read and written with sqlite3.
 
-Not with rosbags, which cannot read a file that was cut or the log (`-wal`) of a recorder that
-died, and cannot write a topic whose type has no definition.
+Not with rosbags: it cannot read a file that was cut or the log (`-wal`) of a recorder that died,
+and it cannot write a topic whose type has no definition. Humble records no definitions in sqlite3.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ class SqliteReader:
         self._scratch = scratch
 
     def __iter__(self) -> Iterator[Message]:
-        number, (page, declared) = 0, _page_and_file_size(self._path)
+        page, declared = _page_and_file_size(self._path)
         size = self._path.stat().st_size
         damage = f"cut at byte {size} of {declared}" if size < declared else ""
-        with closing(self._open(page, size)) as database:
-            try:
+        number = 0
+        try:
+            with closing(self._open(page, size)) as database:
                 topics = dict(_topics(database))
                 # One query per row: a cursor over all rows loses the last row before the damage.
                 while row := database.execute(_NEXT, (number,)).fetchone():
@@ -67,21 +68,15 @@ class SqliteReader:
                     else:
                         what = f"message {number} is damaged, or of no known topic"
                         self._report(f"{self._path}: {what}, and is left out")
-            except sqlite3.Error as error:
-                damage = damage or f"damaged after message {number}: {error}"
+        except sqlite3.Error as error:
+            damage = damage or f"damaged after message {number}: {error}"
         if damage:
             self._report(f"{self._path}: {damage}; `sqlite3 FILE .recover` may find more")
 
     def _open(self, page: int, size: int) -> sqlite3.Connection:
         """Open the database read-only, with the log that a recorder that died may have left."""
         if Path(f"{self._path}-wal").exists():
-            try:
-                database = _connect(self._path, "mode=ro")
-                database.execute("SELECT count(*) FROM sqlite_schema")
-                return database
-            except sqlite3.Error as error:
-                cause = f"cannot be read, and thus not the newest messages: {error}"
-                self._report(f"{self._path}-wal: {cause}")
+            return _connect(self._path, "mode=ro")
         if not page or size % page == 0:
             return _connect(self._path, "mode=ro&immutable=1")
         # SQLite would read the missing part of the last page as zeros and return wrong messages.

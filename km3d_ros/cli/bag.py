@@ -21,8 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "bag",
         help="detect objects in a recording of ROS topics",
         description="Detect objects in every image of a recording, in order, and write it again "
-        "with the detections beside the images. Of a damaged recording, all that can be read is "
-        "kept.",
+        "with the detections beside the images. Of a damaged recording, the messages before the "
+        "damage are kept.",
     )
     add = parser.add_argument
     add(
