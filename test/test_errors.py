@@ -11,7 +11,7 @@ from km3d_ros.data.image_file import read_image, read_image_size
 from km3d_ros.errors import InputError, check_downloaded, pip_install
 from km3d_ros.inference.detector import Detector
 from km3d_ros.inference.formats import read_records
-from km3d_ros.network import checkpoint
+from km3d_ros.network import checkpoint, published
 
 POINTER = """version https://git-lfs.github.com/spec/v1
 oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
@@ -23,7 +23,7 @@ READERS = {
     "c.txt": read_text,
     "d.yaml": read_yaml,
     "e.safetensors": checkpoint.load,
-    "f.pth": checkpoint.convert_published,
+    "f.pth": published.convert,
     "g.mcap": open_bag,
     "h.bag": open_bag,
     "i.mp4": open_footage,

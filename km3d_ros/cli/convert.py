@@ -24,9 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert one file."""
-    from km3d_ros.network import checkpoint
+    from km3d_ros.network import checkpoint, published
 
-    model, spec = checkpoint.convert_published(args.input)
+    model, spec = published.convert(args.input)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(args.output, model, spec)
     parameters = sum(value.numel() for value in model.parameters())

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.limited import refusals
 
 from km3d_ros.errors import InputError
-from km3d_ros.network import checkpoint
+from km3d_ros.network import checkpoint, published
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 
@@ -187,7 +187,7 @@ def test_hostile_published_files_take_little_memory(tmp_path):
     (tmp_path / "empty.pth").touch()
     others = [tmp_path / f"{name}.pth" for name in ("folder", "empty")]
     paths = [*paths, compressed, old, *others]
-    said, megabytes = refusals(checkpoint.convert_published, paths)
+    said, megabytes = refusals(published.convert, paths)
     no_file = ": damaged, or not a PyTorch file of plain tensors"
     causes = {
         "bytes": no_file,

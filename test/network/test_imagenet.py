@@ -77,13 +77,13 @@ def test_features_are_taken_and_the_rest_stays(tmp_path, architecture, form):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("bn1.weight"), "torchvision's resnet18: bn1.weight missing"),
+        (lambda t: t.pop("bn1.weight"), "fit torchvision's resnet18: missing: bn1.weight"),
         (
             lambda t: t.update({"conv1.weight": torch.ones(64, 1, 7, 7)}),
-            r"conv1.weight of shape \(64, 1, 7, 7\)",
+            r"wrong shape: conv1.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)",
         ),
         (lambda t: t["bn1.bias"].fill_(torch.nan), "bn1.bias has values that are not finite"),
-        (lambda t: t.clear(), "conv1.weight missing, bn1.weight missing, .* and 97 more"),
+        (lambda t: t.clear(), "missing: bn1.bias, bn1.running_mean, bn1.running_var, and 97 more"),
     ],
 )
 def test_file_that_does_not_fit_is_refused_with_what_is_wrong(tmp_path, change, message):
@@ -100,7 +100,7 @@ def test_deeper_resnet_is_refused(tmp_path):
     tensors, _ = classifier("res_18")
     tensors["layer1.0.conv1.weight"] = torch.ones(64, 64, 1, 1)
     torch.save(tensors, tmp_path / "resnet50.pth")
-    with pytest.raises(InputError, match="not the weights of torchvision's resnet18"):
+    with pytest.raises(InputError, match="does not fit torchvision's resnet18"):
         load_features(ResNet18(), "res_18", tmp_path / "resnet50.pth")
 
 
