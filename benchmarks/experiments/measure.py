@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import KittiDataset, KittiFrame, KittiObject
+from km3d_ros.data.kitti import Frame, KittiDataset, KittiObject
 from km3d_ros.evaluation.depth_error import relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.validation import LEAST_SCORE
@@ -71,7 +71,7 @@ def with_few_keypoints(
     return detections[center.isfinite().all(-1)]
 
 
-def detect(detector: Detector, frame: KittiFrame) -> tuple[CameraModel, Detections]:
+def detect(detector: Detector, frame: Frame) -> tuple[CameraModel, Detections]:
     """The camera of a frame, and what the detector sees."""
     image = read_image(frame.image_path)
     camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])

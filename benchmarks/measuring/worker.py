@@ -14,7 +14,7 @@ import torch
 from plain import PlainDetector
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import KittiDataset, KittiFrame
+from km3d_ros.data.kitti import Frame, KittiDataset
 from km3d_ros.evaluation.validation import LEAST_SCORE, detect_all
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
@@ -115,7 +115,7 @@ def _run(
     return [stages.preprocess, stages.network, stages.decode]
 
 
-def _view(frame: KittiFrame) -> tuple[np.ndarray, CameraModel]:
+def _view(frame: Frame) -> tuple[np.ndarray, CameraModel]:
     image = read_image(frame.image_path)
     return image, CameraModel.from_projection(frame.projection, *image.shape[1::-1])
 

@@ -16,7 +16,7 @@ from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from km3d_ros.data.unlabelled import UnlabelledFrames
+    from km3d_ros.data.kitti import Frame
     from km3d_ros.inference.comparison import Difference
     from km3d_ros.inference.graph import GraphInputs
     from km3d_ros.network.spec import ModelSpec
@@ -119,7 +119,7 @@ def _spread(count: int, most: int) -> list[int]:
     return [i * count // most for i in range(most)]
 
 
-def _inputs(frames: UnlabelledFrames, indices: list[int], spec: ModelSpec) -> GraphInputs:
+def _inputs(frames: list[Frame], indices: list[int], spec: ModelSpec) -> GraphInputs:
     """Some frames as inputs of the graph."""
     from km3d_ros.data.image_file import read_image
     from km3d_ros.geometry.camera import CameraModel

@@ -23,42 +23,27 @@ from km3d_ros.data.box_labels import (
 from km3d_ros.data.class_names import plain
 from km3d_ros.data.coco import read_coco_boxes
 from km3d_ros.data.image_file import read_image_size
-from km3d_ros.data.kitti import KittiObject, read_projection
+from km3d_ros.data.kitti import Frame, read_projection
 from km3d_ros.data.road_users import Seen, label_objects
 from km3d_ros.errors import InputError
-
-
-@dataclass(frozen=True)
-class BoxedFrame:
-    """One image with 2D boxes.
-
-    projection: (3, 4) float64, pixels from metres in the camera frame; None where unknown.
-    objects: of the trained classes, or DontCare; box2d is inside the image, and what describes
-        the 3D box is unknown.
-    """
-
-    name: str
-    image_path: Path
-    projection: np.ndarray | None
-    objects: list[KittiObject]
 
 
 @dataclass(frozen=True, eq=False)
 class BoxedFrames:
     """Images with 2D boxes, in random access.
 
+    frames: their objects are of the trained classes, or DontCare. Each box2d is inside the image;
+        what describes the 3D box is unknown.
     report: one line per label file or folder: what was found, ignored and left out.
-    counts: number of objects of every trained class.
     """
 
-    frames: tuple[BoxedFrame, ...]
+    frames: list[Frame]
     report: list[str]
-    counts: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> BoxedFrame:
+    def __getitem__(self, index: int) -> Frame:
         return self.frames[index]
 
 
@@ -80,8 +65,8 @@ def open_boxes(
         InputError: labels, a calibration or an image are not readable or do not fit each other,
             or there is no object of a trained class in all of them.
     """
-    frames: list[BoxedFrame] = []
-    report, counts = [], Counter({name: 0 for name in classes})
+    frames: list[Frame] = []
+    report, counts = [], Counter()
     for path in paths:
         found, seen, left_out = _open(path, classes, renames)
         frames += found
@@ -89,12 +74,12 @@ def open_boxes(
         report.append(_describe(path, found, seen, left_out, classes))
     if not counts.total():
         raise InputError(f"no {', '.join(classes)} to learn from; found: {' | '.join(report)}")
-    return BoxedFrames(tuple(frames), report, dict(counts))
+    return BoxedFrames(frames, report)
 
 
 def _open(
     path: Path, classes: tuple[str, ...], renames: Mapping[str, str]
-) -> tuple[list[BoxedFrame], Seen, LeftOut]:
+) -> tuple[list[Frame], Seen, LeftOut]:
     renamed = {plain(name): new for name, new in renames.items()}
     labels = read_kitti_boxes(path) if path.is_dir() else read_coco_boxes(path)
     frames, seen = [], Seen()
@@ -106,11 +91,11 @@ def _open(
         boxes = [b._replace(name=renamed.get(plain(b.name), b.name)) for b in image.boxes]
         boxes = _inside(boxes, size, labels.left_out)
         frames.append(
-            BoxedFrame(
-                name=image.path.stem,
-                image_path=image.path,
-                projection=_find_projection(image.path, size),
-                objects=label_objects(boxes, classes, seen),
+            Frame(
+                image.path.stem,
+                image.path,
+                _find_projection(image.path, size),
+                label_objects(boxes, classes, seen),
             )
         )
     return frames, seen, labels.left_out
@@ -155,7 +140,7 @@ def _sizes(image: LabelledImage, size: tuple[int, int]) -> str:
 
 
 def _describe(
-    path: Path, frames: list[BoxedFrame], seen: Seen, left_out: LeftOut, classes: tuple[str, ...]
+    path: Path, frames: list[Frame], seen: Seen, left_out: LeftOut, classes: tuple[str, ...]
 ) -> str:
     calibrated = sum(frame.projection is not None for frame in frames)
     images = counted(len(frames), "image") + (f" ({calibrated} calibrated)" if calibrated else "")

@@ -14,7 +14,7 @@ from km3d_ros.data.box_labels import counted
 from km3d_ros.data.class_names import CANONICAL, DONT_CARE
 from km3d_ros.data.image_file import read_image_size
 from km3d_ros.data.kitti import (
-    KittiFrame,
+    Frame,
     KittiObject,
     by_stem,
     data_folder,
@@ -69,7 +69,7 @@ class Checked:
     faults: one line each, by kind.
     """
 
-    frames: list[KittiFrame] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
     classes: dict[str, ClassFigures] = field(default_factory=lambda: defaultdict(ClassFigures))
     cameras: list[tuple[float, ...]] = field(default_factory=list)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -116,7 +116,7 @@ def _check_frame(image: Path, calibration: Path, label: Path, checked: Checked) 
     except InputError as error:
         checked.faults["files cannot be used"].append(str(error))
         return
-    checked.frames.append(KittiFrame(image.stem, image, projection, objects))
+    checked.frames.append(Frame(image.stem, image, projection, objects))
     checked.cameras.append((width, height, camera.fx, camera.fy, camera.cx, camera.cy))
     _check_camera(calibration, camera, checked)
     for item in objects:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -86,16 +86,18 @@ class KittiObject:
 
 
 @dataclass(frozen=True)
-class KittiFrame:
+class Frame:
     """One image with its calibration and labels.
 
-    projection: (3, 4) float64, the P2 of the calibration file.
+    projection: (3, 4) float64, pixels from metres in the camera frame; None if unknown, which it
+        may be for images with 2D boxes only.
+    objects: empty for images without labels.
     """
 
     name: str
     image_path: Path
-    projection: np.ndarray
-    objects: list[KittiObject]
+    projection: np.ndarray | None
+    objects: list[KittiObject] = field(default_factory=list)
 
 
 class KittiDataset:
@@ -126,9 +128,9 @@ class KittiDataset:
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> KittiFrame:
+    def __getitem__(self, index: int) -> Frame:
         path = self._images[index]
-        return KittiFrame(
+        return Frame(
             name=path.stem,
             image_path=path,
             projection=read_projection(self.folder / "calib" / f"{path.stem}.txt"),

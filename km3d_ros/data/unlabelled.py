@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, rectified
 from km3d_ros.data.image_file import check_one_size, read_image
-from km3d_ros.data.kitti import find_images, list_images, read_projection
+from km3d_ros.data.kitti import Frame, find_images, list_images, read_projection
 from km3d_ros.errors import InputError
-
-
-@dataclass(frozen=True)
-class UnlabelledFrame:
-    """One pinhole image with its calibration.
-
-    projection: (3, 4) float64, pixels from metres in the camera frame.
-    """
-
-    name: str
-    image_path: Path
-    projection: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class UnlabelledFrames:
-    """Frames without labels, in random access.
-
-    images: N image files. projections: (N, 3, 4) float64.
-    """
-
-    images: tuple[Path, ...]
-    projections: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> UnlabelledFrame:
-        path = self.images[index]
-        return UnlabelledFrame(path.stem, path, self.projections[index])
 
 
 def open_unlabelled(
@@ -50,7 +17,7 @@ def open_unlabelled(
     calibration: Path | None,
     cache: Path,
     topic: str | None = None,
-) -> UnlabelledFrames:
+) -> list[Frame]:
     """Open a source of images without labels; labels that it may have are not looked at.
 
     Args:
@@ -83,18 +50,19 @@ def open_unlabelled(
     return image_frames(path, calibration, cache)
 
 
-def kitti_frames(root: Path) -> UnlabelledFrames:
+def kitti_frames(root: Path) -> list[Frame]:
     """The frames of a KITTI folder, labelled or not; root as for `find_images`.
 
     Raises:
         InputError: a folder or a calibration is missing or not readable.
     """
-    images = find_images(root, None, ("calib",))
-    files = (path.parents[1] / "calib" / f"{path.stem}.txt" for path in images)
-    return UnlabelledFrames(tuple(images), np.stack([read_projection(file) for file in files]))
+    return [
+        Frame(path.stem, path, read_projection(path.parents[1] / "calib" / f"{path.stem}.txt"))
+        for path in find_images(root, None, ("calib",))
+    ]
 
 
-def image_frames(folder: Path, calibration: Path, cache: Path) -> UnlabelledFrames:
+def image_frames(folder: Path, calibration: Path, cache: Path) -> list[Frame]:
     """The images of a folder, all taken by the camera that one file describes.
 
     Args:
@@ -111,7 +79,7 @@ def image_frames(folder: Path, calibration: Path, cache: Path) -> UnlabelledFram
     first = next(_read(images[:1], calibration))
     if first.camera.is_rectified:
         _, projection = rectified(first)
-        return UnlabelledFrames(tuple(images), np.repeat(projection[None], len(images), axis=0))
+        return [Frame(path.stem, path, projection) for path in images]
     key = fingerprint(folder.resolve().name, (*images, calibration))
     return kitti_frames(extract_once(cache, key, lambda: _read(images, calibration)))
 

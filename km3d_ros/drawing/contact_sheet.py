@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import KittiFrame, KittiObject
+from km3d_ros.data.kitti import Frame, KittiObject
 from km3d_ros.drawing.on_image import draw_detections
 from km3d_ros.drawing.shapes import WHITE
 from km3d_ros.errors import InputError
@@ -21,7 +21,7 @@ WIDTH = 900
 """Pixels of one image on the sheet."""
 
 
-def contact_sheet(frames: Sequence[KittiFrame]) -> np.ndarray:
+def contact_sheet(frames: Sequence[Frame]) -> np.ndarray:
     """Twelve frames, spread over all of them, with their 3D boxes and, white, their 2D boxes.
 
     Images that cannot be read stay black.
@@ -42,7 +42,7 @@ def contact_sheet(frames: Sequence[KittiFrame]) -> np.ndarray:
     return sheet
 
 
-def _tile(frame: KittiFrame, names: Sequence[str]) -> np.ndarray:
+def _tile(frame: Frame, names: Sequence[str]) -> np.ndarray:
     try:
         image = read_image(frame.image_path)
     except InputError:

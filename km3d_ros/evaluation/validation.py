@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import KittiDataset, KittiFrame, KittiObject
+from km3d_ros.data.kitti import Frame, KittiDataset, KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.kitti_ap import evaluate
@@ -88,7 +88,7 @@ def reported(results: list[list[KittiObject]]) -> list[list[KittiObject]]:
     return [[item for item in found if item.score >= SCORE_THRESHOLD] for found in results]
 
 
-def _detect(detector: Detector, frame: KittiFrame, oracle: Collection[str]) -> Detections:
+def _detect(detector: Detector, frame: Frame, oracle: Collection[str]) -> Detections:
     image = read_image(frame.image_path)
     try:
         camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])

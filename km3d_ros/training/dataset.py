@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from km3d_ros.data.boxes import BoxedFrame
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import KittiFrame
-from km3d_ros.data.unlabelled import UnlabelledFrame
+from km3d_ros.data.kitti import Frame
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.preprocess import input_affine, warp
@@ -33,14 +31,11 @@ CONSENSUS_PEAKS = 16
 
 
 class Frames(Protocol):
-    """Frames in random access, with `name`, `image_path`, `projection` (3, 4) and `objects`.
-
-    Unlabelled frames have no `objects`. The projection of frames with 2D boxes may be None.
-    """
+    """Frames in random access."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int): ...
+    def __getitem__(self, index: int) -> Frame: ...
 
 
 class Interleaved:
@@ -52,7 +47,7 @@ class Interleaved:
     def __len__(self) -> int:
         return len(self.parts) * max(map(len, self.parts))
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Frame:
         turn, part = divmod(index, len(self.parts))
         frames = self.parts[part]
         return frames[turn % len(frames)]
@@ -159,7 +154,7 @@ class TrainingViews(Dataset):
         except InputError as error:
             return error
 
-    def _view(self, frame: KittiFrame, rng: np.random.Generator) -> Labelled:
+    def _view(self, frame: Frame, rng: np.random.Generator) -> Labelled:
         image, projection, objects = read_image(frame.image_path), frame.projection, frame.objects
         if self._is_mirrored(rng):
             image, projection, objects = mirrored(image, projection, objects)
@@ -169,10 +164,10 @@ class TrainingViews(Dataset):
         objects = replace(targets.objects, kept=targets.objects.keypoint_mask & kept)
         return Labelled(pixels, replace(targets, objects=objects))
 
-    def _pair(self, frame: UnlabelledFrame, rng: np.random.Generator) -> Pairs:
-        return self._two_views(Picture(read_image(frame.image_path), frame.projection, []), rng)[0]
+    def _pair(self, frame: Frame, rng: np.random.Generator) -> Pairs:
+        return self._two_views(as_picture(frame), rng)[0]
 
-    def _boxed(self, frame: BoxedFrame, rng: np.random.Generator) -> Boxed:
+    def _boxed(self, frame: Frame, rng: np.random.Generator) -> Boxed:
         if frame.projection is None:
             others = Subset(self.sources.boxed, self.stills)
             picture = panorama(frame, others, rng, self.spec.input_size)

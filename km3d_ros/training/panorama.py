@@ -16,8 +16,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from km3d_ros.data.boxes import BoxedFrame
 from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import Frame
 from km3d_ros.training.box_edges import Box2D, boxes_of, seen_boxes
 
 ROWS = (1, 2, 3, 4)
@@ -41,15 +41,15 @@ class Picture(NamedTuple):
     boxes: list[Box2D]
 
 
-def as_picture(frame: BoxedFrame) -> Picture:
+def as_picture(frame: Frame) -> Picture:
     """A frame with a calibration, unchanged."""
     image = read_image(frame.image_path)
     return Picture(image, frame.projection, boxes_of(frame.objects, *image.shape[1::-1]))
 
 
 def panorama(
-    first: BoxedFrame,
-    others: Sequence[BoxedFrame],
+    first: Frame,
+    others: Sequence[Frame],
     rng: np.random.Generator,
     input_size: tuple[int, int],
 ) -> Picture:
@@ -77,7 +77,7 @@ def panorama(
 
 
 def _tile(
-    frame: BoxedFrame, room: tuple[int, int, int, int], rng: np.random.Generator, most: int
+    frame: Frame, room: tuple[int, int, int, int], rng: np.random.Generator, most: int
 ) -> tuple[np.ndarray, list[Box2D]]:
     """A still scaled to a row of a panorama, and its boxes in pixels of the panorama.
 

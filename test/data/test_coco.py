@@ -44,7 +44,7 @@ def test_relative_path_finds_the_calibration_beside_its_folder(tmp_path, monkeyp
 def test_coco_box_without_area_is_left_out(tmp_path):
     path = street(tmp_path, (3, 1, 2, 30, 40), (3, 50, 50, -10, 10), (1, 50, 50, 0, 10))
     frames = open_boxes([path], CLASSES)
-    assert frames.counts == {"Car": 1, "Pedestrian": 0, "Cyclist": 0}
+    assert [name for name, _ in seen(frames)] == ["Car"]
     assert frames.report[0].endswith("left out: 2 boxes without area (first: annotation 11)")
 
 

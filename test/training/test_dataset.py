@@ -7,8 +7,8 @@ import pytest
 import torch
 from support.frames import car, write_frames
 
-from km3d_ros.data.boxes import BoxedFrame, open_boxes
-from km3d_ros.data.kitti import KittiDataset, KittiFrame
+from km3d_ros.data.boxes import open_boxes
+from km3d_ros.data.kitti import Frame, KittiDataset
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets
@@ -36,7 +36,7 @@ SIDE = 9
 
 
 @pytest.fixture(scope="module")
-def spots(tmp_path_factory) -> list[KittiFrame]:
+def spots(tmp_path_factory) -> list[Frame]:
     """A frame with nothing but a spot, at the middle of a car and of its 2D box."""
     path = tmp_path_factory.mktemp("spot") / "000000.png"
     image = np.zeros((128, 256, 3), np.uint8)
@@ -47,7 +47,7 @@ def spots(tmp_path_factory) -> list[KittiFrame]:
     center = torch.tensor([ray[0], ray[1], 1]) * 12 - CAMERA.translation
     x0, y0, x1, y1 = (*(SPOT - 20.0), *(SPOT + 20.0))
     item = car((x0, y0, x1, y1), center=tuple(center.tolist()), yaw=0.7)
-    return [KittiFrame("000000", path, PROJECTION, [item])]
+    return [Frame("000000", path, PROJECTION, [item])]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def street(tmp_path_factory):
     image = np.full((240, 400, 3), 20, np.uint8)
     image[80:161, 140:261] = 200
     cv2.imwrite(str(path), image)
-    return BoxedFrame("a", path, None, [car((140.0, 80.0, 260.0, 160.0))])
+    return Frame("a", path, None, [car((140.0, 80.0, 260.0, 160.0))])
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -228,7 +228,7 @@ def test_stills_are_shown_among_each_other_and_calibrated_frames_alone(tmp_path)
         path, image = tmp_path / f"{name}.png", np.zeros((128, 256, 3), np.uint8)
         image[..., channel] = 200
         cv2.imwrite(str(path), image)
-        frames.append(BoxedFrame(name, path, PROJECTION if name == "red" else None, []))
+        frames.append(Frame(name, path, PROJECTION if name == "red" else None, []))
     data = views(frames, Method(photometric=False), BGR, boxed=frames)
     assert data.stills == [0, 1]
 
@@ -268,7 +268,7 @@ def test_dropped_keypoints_stay_taught(spots):
 def test_images_have_the_channel_order_of_the_model(tmp_path, spec, channel):
     path = tmp_path / "blue.png"
     cv2.imwrite(str(path), np.full((128, 256, 3), (200, 40, 40), np.uint8))
-    frames = [KittiFrame("blue", path, PROJECTION, [])]
+    frames = [Frame("blue", path, PROJECTION, [])]
     data = views(frames, Method(photometric=False), spec)
     for key in (Key(Kind.LABELLED, 0, 0), Key(Kind.UNLABELLED, 0, 0)):
         images = data[key].images

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from support.frames import car
 
-from km3d_ros.data.boxes import BoxedFrame
+from km3d_ros.data.kitti import Frame
 from km3d_ros.errors import InputError
 from km3d_ros.training.box_edges import OWN
 from km3d_ros.training.panorama import RESOLUTION, as_picture, panorama
@@ -25,7 +25,7 @@ def still(tmp_path):
         path = tmp_path / f"{name}.png"
         cv2.imwrite(str(path), image)
         objects = [car(tuple(map(float, box)), **changes)] if box else []
-        return BoxedFrame(name, path, None, objects)
+        return Frame(name, path, None, objects)
 
     return make
 
@@ -161,7 +161,7 @@ def test_unreadable_still_is_named(still):
 def test_calibrated_frame_stays_as_it_is(still):
     projection = np.array([[90.0, 0, 50, 1], [0, 90, 30, 0], [0, 0, 1, 0]])
     plain = still("a", 100, 60, (20, 10, 49, 39))
-    picture = as_picture(BoxedFrame("a", plain.image_path, projection, plain.objects))
+    picture = as_picture(Frame("a", plain.image_path, projection, plain.objects))
     assert picture.image.shape == (60, 100, 3)
     assert picture.projection is projection
     assert [(item.box, item.own) for item in picture.boxes] == [((20.0, 10.0, 49.0, 39.0), OWN)]
