@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
-from km3d_ros.cli._types import count_up_to, probability
+from km3d_ros.cli._types import number, whole
 from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
 from km3d_ros.network.spec import MAX_DETECTIONS
 
@@ -41,14 +41,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--score-threshold",
-        type=probability,
+        type=number(0, 1, "between 0 and 1"),
         default=SCORE_THRESHOLD,
         metavar="P",
         help="least score to report, 0 to 1 (default: %(default)s)",
     )
     add(
         "--max-detections",
-        type=count_up_to(MAX_DETECTIONS),
+        type=whole(1, MAX_DETECTIONS),
         default=MAX_DETECTIONS,
         metavar="N",
         help="most objects per image (default: %(default)s)",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from km3d_ros.cli import _options
 from km3d_ros.cli._config import add_config
-from km3d_ros.cli._types import UsageError, natural, number, said_by_options
+from km3d_ros.cli._types import UsageError, number, said_by_options, whole
 from km3d_ros.errors import InputError
 from km3d_ros.training.settings import Method, Plan
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from km3d_ros.network.km3dnet import KM3DNet
     from km3d_ros.network.spec import ModelSpec
     from km3d_ros.training.fit import Judge
+
+_FRACTION = number(0, sys.float_info.max, "a number from 0 up")
 
 
 def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -254,5 +256,5 @@ def _add_fields(group: argparse._ArgumentGroup, settings: type, defaults: dict[s
         elif isinstance(default, str):
             group.add_argument(option, metavar="NAME", **about)
         else:
-            kind, letter = (number, "X") if isinstance(default, float) else (natural, "N")
+            kind, letter = (_FRACTION, "X") if isinstance(default, float) else (whole(0), "N")
             group.add_argument(option, type=kind, metavar=letter, **about)

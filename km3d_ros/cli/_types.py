@@ -25,22 +25,39 @@ def said_by_options() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def count(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
-    return int(text)
+def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """The type of whole numbers in a range; both ends belong to it."""
+    span = f"from {least} up" if most == math.inf else f"from {least} to {most}"
 
-
-def count_up_to(most: int) -> Callable[[str], int]:
-    """A whole number from 1 to `most`."""
-
-    def limited(text: str) -> int:
-        if not text.isdigit() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+    def parse(text: str) -> int:
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {span}")
         return int(text)
 
-    return limited
+    return parse
+
+
+def number(least: float, most: float, span: str) -> Callable[[str], float]:
+    """The type of numbers in a range, which `span` describes; both ends belong to it."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan  # which lies in no range
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {span}")
+        return value
+
+    return parse
+
+
+def sides(text: str) -> tuple[int, int]:
+    """Width and height of WIDTHxHEIGHT; zeros for other texts."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        return 0, 0
+    return int(parts[0]), int(parts[1])
 
 
 def topic_prefix(text: str) -> str:
@@ -48,37 +65,6 @@ def topic_prefix(text: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z_]\w*)+/?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r}, expected an absolute topic such as /km3d")
     return text.rstrip("/")
-
-
-def natural(text: str) -> int:
-    """A whole number from 0 up."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
-    return int(text)
-
-
-def to_float(text: str) -> float:
-    """A number; NaN, which lies in no range, for other texts."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def number(text: str) -> float:
-    """A number from 0 up."""
-    value = to_float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
-    return value
-
-
-def probability(text: str) -> float:
-    """A number from 0 to 1."""
-    value = to_float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return value
 
 
 def output_file(text: str) -> Path:

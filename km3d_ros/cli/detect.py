@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _detector
-from km3d_ros.cli._types import UsageError, to_float
+from km3d_ros.cli._types import UsageError, number
 from km3d_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     CameraOf = Callable[[str], CameraModel]
     Draw = Callable[[str, np.ndarray], None]
 
-_SHORTEST_FOCAL = 10.0
+_FOCAL = number(
+    10,
+    1e6,
+    "a number of pixels from 10 up (focal length in mm / width of the sensor in mm * width of the "
+    "image in pixels)",
+)
 _OTHER_CAMERA = re.compile(r"image_0?([013])")
 """Folders of KITTI whose images belong to another projection than P2."""
 
@@ -61,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     camera.add_argument(
         "--focal",
-        type=_focal,
+        type=_FOCAL,
         metavar="PX",
         help="focal length in pixels instead of a calibration, for a first look: no lens "
         "distortion, principal point in the middle of the image",
@@ -163,16 +168,6 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
     import cv2
 
     path.write_bytes(cv2.imencode(".png", picture)[1])
-
-
-def _focal(text: str) -> float:
-    value = to_float(text)
-    if not _SHORTEST_FOCAL <= value <= 1e6:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}, expected pixels, {_SHORTEST_FOCAL:g} or more (focal length in mm / width "
-            "of the sensor in mm * width of the image in pixels)"
-        )
-    return value
 
 
 def _camera_name(args: argparse.Namespace) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
-from km3d_ros.cli._types import UsageError, to_float
+from km3d_ros.cli._types import UsageError, number
 from km3d_ros.data.class_names import canonical
 from km3d_ros.errors import InputError, pip_install
 from km3d_ros.inference.options import BACKENDS, PRECISIONS
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from km3d_ros.evaluation.compared import Compared
 
 Overlaps = float | dict[str, float]
+
+_ratio = number(math.nextafter(0, 1), math.nextafter(1, 0), "between 0 and 1")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -110,13 +113,6 @@ def _overlaps(text: str) -> Overlaps:
         return _ratio(text)
     pairs = (part.partition("=") for part in text.split(","))
     return {canonical(name.strip()): _ratio(value) for name, _, value in pairs}
-
-
-def _ratio(text: str) -> float:
-    value = to_float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return value
 
 
 def _heads(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
-from km3d_ros.cli._types import UsageError, count, output_file
+from km3d_ros.cli._types import UsageError, output_file, whole
 from km3d_ros.errors import InputError, pip_install
 from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.whole_file import write_whole
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     _options.add_image_source(parser, "images of --calibrate")
     add(
         "--frames",
-        type=count,
+        type=whole(1),
         metavar="N",
         help=f"most images to calibrate with, spread over all of them (default: {FRAMES})",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli._help import HelpFormatter
-from km3d_ros.cli._types import count
+from km3d_ros.cli._types import whole
 from km3d_ros.errors import InputError, pip_install
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add(
         "--frames",
-        type=count,
+        type=whole(1),
         default=1000,
         metavar="N",
         help="largest number of images; of more, evenly spread ones are written",

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from km3d_ros.cli._help import HelpFormatter
-from km3d_ros.cli._types import count, natural
+from km3d_ros.cli._types import number, sides, whole
 from km3d_ros.errors import InputError
 
 RECORD = "town.txt"
@@ -28,19 +28,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--frames", type=count, required=True, help="number of frames")
-    parser.add_argument("--seed", type=natural, default=0, help="which scenes")
+    parser.add_argument("--frames", type=whole(1), required=True, help="number of frames")
+    parser.add_argument("--seed", type=whole(0), default=0, help="which scenes")
     parser.add_argument(
         "--drive", action="store_true", help="one drive at 10 frames per second, not stills"
     )
     parser.add_argument(
         "--focal",
-        type=_focal,
+        type=number(0.2, 5, "between 0.2 and 5 image widths"),
         help="focal length of all cameras in image widths (default: 0.5 to 1.1, a drive 0.75)",
     )
     parser.add_argument("--size", type=_size, default="1280x384", help="WIDTHxHEIGHT in pixels")
     parser.add_argument(
-        "--workers", type=count, default=os.cpu_count() or 1, help="processes that render stills"
+        "--workers",
+        type=whole(1),
+        default=os.cpu_count() or 1,
+        help="processes that render stills",
     )
 
 
@@ -84,18 +87,8 @@ def _claim(folder: Path, scenes: str) -> None:
     record.write_text(f"{scenes}\n")
 
 
-def _focal(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.2 <= value <= 5.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0.2 and 5 image widths")
-    return value
-
-
 def _size(text: str) -> tuple[int, int]:
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdigit() and int(side) >= 32 for side in sides):
+    size = sides(text)
+    if min(size) < 32:
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT of at least 32 pixels")
-    return int(sides[0]), int(sides[1])
+    return size

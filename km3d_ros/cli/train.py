@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _training
 from km3d_ros.cli._help import HelpFormatter
-from km3d_ros.cli._types import UsageError, said_by_options
+from km3d_ros.cli._types import UsageError, said_by_options, sides
 from km3d_ros.network.spec import MAX_INPUT_PIXELS
 
 if TYPE_CHECKING:
@@ -108,14 +108,9 @@ def _class_names(text: str) -> tuple[str, ...]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    sides = [int(side) if side.isdigit() else 0 for side in text.split("x")]
-    if (
-        len(sides) != 2
-        or any(side < 32 or side % 32 for side in sides)
-        or sides[0] * sides[1] > MAX_INPUT_PIXELS
-    ):
+    width, height = size = sides(text)
+    if min(size) < 32 or width % 32 or height % 32 or width * height > MAX_INPUT_PIXELS:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not WIDTHxHEIGHT in multiples of 32, at most {MAX_INPUT_PIXELS} pixels"
         )
-    width, height = sides
     return height, width

@@ -66,6 +66,19 @@ class KittiObject:
     yaw: float
     score: float | None = None
 
+    @classmethod
+    def of_box2d(
+        cls,
+        class_name: str,
+        box2d: tuple[float, float, float, float],
+        truncation: float = -1.0,
+        occlusion: int = UNKNOWN_OCCLUSION,
+    ) -> KittiObject:
+        """An object, or a DontCare region, of which only the 2D box is known."""
+        size, center = (UNKNOWN_SIDE,) * 3, (UNKNOWN_PLACE,) * 3
+        alpha = yaw = UNKNOWN_ANGLE
+        return cls(class_name, truncation, occlusion, alpha, box2d, size, center, yaw)
+
     @property
     def has_box3d(self) -> bool:
         """False where size, location or rotation is unknown: DontCare, and 2D labels."""

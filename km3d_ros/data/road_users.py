@@ -8,12 +8,7 @@ from itertools import product
 
 from km3d_ros.data.box_labels import NamedBox
 from km3d_ros.data.class_names import DONT_CARE, plain
-from km3d_ros.data.kitti import (
-    UNKNOWN_ANGLE,
-    UNKNOWN_PLACE,
-    UNKNOWN_SIDE,
-    KittiObject,
-)
+from km3d_ros.data.kitti import KittiObject
 
 _PERSON = "person"
 _BIKES = ("bicycle", "bike", "motorbike", "motorcycle")
@@ -68,7 +63,7 @@ def label_objects(
             seen.regions["crowd" if item.crowd else item.name] += 1
         else:
             seen.taught[class_name] += 1
-        objects.append(_without_3d(item, class_name))
+        objects.append(KittiObject.of_box2d(class_name, item.box, item.truncation, item.occlusion))
     return objects
 
 
@@ -115,16 +110,3 @@ def _union(
 ) -> tuple[float, float, float, float]:
     low, high = map(min, first[:2], second[:2]), map(max, first[2:], second[2:])
     return (*low, *high)
-
-
-def _without_3d(item: NamedBox, class_name: str) -> KittiObject:
-    return KittiObject(
-        class_name=class_name,
-        truncation=item.truncation,
-        occlusion=item.occlusion,
-        alpha=UNKNOWN_ANGLE,
-        box2d=item.box,
-        size=(UNKNOWN_SIDE,) * 3,
-        center=(UNKNOWN_PLACE,) * 3,
-        yaw=UNKNOWN_ANGLE,
-    )

@@ -38,7 +38,7 @@ def label(name: str, pose: Pose, index: int, camera: Camera, visible: float) -> 
         return None
     box = (*inner_low.tolist(), *inner_high.tolist())
     if visible < HIDDEN or not NEAREST <= pose.z[index] <= FARTHEST:
-        return dont_care(box)
+        return KittiObject.of_box2d(DONT_CARE, box)
     length, width, height = pose.size[index].tolist()
     x, z = float(pose.x[index]), float(pose.z[index])
     center = (x, float(pose.y[index]) - height / 2, z)
@@ -58,11 +58,6 @@ def label(name: str, pose: Pose, index: int, camera: Camera, visible: float) -> 
 def occlusion_level(visible: float) -> int:
     """Level as in KITTI: 0 visible, 1 partly occluded, 2 largely occluded, 3 hardly visible."""
     return int(visible < 0.8) + int(visible < 0.5) + int(visible < 0.2)
-
-
-def dont_care(box: tuple[float, float, float, float]) -> KittiObject:
-    """DontCare region with the 2D box `box`. KITTI's placeholders fill the other fields."""
-    return KittiObject(DONT_CARE, -1.0, -1, -10.0, box, (-1, -1, -1), (-1000, -1000, -1000), -10.0)
 
 
 def _wrap(angle: float) -> float:

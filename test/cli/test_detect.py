@@ -276,7 +276,7 @@ def test_focal_length_is_enough_for_a_first_look(frames, weights, capsys):
     [
         ([], "one of the arguments --calib --focal is required"),
         (["--focal", "90", "--calib", "c.txt"], "not allowed with argument"),
-        (["--focal", "0.8"], "'0.8', expected pixels"),
+        (["--focal", "0.8"], "'0.8' is not a number of pixels from 10 up (focal length"),
         (["--focal", "90", "--projection", "P3"], "--projection needs a KITTI calibration"),
         (["--calib", "c.yaml", "--projection", "P3"], "--projection needs a KITTI calibration"),
         (["--calib", "c.txt", "--projection", "P4"], "invalid choice: 'P4'"),
