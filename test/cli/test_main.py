@@ -9,7 +9,10 @@ import pytest
 from km3d_ros import cli
 from km3d_ros.training.settings import Method, Plan
 
-VERBS = {"adapt", "convert", "detect", "eval", "extract", "town", "train"}
+VERBS = {
+    *("adapt", "bag", "check", "convert", "detect", "eval", "export", "extract"),
+    *("fit-covariance", "town", "train"),
+}
 
 
 def test_help_lists_the_verbs(capsys):
@@ -87,6 +90,18 @@ def test_help_shows_each_default_once(verb, capsys):
     shown = capsys.readouterr().out
     assert "None" not in shown
     assert not re.search(r"\(default: [^)]*\)\s+\(default:", shown)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_of_every_verb_explains_every_option(verb, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    lines = capsys.readouterr().out.partition("\noptions:\n")[2].splitlines()
+    options = [i for i, line in enumerate(lines) if line.startswith("  -")]
+    assert options
+    for i in options:
+        beside, below = re.search(r"\S  +\S", lines[i]), [*lines, ""][i + 1].startswith(8 * " ")
+        assert beside or below, lines[i]
 
 
 @pytest.mark.parametrize("verb", ["train", "adapt"])
