@@ -28,9 +28,9 @@ def _trailer(b: Builder, rng: np.random.Generator) -> None:
         b.polygon([(-x, -y, top), (x, -y, top), (x, y, top), (-x, y, top)], Slot.DARK, 5)
     b.box((-x - 0.01, -y, deck), (x, y, deck + 0.12), Slot.PATTERN, 5)
     for sign in (-1, 1):
-        lamp = [(-x - 0.012, sign * y * e, deck + z) for e, z in
-                ((0.7, 0.02), (0.98, 0.02), (0.98, 0.1), (0.7, 0.1))]  # fmt: skip
-        b.polygon(lamp, Slot.TAIL, 6, (0, 0, deck))
+        back, inner, outer = -x - 0.012, sign * y * 0.7, sign * y * 0.98
+        low, high = (back, inner, deck + 0.02), (back, outer, deck + 0.1)
+        b.panel(low, high, Slot.TAIL, 6, (0, 0, deck))
     b.tube((x, 0, deck - 0.05), (x + 1.0, 0, deck - 0.1), 0.05, Slot.METAL, sides=4)
     b.tube((x + 0.8, 0, 0), (x + 0.8, 0, deck), 0.04, Slot.METAL, sides=4)
 
@@ -56,11 +56,10 @@ def _kiosk(b: Builder, rng: np.random.Generator) -> None:
     x, y, z = rng.uniform(0.9, 2.0), rng.uniform(0.8, 1.2), rng.uniform(2.1, 2.8)
     b.box((-x, -y, 0), (x, y, z), Slot.PATTERN)
     b.box((-x - 0.2, -y - 0.2, z), (x + 0.2, y + 0.2, z + 0.2), Slot.CARGO, 3)
-    for face, sign in ((0, -1), (1, -1), (1, 1)):
-        pane = [(-0.7, 0.4), (0.7, 0.4), (0.7, 0.85), (-0.7, 0.85)]
-        outline = [(a * x, sign * (y + 0.002), e * z) if face else
-                   (sign * (x + 0.002), a * y, e * z) for a, e in pane]  # fmt: skip
-        b.polygon(outline, Slot.GLASS, 2, (0, 0, 1))
+    panes = [((-x - 0.002, -0.7 * y), (-x - 0.002, 0.7 * y))]
+    panes += [((-0.7 * x, s * (y + 0.002)), (0.7 * x, s * (y + 0.002))) for s in (-1, 1)]
+    for first, last in panes:
+        b.panel((*first, 0.4 * z), (*last, 0.85 * z), Slot.GLASS, 2, (0, 0, 1))
 
 
 def _parasol(b: Builder, rng: np.random.Generator) -> None:

@@ -12,46 +12,42 @@ import numpy as np
 Array = np.ndarray
 
 
-class Slot(IntEnum):
-    """Material of a face. The palette of an actor holds one colour per slot."""
+_MATERIALS = {
+    "PAINT": (0.30, 0.30, 0.30, 0.07),
+    "TRIM": (0.022, 0.022, 0.022, 0.02),
+    "GLASS": (0.010, 0.010, 0.008, 0.05),
+    "GLARE": (0.10, 0.10, 0.09, 0.3),
+    "TYRE": (0.018, 0.018, 0.018, 0.0),
+    "RIM": (0.38, 0.37, 0.36, 0.2),
+    "HEAD": (0.72, 0.70, 0.66, 0.2),
+    "TAIL": (0.025, 0.02, 0.42, 0.06),
+    "PLATE": (0.66, 0.68, 0.68, 0.02),
+    "DARK": (0.010, 0.010, 0.010, 0.0),
+    "CHROME": (0.35, 0.35, 0.35, 0.5),
+    "CARGO": (0.40, 0.40, 0.40, 0.02),
+    "SKIN": (0.22, 0.32, 0.55, 0.0),
+    "HAIR": (0.03, 0.04, 0.06, 0.0),
+    "SHIRT": (0.30, 0.30, 0.30, 0.0),
+    "TROUSERS": (0.06, 0.05, 0.04, 0.0),
+    "SHOES": (0.04, 0.04, 0.05, 0.0),
+    "BAG": (0.10, 0.08, 0.12, 0.0),
+    "METAL": (0.20, 0.20, 0.19, 0.1),
+    "SIGN": (0.60, 0.60, 0.60, 0.03),
+    "WOOD": (0.05, 0.09, 0.15, 0.0),
+    "ORANGE": (0.04, 0.20, 0.75, 0.0),
+    "PATTERN": (0.30, 0.30, 0.30, 0.0),
+    "LIGHT": (0.35, 0.35, 0.35, 0.09),
+    "SHADE": (0.20, 0.20, 0.20, 0.03),
+    "SKY": (0.16, 0.15, 0.14, 0.2),
+}
+"""Blue, green and red, linear, and specular reflectance at normal incidence, 0 to 1."""
 
-    PAINT = 0
-    TRIM = 1
-    GLASS = 2
-    GLARE = 3
-    TYRE = 4
-    RIM = 5
-    HEAD = 6
-    TAIL = 7
-    PLATE = 8
-    DARK = 9
-    CHROME = 10
-    CARGO = 11
-    SKIN = 12
-    HAIR = 13
-    SHIRT = 14
-    TROUSERS = 15
-    SHOES = 16
-    BAG = 17
-    METAL = 18
-    SIGN = 19
-    WOOD = 20
-    ORANGE = 21
-    PATTERN = 22
-    LIGHT = 23
-    SHADE = 24
-    SKY = 25
-
-
-GLOSS = np.array(
-    # PAINT TRIM GLASS GLARE TYRE RIM  HEAD TAIL  PLATE DARK CHROME CARGO, then matt slots
-    [0.07, 0.02, 0.05, 0.30, 0.0, 0.2, 0.2, 0.06, 0.02, 0.0, 0.5, 0.02]
-    + [0.0] * 6
-    + [0.1, 0.03, 0.0, 0.0]
-    # PATTERN LIGHT SHADE SKY
-    + [0.0, 0.09, 0.03, 0.2]
-)
-"""(slots,): specular reflectance at normal incidence, 0 to 1."""
+Slot = IntEnum("Slot", list(_MATERIALS), start=0)
+"""Material of a face. The palette of an actor holds one colour per slot."""
+COLORS = np.array(list(_MATERIALS.values()))[:, :3]
+"""(slots, 3): linear BGR, from which the palettes of actors are sampled."""
+GLOSS = np.array(list(_MATERIALS.values()))[:, 3]
+"""(slots,): specular reflectance at normal incidence."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +93,12 @@ class Builder:
         """Add a convex planar polygon (n, 3) whose normal points away from `inside`."""
         points = np.asarray(points, float)
         self._faces.append((points, inside, int(slot), layer, two_sided))
+
+    def panel(self, low, high, slot, layer=1, inside=(0.0, 0.0, 0.7), two_sided=False) -> None:
+        """Add an upright rectangle between two opposite corners, at its foot and at its top."""
+        (x0, y0, z0), (x1, y1, z1) = low, high
+        corners = [(x0, y0, z0), (x1, y1, z0), (x1, y1, z1), (x0, y0, z1)]
+        self.polygon(corners, slot, layer, inside, two_sided)
 
     def loft(self, rings, slots, layer=1, closed=False, hull=None) -> None:
         """Add quads between consecutive rings (R, n, 3).

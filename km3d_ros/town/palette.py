@@ -4,38 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from km3d_ros.town.meshes import Slot
-
-_BASE = np.array(
-    [
-        [0.30, 0.30, 0.30],  # PAINT
-        [0.022, 0.022, 0.022],  # TRIM
-        [0.010, 0.010, 0.008],  # GLASS
-        [0.10, 0.10, 0.09],  # GLARE
-        [0.018, 0.018, 0.018],  # TYRE
-        [0.38, 0.37, 0.36],  # RIM
-        [0.72, 0.70, 0.66],  # HEAD
-        [0.025, 0.02, 0.42],  # TAIL
-        [0.66, 0.68, 0.68],  # PLATE
-        [0.010, 0.010, 0.010],  # DARK
-        [0.35, 0.35, 0.35],  # CHROME
-        [0.40, 0.40, 0.40],  # CARGO
-        [0.22, 0.32, 0.55],  # SKIN
-        [0.03, 0.04, 0.06],  # HAIR
-        [0.30, 0.30, 0.30],  # SHIRT
-        [0.06, 0.05, 0.04],  # TROUSERS
-        [0.04, 0.04, 0.05],  # SHOES
-        [0.10, 0.08, 0.12],  # BAG
-        [0.20, 0.20, 0.19],  # METAL
-        [0.60, 0.60, 0.60],  # SIGN
-        [0.05, 0.09, 0.15],  # WOOD
-        [0.04, 0.20, 0.75],  # ORANGE
-        [0.30, 0.30, 0.30],  # PATTERN
-        [0.35, 0.35, 0.35],  # LIGHT
-        [0.20, 0.20, 0.20],  # SHADE
-        [0.16, 0.15, 0.14],  # SKY
-    ]
-)
+from km3d_ros.town.meshes import COLORS, Slot
 
 _PAINTS = (
     (0.20, (0.72, 0.74, 0.74)),  # white
@@ -137,4 +106,4 @@ def prop(rng: np.random.Generator) -> np.ndarray:
 
 
 def _varied(rng: np.random.Generator) -> np.ndarray:
-    return _BASE * rng.uniform(0.8, 1.2, (len(_BASE), 1))
+    return COLORS * rng.uniform(0.8, 1.2, (len(COLORS), 1))

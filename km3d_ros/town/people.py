@@ -175,24 +175,15 @@ def _head(b: Builder, x: float, z: float, wear: _Wear) -> None:
     elif wear.hair == "hat":
         b.box((x - 0.02, -0.085, z + 0.065), (x + 0.19, 0.085, z + 0.085), Slot.BAG)
     if wear.glasses:
-        face = [(x + 0.106, y, z + e) for y, e in
-                ((-0.06, 0), (0.06, 0), (0.06, 0.04), (-0.06, 0.04))]  # fmt: skip
-        b.polygon(face, Slot.DARK, 3, inside=(x, 0, z))
+        low, high = (x + 0.106, -0.06, z), (x + 0.106, 0.06, z + 0.04)
+        b.panel(low, high, Slot.DARK, 3, inside=(x, 0, z))
 
 
 def _luggage(b: Builder, kind: str, hip: float, shoulder: float) -> None:
     if kind == "pack":
         b.box((-0.31, -0.155, hip + 0.1), (-0.12, 0.155, shoulder), Slot.BAG)
-        pocket = [
-            (-0.312, y, z)
-            for y, z in (
-                (-0.1, hip + 0.14),
-                (0.1, hip + 0.14),
-                (0.1, hip + 0.3),
-                (-0.1, hip + 0.3),
-            )
-        ]
-        b.polygon(pocket, Slot.PATTERN, 2, inside=(-0.2, 0, hip + 0.2))
+        low, high = (-0.312, -0.1, hip + 0.14), (-0.312, 0.1, hip + 0.3)
+        b.panel(low, high, Slot.PATTERN, 2, inside=(-0.2, 0, hip + 0.2))
         for y in (-0.12, 0.12):
             _strap(b, (0.128, y, hip + 0.2), (0.11, y, shoulder))
     elif kind == "shoulder":

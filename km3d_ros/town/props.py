@@ -78,9 +78,7 @@ def _billboard(b: Builder, rng: np.random.Generator) -> None:
     for k, slot in enumerate((Slot.SIGN, Slot.SHIRT, Slot.ORANGE)):
         y = np.sort(rng.uniform(-half, half, 2)) if k else np.array([-half, half]) * 0.93
         z = low + high * (np.sort(rng.uniform(0.1, 0.9, 2)) if k else np.array([0.06, 0.94]))
-        face = [(-0.081, y[0], z[0]), (-0.081, y[1], z[0]), (-0.081, y[1], z[1]),
-                (-0.081, y[0], z[1])]  # fmt: skip
-        b.polygon(face, slot, 2 + k, inside)
+        b.panel((-0.081, y[0], z[0]), (-0.081, y[1], z[1]), slot, 2 + k, inside)
 
 
 def _bollard(b: Builder, rng: np.random.Generator) -> None:
@@ -132,8 +130,7 @@ def _low_sign(b: Builder, rng: np.random.Generator) -> None:
         half, height = rng.uniform(0.3, 0.45), rng.uniform(0.9, 1.3)
         b.box((-0.12, -half, 0.02), (0.12, half, height), Slot.DARK)
         y, low, high = half * 0.9, 0.15, height - 0.06
-        inner = [(-0.121, -y, low), (-0.121, y, low), (-0.121, y, high), (-0.121, -y, high)]
-        b.polygon(inner, slot, 2, (0, 0, height / 2))
+        b.panel((-0.121, -y, low), (-0.121, y, high), slot, 2, (0, 0, height / 2))
 
 
 def _marker_post(b: Builder, rng: np.random.Generator) -> None:
@@ -141,9 +138,8 @@ def _marker_post(b: Builder, rng: np.random.Generator) -> None:
     height = rng.uniform(0.9, 1.05)
     b.box((-0.05, -0.06, 0), (0.05, 0.06, height), Slot.SIGN)
     b.box((-0.052, -0.062, height - 0.3), (0.052, 0.062, height - 0.08), Slot.DARK, 2)
-    band = [(-0.053, -0.03, height - 0.26), (-0.053, 0.03, height - 0.26),
-            (-0.053, 0.03, height - 0.12), (-0.053, -0.03, height - 0.12)]  # fmt: skip
-    b.polygon(band, Slot.ORANGE, 3, (0, 0, height / 2))
+    low, high = (-0.053, -0.03, height - 0.26), (-0.053, 0.03, height - 0.12)
+    b.panel(low, high, Slot.ORANGE, 3, (0, 0, height / 2))
 
 
 def _bench(b: Builder, rng: np.random.Generator) -> None:
@@ -168,8 +164,7 @@ def _railing(b: Builder, rng: np.random.Generator) -> None:
     for z in (0.15, height):
         b.box((-half, -0.025, z - 0.03), (half, 0.025, z), Slot.METAL)
     for x in np.arange(-half, half, 0.28):
-        b.polygon([(x, 0, 0), (x + 0.03, 0, 0), (x + 0.03, 0, height), (x, 0, height)],
-                  Slot.METAL, two_sided=True)  # fmt: skip
+        b.panel((x, 0, 0), (x + 0.03, 0, height), Slot.METAL, two_sided=True)
 
 
 PROPS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
