@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -186,8 +186,7 @@ def fit_noise(matched: Matched) -> Noise:
 def with_noise(matched: Matched, noise: Noise) -> Matched:
     """The same detections with the covariances that follow from `noise`."""
     covariances = covariance(matched.center, matched.size, matched.depth_error, noise)
-    columns = {f.name: getattr(matched, f.name) for f in fields(matched)}
-    return Matched(**columns | {"covariance": covariances})
+    return replace(matched, covariance=covariances)
 
 
 def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
@@ -220,8 +219,4 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def _joined(parts: Sequence[Matched]) -> Matched:
-    return Matched(*(torch.cat(columns) for columns in zip(*map(_columns, parts), strict=True)))
-
-
-def _columns(matched: Matched) -> tuple[Tensor, ...]:
-    return tuple(getattr(matched, f.name) for f in fields(matched))
+    return Matched(*(torch.cat(columns) for columns in zip(*map(astuple, parts), strict=True)))

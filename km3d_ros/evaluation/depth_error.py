@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -42,13 +42,15 @@ def median_relative_depth_error(
         By band ("0-15", ...); None if no object of the band was detected.
     """
     true, errors = relative_depth_errors(ground_truth, results, class_name)
-    return median_by_band(true, np.abs(errors))
+    return by_band(np.median, true, np.abs(errors))
 
 
-def median_by_band(true: np.ndarray, values: np.ndarray) -> dict[str, float | None]:
-    """Median of the values (N,) in each band of true z (N,); None in empty bands."""
-    medians = {}
+def by_band(
+    statistic: Callable[[np.ndarray], float], true: np.ndarray, values: np.ndarray
+) -> dict[str, float | None]:
+    """A statistic of the values (N,) in each band of true z (N,); None in empty bands."""
+    figures = {}
     for near, far in BANDS:
         in_band = values[(true >= near) & (true < far)]
-        medians[f"{near}-{far}"] = float(np.median(in_band)) if len(in_band) else None
-    return medians
+        figures[f"{near}-{far}"] = float(statistic(in_band)) if len(in_band) else None
+    return figures

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.evaluation.depth_error import BANDS
+from km3d_ros.evaluation.depth_error import by_band
 from km3d_ros.evaluation.kitti_ap import CLASSES, must_be_found
 from km3d_ros.evaluation.overlap import image_coverage, match_in_image
 
@@ -48,12 +48,7 @@ def _recall(
             if must_be_found(item, name) and item.has_box3d:
                 depths.append(item.center[2])
                 found.append(i in matched)
-    z, hits = np.array(depths), np.array(found)
-    shares = {}
-    for near, far in BANDS:
-        in_band = hits[(z >= near) & (z < far)]
-        shares[f"{near}-{far}"] = float(in_band.mean()) if len(in_band) else None
-    return shares
+    return by_band(np.mean, np.array(depths), np.array(found))
 
 
 def _made_up(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from km3d_ros.data.kitti import KittiObject
-from km3d_ros.evaluation.depth_error import BANDS, median_by_band, relative_depth_errors
+from km3d_ros.evaluation.depth_error import BANDS, by_band, relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import CLASSES, AveragePrecision
 from km3d_ros.evaluation.recall import FALSE_POSITIVES, RECALL
 
@@ -29,8 +29,8 @@ def depth_figures(
     table: dict[str, Any] = {MEDIAN: {}, BIAS: {}}
     for name in classes:
         true, errors = relative_depth_errors(ground_truth, results, name)
-        table[MEDIAN][name] = median_by_band(true, np.abs(errors))
-        table[BIAS][name] = median_by_band(true, errors)
+        table[MEDIAN][name] = by_band(np.median, true, np.abs(errors))
+        table[BIAS][name] = by_band(np.median, true, errors)
     return table
 
 
