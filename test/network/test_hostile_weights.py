@@ -54,7 +54,7 @@ STRUCTURES = {
     "twice": (raw(b'{"__metadata__":{},"__metadata__":{}}'), "duplicate field"),
     "nan": (raw(b'{"__metadata__":{"km3d":NaN}}'), "invalid JSON"),
     "deep": (raw(b'{"__metadata__":{"km3d":' + b"[" * 900_000), "invalid JSON"),
-    "deep_metadata": (raw({"__metadata__": {"km3d": "[" * 900_000}}), "maximum recursion depth"),
+    "deep_metadata": (raw({"__metadata__": {"km3d": "[" * 900_000}}), "damaged km3d metadata ("),
     "huge_number": (raw({"__metadata__": {"km3d": "9" * 900_000}}), "damaged km3d metadata ("),
     "long_name": (
         raw({"x" * 900_000: PAIR | {"dtype": "F99"}}),
