@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
+from lifecycle_msgs.srv import ChangeState
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import Node
+
 # The environment in which DDS stays on this machine. Later versions warn of the older variable.
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -21,6 +25,7 @@ __all__ = [
     "PublisherEventCallbacks",
     "SubscriptionEventCallbacks",
     "WithMessageInfo",
+    "refuse_impossible_transitions",
 ]
 
 
@@ -43,3 +48,30 @@ class WithMessageInfo:
     def __call__(self, message: Any, message_info: Mapping[str, Any] | None = None) -> None:
         """Call the callback."""
         self._callback(message, message_info or {})
+
+
+def refuse_impossible_transitions(node: Node) -> None:
+    """Answer requests for transitions that the state of the node does not allow.
+
+    rclpy of Humble and Jazzy raises an error instead: the node would end, and the client would
+    wait forever.
+    """
+
+    def guarded(change_state: Callable) -> Callable:
+        def answer(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except rclpy_implementation.RCLError as error:
+                if not node.context.ok():
+                    raise
+                node.get_logger().error(f"transition refused: {error}")
+                response.success = False
+                return response
+
+        return answer
+
+    for service in node.services:
+        if service.srv_type is ChangeState:
+            service.callback = guarded(service.callback)

@@ -22,6 +22,7 @@ from km3d_ros.errors import InputError
 from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node import diagnostics, parameters
+from km3d_ros.node.compatibility import refuse_impossible_transitions
 from km3d_ros.node.diagnostics import Health
 from km3d_ros.node.log import Backoff, library_log
 from km3d_ros.node.outputs import Outputs
@@ -66,6 +67,7 @@ class DetectorNode(Node):
         self._pipeline: Pipeline | None = None
         self._idle_state, self._failure = "unconfigured", ""
         super().__init__(name, **kwargs)
+        refuse_impossible_transitions(self)
         self.add_on_set_parameters_callback(self._check_change)
         parameters.declare(self)
         for problem in parameters.unknown(self):

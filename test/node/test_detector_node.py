@@ -605,6 +605,19 @@ def test_node_goes_through_its_life_cycle_on_request(bench):
     assert bench.report()[:2] == (DiagnosticStatus.OK, "finalized")
 
 
+@pytest.mark.parametrize("state_of_node", ["unconfigured", "active"])
+def test_transition_that_the_state_does_not_allow_is_refused(bench, state_of_node):
+    bench.create(weights=bench.weights, autostart=state_of_node == "active")
+    assert bench.node.autostart()
+    wrong = {
+        "unconfigured": (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE, 99),
+        "active": (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP, 99),
+    }
+    for number in wrong[state_of_node]:
+        assert not transition(bench, number)
+        assert state(bench) == state_of_node
+
+
 def test_deactivating_counts_the_frames_that_wait(bench, monkeypatch):
     begun, go_on = hold(monkeypatch)
     bench.start()
