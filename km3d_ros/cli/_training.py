@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from km3d_ros.data.kitti import KittiDataset
     from km3d_ros.network.km3dnet import KM3DNet
     from km3d_ros.network.spec import ModelSpec
+    from km3d_ros.training.dataset import Sources
     from km3d_ros.training.fit import Judge
 
 _FRACTION = number(0, sys.float_info.max, "a number from 0 up")
@@ -80,12 +81,8 @@ def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
 
 def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     """Train a model in all processes of torchrun, and write its weights."""
-    from km3d_ros.data.boxes import open_boxes
     from km3d_ros.data.kitti import KittiDataset
-    from km3d_ros.data.label_report import report_labels
-    from km3d_ros.data.unlabelled import open_unlabelled
     from km3d_ros.training import processes
-    from km3d_ros.training.dataset import Interleaved, Sources
     from km3d_ros.training.fit import fit
 
     with said_by_options():
@@ -94,28 +91,15 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
             for kind in (Plan, Method)
         )
     _require_partners(args)
-    renames = _renames(args, spec.classes)
-    folders = open_labelled(args, spec.classes)
-    taught = report_labels(folders, spec.classes)
-    labelled = Interleaved(folders) if len(folders) > 1 else folders[0]
-    count = sum(map(len, folders))
-    validation = (
-        KittiDataset(args.validation, args.validation_split, spec.classes, renames)
-        if args.validation
-        else None
-    )
-    unlabelled = (
-        open_unlabelled(args.unlabelled, args.camera, args.run / "unlabelled", topic=args.topic)
-        if args.unlabelled
-        else None
-    )
-    boxed = open_boxes(args.boxes, spec.classes, renames) if args.boxes else None
+    sources, counts, report = _open_sources(args, spec)
+    validation = None
+    if args.validation:
+        renames = _renames(args, spec.classes)
+        validation = KittiDataset(args.validation, args.validation_split, spec.classes, renames)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     summary = {
         "command": shlex.join(["km3d", *sys.argv[1:]]),
-        "frames": count,
-        "unlabelled_frames": len(unlabelled) if unlabelled else 0,
-        "boxed_frames": len(boxed) if boxed else 0,
+        **counts,
         "images_seen": plan.steps * plan.batch_size,
         **asdict(plan),
         **asdict(method),
@@ -123,17 +107,43 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     with processes.joined(args.device) as device:
         judge = _judge(spec, validation, plan.validation_frames, device) if validation else None
         if processes.rank() == 0:
-            unlabelled_count = f" and {len(unlabelled)} unlabelled" if unlabelled else ""
-            found = [f"{count} labelled{unlabelled_count} frames"]
-            sizes = _sizes(spec) if getattr(args, "classes", None) else ()
-            found += [*taught, *(boxed.report if boxed else ()), *sizes]
-            print(*found, sep="\n", flush=True)
-        sources = Sources(labelled, unlabelled, boxed)
+            print(*report, sep="\n", flush=True)
         model = fit(model, spec, sources, plan, method, args.run, device, judge)
         if processes.rank() == 0:
             _write(args.out, model, replace(spec, training=summary), validation, device)
             print(f"{args.out}: {spec.architecture}, {plan.steps} steps")
     return 0
+
+
+def _open_sources(
+    args: argparse.Namespace, spec: ModelSpec
+) -> tuple[Sources, dict[str, int], list[str]]:
+    """The frames to train on, their numbers by kind, and lines that describe them."""
+    from km3d_ros.data.boxes import open_boxes
+    from km3d_ros.data.label_report import report_labels
+    from km3d_ros.data.unlabelled import open_unlabelled
+    from km3d_ros.training.dataset import Interleaved, Sources
+
+    folders = open_labelled(args, spec.classes)
+    count = sum(map(len, folders))
+    found, report = f"{count} labelled", report_labels(folders, spec.classes)
+    unlabelled = boxed = None
+    if args.unlabelled:
+        cache = args.run / "unlabelled"
+        unlabelled = open_unlabelled(args.unlabelled, args.camera, cache, topic=args.topic)
+        found += f" and {len(unlabelled)} unlabelled"
+    if args.boxes:
+        boxed = open_boxes(args.boxes, spec.classes, _renames(args, spec.classes))
+        report += boxed.report
+    if getattr(args, "classes", None):
+        report += _sizes(spec)
+    counts = {
+        "frames": count,
+        "unlabelled_frames": len(unlabelled or ()),
+        "boxed_frames": len(boxed or ()),
+    }
+    labelled = Interleaved(folders) if len(folders) > 1 else folders[0]
+    return Sources(labelled, unlabelled, boxed), counts, [f"{found} frames", *report]
 
 
 def open_labelled(args: argparse.Namespace, classes: Sequence[str]) -> list[KittiDataset]:
