@@ -117,8 +117,3 @@ def test_missing_and_damaged_files_are_listed(tmp_path, capsys):
         "1 x labels without image:\n    000009.txt\n",
     ):
         assert text in out
-
-
-def test_folder_of_another_kind_is_one_line(tmp_path, capsys):
-    assert main(["check", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"km3d check: {tmp_path}: no KITTI folder")

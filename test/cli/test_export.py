@@ -156,12 +156,3 @@ def test_package_that_is_missing_is_named(km3d, tmp_path, monkeypatch, package, 
     assert (code, err) == (
         1, f"km3d export: this needs the package {package}: {pip_install(package)}\n"
     )  # fmt: skip
-
-
-def test_folder_without_images_is_refused(km3d, files, tmp_path):
-    (tmp_path / "empty").mkdir()
-    code, _, err = km3d("export", tmp_path / "x.onnx", "--int8", "--calibrate", tmp_path / "empty",
-                        "--camera", files / "camera.txt")  # fmt: skip
-    assert code == 1
-    assert err.startswith(f"km3d export: {tmp_path}/empty: no images")
-    assert err.count("\n") == 1

@@ -132,6 +132,8 @@ def test_topic_chooses_a_camera(tmp_path, capsys):
         f"km3d extract: {bag}: name the image topic; image topics in this bag: /left/image_raw, "
         "/right/image_raw\n"
     )
+    assert extract(bag, tmp_path / "out", "--topic", "/rear") == 1
+    assert "no images on /rear; image topics in this bag: /left/" in capsys.readouterr().err
     assert extract(bag, tmp_path / "out", "--topic", "/right/image_raw") == 0
     pixels, projection = written(tmp_path / "out")
     assert difference(pixels, picture(1)) < 3

@@ -75,14 +75,6 @@ def test_system_error_names_the_file_and_the_cause(tmp_path, capsys):
     assert shown.endswith((": Not a directory\n", ": File exists\n"))
 
 
-@pytest.mark.parametrize("option", [["--iou", "x"], ["--iou", "2"]])
-def test_numbers_that_are_none_are_refused_in_words(option, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["eval", *option])
-    assert stop.value.code == 2
-    assert f"argument --iou: {option[1]!r} is not between 0 and 1" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_help_shows_each_default_once(verb, capsys):
     with pytest.raises(SystemExit):

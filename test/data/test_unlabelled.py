@@ -1,4 +1,3 @@
-import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
 
-from km3d_ros.data import extraction
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once
 from km3d_ros.data.image_file import read_image
@@ -29,10 +27,6 @@ def images(tmp_path):
 
 def paths(frames):
     return [frame.image_path for frame in frames]
-
-
-def seen_by_a_process(frames):
-    return [(f.name, f.projection.tolist(), read_image(f.image_path).shape) for f in frames]
 
 
 def test_kitti_folder_needs_no_labels(tmp_path, images):
@@ -156,12 +150,6 @@ def test_who_extracts_at_the_same_time_waits_for_the_first(tmp_path):
     assert len(started) == 1
 
 
-def test_frames_survive_pickling(tmp_path, images):
-    camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
-    frames = image_frames(images, camera, tmp_path / "cache")
-    assert seen_by_a_process(pickle.loads(pickle.dumps(frames))) == seen_by_a_process(frames)
-
-
 def test_projection_of_a_rectified_ros_calibration_is_used(tmp_path):
     camera = read_camera(ros_calibration(tmp_path / "c.yaml", "plumb_bob", [1.0]), 160, 96, True)
     assert camera.distortion_model == ""
@@ -204,14 +192,3 @@ def test_broken_image_is_named_and_nothing_is_kept(tmp_path, images):
     with pytest.raises(InputError, match=r"001\.png: not a readable PNG or JPEG image"):
         image_frames(images, camera, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
-
-
-def test_full_disk_stops_the_extraction_and_leaves_nothing_half_done(tmp_path, monkeypatch):
-    def full(path, projection):
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(extraction, "write_calibration", full)
-    camera = CameraModel.from_projection(P, WIDTH, HEIGHT)
-    with pytest.raises(OSError, match="No space left on device"):
-        extract_once(tmp_path, "drive", lambda: [CameraImage("0", picture(), camera)])
-    assert [path.name for path in tmp_path.iterdir()] == [".drive.lock"]

@@ -278,22 +278,6 @@ def test_ctrl_c_saves_what_was_learned(frames, tmp_path, monkeypatch):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [({"batch_size": 0}, "batch_size is 0"), ({"learning_rate": 0.0}, "learning_rate is 0")],
-)
-def test_plan_that_cannot_be_is_refused(value, message):
-    with pytest.raises(InputError, match=message):
-        Plan(10, **value)
-
-
-def test_dropout_that_is_no_probability_is_refused():
-    with pytest.raises(InputError, match=r"keypoint_dropout is 1\.5, expected 0 to 1"):
-        Method(keypoint_dropout=1.5)
-    with pytest.raises(InputError, match="trained is 'box', expected one of all, hm, hps"):
-        Method(trained="box")
-
-
 def test_batches_that_processes_cannot_share_are_refused(frames, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 2)
     with pytest.raises(
