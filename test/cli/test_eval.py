@@ -240,12 +240,3 @@ def test_json_of_unknown_locations_is_json(folders, center, capsys):
     assert table["median_relative_depth_error"]["Car"] == dict.fromkeys(("0-15", "15-30", "30-50"))
     assert table["Car"]["3d"]["R40"] == [None] * 3
     assert "aos" not in table["Car"]
-
-
-def test_a_byte_order_mark_changes_no_figure(folders, capsys):
-    assert run(folders, "--json") == 0
-    expected = capsys.readouterr().out
-    for path in [*folders[0].iterdir(), *folders[1].iterdir()]:
-        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert run(folders, "--json") == 0
-    assert capsys.readouterr().out == expected
