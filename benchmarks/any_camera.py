@@ -1,17 +1,17 @@
-"""Do the same weights serve another camera? `python benchmarks/any_camera.py`.
+"""Checks that the same weights serve another camera: `python benchmarks/any_camera.py`.
 
-Focal lengths: the same Town scenes, rendered with several focal lengths, seen with the live
-intrinsics and with the fixed ones of a camera of 0.75 image widths. Prints the median relative
-depth error of the cars that were found. The training frames were rendered with 0.5 to 1.1 image
-widths (and zoomed by 0.6 to 1.3).
+Focal lengths: the same Town scenes are rendered with several focal lengths. The detector gets the
+true intrinsics, and then the fixed ones of a camera of 0.75 image widths. Prints the median
+relative depth error of the detected cars. The training frames had 0.5 to 1.1 image widths, scaled
+by 0.6 to 1.3.
 
-Descriptions: the same scenes through lenses, and through a region of interest of a sensor of twice
-the resolution that is binned by two, against a rectified image of the same focal length. Prints
-by how much positions differ, relative to the distance: with true keypoints (the largest
-difference of all labelled objects: geometry alone), and with the network's, of objects that score
-above 0.3 in the rectified image and are found in the other one, too. "moved" is the median change
-of distance. What a rectified image of the same camera, three pixels further, makes of the
-positions is the scatter of the network itself.
+Descriptions: the same scenes through lenses, and through a region of interest of a sensor with
+twice the resolution and a binning of two, compared with a rectified image of the same focal
+length. Prints the differences of positions, relative to the distance. With true keypoints
+(geometry alone) it is the largest difference of all labelled objects. With the network it covers
+the objects that score above 0.3 in the rectified image and are found in the other one. "moved" is
+the median change of distance. The scatter of the network itself is measured with a rectified image
+of the same camera that is shifted by three pixels.
 """
 
 from __future__ import annotations

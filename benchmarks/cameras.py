@@ -1,8 +1,8 @@
 """Several cameras on one model: `python benchmarks/cameras.py --seconds 60`.
 
-Three cameras publish 1280x384 frames at 10 Hz, then one of them falls silent, then another one.
-The bars on two CPU cores with the embedded weights: the rates of the three differ by 10 % at most;
-without the silent one the others are answered as often as before, or more often; the median age of
+Three cameras publish 1280x384 frames at 10 Hz. Then one of them stops, then another one. The
+limits on two CPU cores with the embedded weights: the rates of the three cameras differ by at most
+10 %; when a camera stops, the others are answered at least as often as before; the median age of
 the first camera's answers does not grow with the number of cameras.
 """
 

@@ -1,7 +1,8 @@
 """Decoding and GRM of 100 objects on one CPU core: `python benchmarks/decode.py`.
 
-From the network's output maps at 96×320 cells (an input of 384×1280) to `Detections`, without
-the network. Prints the median and the 95th percentile in milliseconds; the bar is 2 ms.
+The input is the network's output maps of 96×320 cells (an input of 384×1280), the output is
+`Detections`. The network is not included. Prints the median and the 95th percentile in
+milliseconds. The limit is 2 ms.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Malformed input against a live node: `python benchmarks/fuzz.py --messages 20000`.
+"""Malformed input for a live node: `python benchmarks/fuzz.py --messages 20000`.
 
-Images, CameraInfos and parameters as hypothesis draws them (test/support/malformed.py), and bytes
-that are no message at all, go to a node in a process of its own; good frames in between. The bars:
-the node lives on, every good frame is answered, every image that was sent is answered or counted
-by cause, none as `failed`, and memory stays flat.
+A node in a separate process receives images, CameraInfos and parameters that hypothesis generates
+(test/support/malformed.py), and bytes that are not messages. Good frames come in between. The
+limits: the node survives, every good frame is answered, every image is answered or counted by
+cause, no cause is `failed`, and the memory does not grow.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BATCH = 2 * FRAMES + PARAMETERS + SHREDS
 """Messages between two good frames: images and their CameraInfos, parameters, cut images."""
 PATIENCE = 20.0
 PAUSE = 0.01
-"""Seconds between frames, in which the node can look at them: newer ones overtake them."""
+"""Seconds between frames, so that the node can process each before a newer one arrives."""
 PAIRS = st.tuples(malformed.images(), malformed.infos()) | malformed.odd_frames()
 COMPRESSED = st.tuples(malformed.compressed_images(), malformed.infos())
 MODES = {
@@ -55,7 +55,7 @@ MODES = {
 
 
 class UnservedError(BaseException):
-    """Ends a run at once: hypothesis lets it pass."""
+    """Ends a run immediately: hypothesis does not catch it."""
 
 
 class Peer:
@@ -93,11 +93,11 @@ class Peer:
         self.sent += 1
 
     def shred(self, cut: int) -> None:
-        """Publish the beginning of an image only."""
+        """Publish only the beginning of an image."""
         self.send(bytes(serialize_message(self._good()))[:cut], None)
 
     def set(self, parameters: list) -> None:
-        """Ask for parameters, one by one, and wait for the answer."""
+        """Set parameters, one by one, and wait for the answer."""
         future = self._client.call_async(SetParameters.Request(parameters=parameters))
         self._wait("answers a request for parameters", future.done)
 
@@ -110,12 +110,12 @@ class Peer:
         self._wait("answers a good frame", lambda: self._stamp in self.answered)
 
     def account(self) -> dict[str, int]:
-        """Wait until the node reports what became of every image; returns that, by outcome."""
+        """Wait until the node has counted every image; returns the counts by outcome."""
         self._wait("accounts for every image", lambda: sum(self._outcomes().values()) == self.sent)
         return {outcome: count for outcome, count in self._outcomes().items() if count}
 
     def close(self) -> None:
-        """Leave."""
+        """Destroy the ROS node."""
         self._executor.shutdown()
         self._node.destroy_node()
 
@@ -144,7 +144,7 @@ class Peer:
 
 
 def fuzz(mode: str, batches: int, weights: Path, log: Path) -> dict[str, object]:
-    """Figures of one mode, with a node of its own."""
+    """Figures of one mode, with a new node."""
     values, frames = MODES[mode]
     with open(log, "w") as output:
         process = subprocess.Popen(command(weights, **values), stderr=output)
@@ -205,7 +205,7 @@ def bombard(
 
 
 def command(weights: Path, **values: object) -> list[str]:
-    """The node, with images and CameraInfos that do not get lost on the way."""
+    """The node, with reliable QoS for images and CameraInfos."""
     values |= {"weights": weights, "max_detections": 5}
     topic = "/image/compressed" if "image_transport" in values else "/image"
     for name in (topic, "/camera_info"):

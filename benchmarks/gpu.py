@@ -1,10 +1,10 @@
 """The detector on a GPU, in some minutes: `python benchmarks/gpu.py --save`.
 
-From a camera image (1280×384) on the host to tables on the host: lite with the embedded weights,
-res_18 and dla_34 with random ones, in float16 and float32, as one CUDA graph and in eager mode,
-for one and for six cameras at once; and by how much positions differ from those of the CPU in
-float32. Needs nothing but torch, numpy, opencv and safetensors. `--device cpu --quick` only shows
-that it runs.
+Measures from a camera image (1280×384) on the host to tables on the host: lite with the embedded
+weights, res_18 and dla_34 with random weights, in float16 and float32, as one CUDA graph and in
+eager mode, for one camera and for six at once. Also prints the differences of positions from those
+of the CPU in float32. Needs only torch, numpy, opencv and safetensors. `--device cpu --quick` only
+tests that it runs.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ CAMERAS = (1, 6)
 COMPARED = 20
 """Objects of the best peaks whose positions are compared."""
 COMPARED_AT = 20.0
-"""Metres: differences are those that an object at this distance would have."""
+"""Metres. Differences are scaled to an object at this distance."""
 PAIRED = 2.0
-"""Pixels up to which two centres are those of the same object."""
+"""Largest distance in pixels between the centres of the same object."""
 BARS = (
     ("res_18", "float16", "p50", 1.5),
     ("res_18", "float16", "p99", 2.5),
     ("dla_34", "float16", "p50", 4.0),
 )
-"""Milliseconds at most, of one camera on an H100."""
+"""Limit in milliseconds, for one camera on an H100."""
 MOST_FOR_SIX, EXACT = 2.5, 0.01
-"""Bars: time of six cameras by that of one; metres at 20 m in float32."""
+"""Limits: time of six cameras relative to one; metres at 20 m in float32."""
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    """Each bar with its figure."""
+    """Each limit with its figure."""
     found = []
     for backbone, precision, percentile, most in BARS:
         for row in rows:
@@ -172,7 +172,7 @@ def picture() -> tuple[np.ndarray, CameraModel]:
 
 
 def milliseconds(function: Callable[[], None], repeat: int) -> dict[str, float]:
-    """p50, p95 and p99 of many calls, which wait for their result."""
+    """p50, p95 and p99 of many calls that wait for their result."""
     for _ in range(min(repeat, 10)):
         function()
     seconds = []

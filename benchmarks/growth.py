@@ -1,8 +1,8 @@
-"""What a frame costs besides the network, and how it grows: `python benchmarks/growth.py`.
+"""The cost of a frame without the network, and how it grows: `python benchmarks/growth.py`.
 
-CPU time per frame, summed over all threads, of what the package does besides running the backbone
-(the bar is 6 ms in total); and the latency with more objects, larger images and more cameras, with
-the embedded weights in the default backend. What is compared takes turns.
+Measures the CPU time per frame, summed over all threads, of everything except the backbone; the
+limit is 6 ms in total. Also measures the latency with more objects, larger images and more
+cameras, with the embedded weights in the default backend. Compared configurations alternate.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def parts(detector: Detector, repeat: int) -> dict[str, float]:
 
 
 def by_objects(detector: Detector) -> dict[int, Callable[[], object]]:
-    """From image to message, of the so many best objects."""
+    """From image to message, with a number of best objects."""
     image, camera = picture(1280, 384)
     header, pool = Header(frame_id="camera"), []
 
@@ -92,7 +92,7 @@ def by_objects(detector: Detector) -> dict[int, Callable[[], object]]:
 
 
 def messages(detector: Detector) -> dict[str, Callable[[], object]]:
-    """Building the messages of so many objects; markers only where somebody looks at them."""
+    """Building the messages of a number of objects; markers only for viewers."""
     found, names = detector(*picture(1280, 384)), detector.spec.classes
     header, pool = Header(frame_id="camera"), []
     builders = {
@@ -118,7 +118,7 @@ def by_cameras(detector: Detector) -> dict[int, Callable[[], object]]:
 
 
 def fewer(detector: Detector, count: int) -> Detector:
-    """The same, of fewer objects."""
+    """The same with fewer objects."""
     return Detector(detector.choice, detector.score_threshold, count)
 
 
@@ -130,7 +130,7 @@ def picture(width: int, height: int) -> tuple[np.ndarray, CameraModel]:
 
 
 def medians(functions: dict, repeat: int) -> dict:
-    """Of the wall time of many calls in milliseconds, by the same names."""
+    """Wall time of many calls in milliseconds, by name."""
     seconds: dict = {name: [] for name in functions}
     for _ in range(repeat):
         for name, function in functions.items():

@@ -1,7 +1,7 @@
-"""Draws what the network sees of an image: `python benchmarks/input_window.py`.
+"""Draws the part of an image that the network sees: `python benchmarks/input_window.py`.
 
-Writes docs/camera-*.jpg: Town through cameras of several aspect ratios. What is cut off is
-darkened; the line is the row of the principal point.
+Writes docs/camera-*.jpg: Town through cameras of several aspect ratios. The part that is cut off
+is darkened. The line is the row of the principal point.
 """
 
 from __future__ import annotations

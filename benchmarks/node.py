@@ -1,11 +1,12 @@
-"""The node in a process of its own, over DDS: `python benchmarks/node.py --seconds 300`.
+"""The node in a separate process, over DDS: `python benchmarks/node.py --seconds 300`.
 
-Publishes 1280x384 frames at a fixed rate and reports what was answered, where the time went, the
-processor time of the node's process and how its memory grew. With `--rate 100 --threads 1` frames
-come faster than one core answers them. The bars, on two CPU cores with the embedded weights at
-10 Hz: no drop, a node overhead (everything but preprocess, network and decode) with p50 of 5 ms, a
-memory growth of 20 MB after the first minute; 2 ms to build the messages of 50 objects; and no
-growth of the memory that is left after a cleanup. With `--threads 1` it uses 1.1 cores at most.
+Publishes 1280x384 frames at a fixed rate. Reports the number of answers, the time of each stage,
+and the processor time and memory growth of the node's process. With `--rate 100 --threads 1`
+frames arrive faster than one core can answer. The limits, on two CPU cores with the embedded
+weights at 10 Hz: no drop; 5 ms of node overhead (everything but preprocess, network and decode)
+in the median; 20 MB of memory growth after the first minute; 2 ms to build the messages of 50
+objects; no growth of the memory that is left after a cleanup. With `--threads 1` it uses at most
+1.1 cores.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ OBJECTS = 50
 STAGES = ("wait", "preprocess", "network", "decode", "publish", "total")
 GROWTH_FROM = 60.0
 PATIENCE = 60.0
-"""Seconds to the first answer, at most."""
+"""Longest wait for the first answer in seconds."""
 CYCLE = (
     Transition.TRANSITION_CONFIGURE,
     Transition.TRANSITION_ACTIVATE,
@@ -66,10 +67,10 @@ CYCLE = (
 
 
 class Camera(Node):
-    """Publishes noise at a fixed rate and keeps the timings that the node answers with."""
+    """Publishes noise at a fixed rate and stores the timings from the node."""
 
     def __init__(self, rate: float, watched: bool) -> None:
-        """`watched`: subscribe to the topics that only somebody who watches needs."""
+        """`watched`: also subscribe to the topics for viewers."""
         super().__init__("camera")
         self.sent = 0
         self.timings: list[FrameTiming] = []
@@ -91,7 +92,7 @@ class Camera(Node):
 
     @property
     def heard(self) -> bool:
-        """Whether the node listens to both topics."""
+        """Whether the node subscribes to both topics."""
         publishers = (self._infos, self._images)
         return all(publisher.get_subscription_count() for publisher in publishers)
 
@@ -153,7 +154,7 @@ def launch(weights: str, *values: str) -> subprocess.Popen:
 
 
 def left_after_cleanup(weights: str, cycles: int) -> list[float]:
-    """Megabytes of an unconfigured node: at first, and after every cycle of its life."""
+    """Megabytes of an unconfigured node: at first, and after every life cycle."""
     node = launch(weights, "autostart:=false")
     rclpy.init()
     user = Node("user")
@@ -172,7 +173,7 @@ def left_after_cleanup(weights: str, cycles: int) -> list[float]:
 
 
 def processor_seconds(process: subprocess.Popen) -> float:
-    """What all threads of a running process have used so far."""
+    """Processor time of all threads of a running process."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -184,7 +185,7 @@ def megabytes(process: subprocess.Popen) -> float:
 
 
 def frames(camera: Camera) -> dict[str, object]:
-    """What became of the frames, as the node reports it."""
+    """The outcomes of the frames, from the node's diagnostics."""
     drops: dict[str, int] = {}
     for timing in camera.timings:
         for cause, count in zip(timing.drop_causes, timing.drop_counts, strict=True):
@@ -240,7 +241,7 @@ def some_objects() -> Detections:
 
 
 def median_milliseconds(function: Callable[[], object], repetitions: int = 200) -> float:
-    """Of many calls."""
+    """The median of many calls."""
     seconds = []
     for _ in range(repetitions):
         start = time.perf_counter()

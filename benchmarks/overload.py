@@ -1,12 +1,12 @@
 """The age of answers under overload: `python benchmarks/overload.py --seconds 600`.
 
-Publishes 1280x384 frames at 1, 3 and 10 times the rate that the node can answer, from a process
-of its own. The bars: the 99th percentile of an answer's age is at most one frame interval plus
+A separate process publishes 1280x384 frames at 1, 3 and 10 times the rate that the node can
+answer. The limits: the 99th percentile of the age of answers is at most one frame interval plus
 the work on one frame (image to published detections, its 99th percentile in the same run); every
-frame that was sent is answered or counted as dropped; memory grows by 20 MB at most.
+frame is answered or counted as dropped; memory grows by at most 20 MB.
 
-An age is counted in the node: from the arrival of an image to its published detections. `latency`
-also has both ways over DDS: from the publication of an image to its detections at this process.
+The node measures the age: from the arrival of an image to its published detections. `latency` also
+includes DDS: from the publication of an image to the arrival of its detections in this process.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ WIDTH, HEIGHT, FOCAL = 1280, 384, 720.0
 PROJECTION = [FOCAL, 0, WIDTH / 2, 0, 0, FOCAL, HEIGHT / 2, 0, 0, 0, 1, 0]
 LOADS = (1, 3, 10)
 SLOW = 2.0
-"""Frames per second that the node surely answers one by one."""
+"""Frames per second that the node certainly can answer."""
 WARM_UP, TAIL = 20, 4
 """Frames at the slow rate before the load, to find the node's own rate, and after it."""
 REPORTED = 3.0
-"""Seconds after which the node's report has everything that was sent before."""
+"""Seconds after which the node's report includes all earlier frames."""
 
 
 class Camera:
-    """Publishes noise in a process of its own; only the topics of one camera."""
+    """Publishes noise on the topics of one camera, in a separate process."""
 
     def __init__(self, name: str = "") -> None:
         context = get_context("spawn")
@@ -69,7 +69,7 @@ class Camera:
         self._end.send((rate, seconds))
 
     def sent(self) -> list[int]:
-        """Wait for the end of it; returns the stamps in nanoseconds of the steady clock."""
+        """Wait for its end; returns the stamps in nanoseconds of the steady clock."""
         return self._end.recv()
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class Detector:
         self._executor.shutdown()
 
     def spin(self, seconds: float = float("inf"), until: Callable = lambda: False) -> None:
-        """Listen for some time, or until something is the case."""
+        """Spin for some time, or until a condition is true."""
         begin = time.monotonic()
         while (now := time.monotonic()) - begin < seconds and not until():
             if self._process.poll() is not None:
@@ -151,7 +151,7 @@ class Detector:
                 self.resident.append((now, self._megabytes()))
 
     def forget(self) -> None:
-        """Begin to listen anew."""
+        """Discard what was received so far."""
         for values in (*self.timings.values(), *self.latencies.values(), self.resident):
             values.clear()
 
@@ -178,12 +178,12 @@ def work(timing: FrameTiming) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """In milliseconds."""
+    """A percentile in milliseconds."""
     return round(1e3 * float(np.percentile(values, percent)), 1)
 
 
 def overload(load: float, seconds: float) -> dict[str, object]:
-    """The figures of one load; each starts a node of its own."""
+    """The figures of one load, with a new node."""
     camera = Camera()
     try:
         with Detector(values=["score_threshold:=0.0", "max_detections:=50"]) as detector:
@@ -221,7 +221,7 @@ def overload(load: float, seconds: float) -> dict[str, object]:
 
 
 def account(sent: int, before: dict[str, str], after: dict[str, str]) -> dict[str, object]:
-    """Where the frames went, by two reports; `uncounted` are those that the node does not know."""
+    """Outcomes of the frames between two reports; the node never received those `uncounted`."""
     counts = {key: int(after[key]) - int(before[key]) for key in after if counted(key)}
     answered = counts.pop("answered")
     dropped = {key.removeprefix("dropped."): count for key, count in counts.items() if count}
@@ -230,12 +230,12 @@ def account(sent: int, before: dict[str, str], after: dict[str, str]) -> dict[st
 
 
 def counted(key: str) -> bool:
-    """Whether a value of the diagnostics says what became of frames."""
+    """Whether a value of the diagnostics counts frames."""
     return key == "answered" or key.startswith("dropped.")
 
 
 def growth(resident: Sequence[tuple[float, float]]) -> float:
-    """From the first tenth on to the end."""
+    """Growth from the end of the first tenth to the end."""
     return round(resident[-1][1] - resident[len(resident) // 10][1], 1)
 
 

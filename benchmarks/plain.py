@@ -1,9 +1,9 @@
-"""The detector written plainly, the base of `speed.py`'s ratios: `python benchmarks/plain.py`.
+"""A plain detector, the base of `speed.py`'s ratios: `python benchmarks/plain.py`.
 
-The mathematics of `grm="published"` as straightforward research code has it: the network as it was
-trained, every head of a detection computed for the whole map, normalisation in float64, and the
-position of one object after the other by a NumPy pseudo-inverse. Prints by how much its positions
-differ from those of the package, on a Town frame.
+It has the mathematics of `grm="published"` in the form of straightforward research code: the
+network as it was trained, every head of a detection computed for the whole map, normalisation in
+float64, and a NumPy pseudo-inverse for the position of each object. Prints the differences of its
+positions from those of the package, on a Town frame.
 """
 
 from __future__ import annotations

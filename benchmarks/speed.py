@@ -1,12 +1,13 @@
-"""How quick every backend is, and what it costs in accuracy: `python benchmarks/speed.py`.
+"""Speed and accuracy of every backend: `python benchmarks/speed.py`.
 
-From a camera image (1280×384) to detections. Every configuration has a process of its own; they
-take turns in rounds, so that the drift of a busy machine hits all alike. The base of the ratios is
-the plain pipeline (`plain.py`), in the same rounds.
+Measures from a camera image (1280×384) to detections. Every configuration has a separate process.
+The configurations alternate in rounds, so that load on the machine affects all of them alike. The
+base of the ratios is the plain pipeline (`plain.py`) in the same rounds.
 
-`lite` runs its embedded weights and is judged as well: AP of cars, and by how much their depths
-differ from those of PyTorch in float32, on Town frames. The other backbones have random weights,
-whose answers say nothing, unless --weights gives some. Takes some minutes; --quick takes seconds.
+`lite` runs its embedded weights. Its accuracy is measured, too: AP of cars, and the differences of
+their depths from those of PyTorch in float32, on Town frames. The other backbones have random
+weights without meaningful results, unless --weights gives some. Takes some minutes; --quick takes
+seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ JUDGED_SEED = 2
 CALIBRATION_SEED, CALIBRATION = 5, 100
 """Scenes and frames that int8 graphs are calibrated on."""
 SCARCE = 8
-"""Frames for random weights, where nothing but the time counts."""
+"""Frames for random weights, for which only the time is measured."""
 
 HEADINGS = (
     *("backbone", "backend", "precision", "preprocess", "network", "decode"),
@@ -52,7 +53,7 @@ float32. Random weights have neither.
 
 
 def main() -> None:
-    """Measure, judge, and print as Markdown."""
+    """Measure time and accuracy, and print Markdown."""
     args = arguments()
     frames = town(args.data / "town", max(args.judged, 2), JUDGED_SEED)
     report: dict[str, Any] = {
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,7 +97,7 @@ def arguments() -> argparse.Namespace:
 
 
 def configurations(backbone: str, args: argparse.Namespace) -> list[Configuration]:
-    """What can run here, the base first and PyTorch in float32 second."""
+    """The configurations that run here: first the base, then PyTorch in float32."""
     weights = weights_of(backbone, args)
     there = [name for name in args.backends if name == "torch" or find_spec(name)]
     kinds = [("plain", "float32"), ("torch", "float32")]
@@ -126,12 +127,12 @@ def weights_of(backbone: str, args: argparse.Namespace) -> Path:
 
 
 def judged(backbone: str, args: argparse.Namespace) -> bool:
-    """Whether its weights are trained ones."""
+    """Whether the weights of the configuration are trained."""
     return backbone == "lite" or backbone in args.weights
 
 
 def quantised(backbone: str, weights: Path, folder: Path, count: int) -> Path | None:
-    """An int8 graph of these weights, where this package and this machine can make one."""
+    """An int8 graph of these weights, if the installed packages can make one."""
     if not (find_spec("km3d_ros.cli.export") and find_spec("onnxruntime")):
         return None
     frames = folder / "calibration"
@@ -183,7 +184,7 @@ def summary(configuration: Configuration, times: list[list[float]]) -> dict[str,
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The table, and what it was measured on."""
+    """The table and the machine."""
     peak = ", ".join(f"{n} {p:.0f}" for n, p in report["peak_gigaflops_per_second"].items())
     work = ", ".join(f"{n} {g}" for n, g in report["gigaflops"].items())
     lines = [
@@ -196,7 +197,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def line(row: dict[str, Any]) -> str:
-    """Of the table."""
+    """A row of the table."""
     change = row.get("depth_change")
     cells = [row[name] for name in ("backbone", "backend", "precision")]
     cells += [row[name] for name in ("preprocess", "network", "decode")]

@@ -1,8 +1,8 @@
 """Town's speed on one core: `python benchmarks/town.py`.
 
-Samples, renders and labels frames of 1280×384 pixels in one thread, after the texture banks are
-painted. Counts CPU time, and of each frame the best of several goes, so that other work on the
-machine disturbs little. The bar is 30 frames per second.
+Samples, renders and labels frames of 1280×384 pixels in one thread, after the textures are
+painted. Measures the CPU time, of each frame the best of several repetitions, to reduce the
+effect of other work on the machine. The limit is 30 frames per second.
 """
 
 from __future__ import annotations

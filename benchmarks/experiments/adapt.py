@@ -2,9 +2,10 @@
 
     python benchmarks/experiments/adapt.py --data data/town
 
-The new camera sees Town as the weights never saw it: a longer lens, hardly any colour, darkness,
-fog and noise. `km3d adapt` sees the labelled frames of the old cameras, and of the new one first
-the bag, then the images that `km3d extract` took from it, with the 2D boxes of the silhouettes.
+The images of the new camera differ from all training images: a longer lens, almost no colour,
+darkness, fog and noise. `km3d adapt` gets the labelled frames of the old cameras. Of the new
+camera it first gets the bag, then the images that `km3d extract` wrote, with 2D boxes of the
+silhouettes.
 Prints the figures of all weights on other labelled frames of the new camera.
 """
 

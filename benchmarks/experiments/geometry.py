@@ -2,8 +2,8 @@
 
     python benchmarks/experiments/geometry.py --data data/town_val
 
-Prints the median signed depth error of the cars that are found: with everything as predicted, and
-with the true size and yaw, where the keypoints are the only cause that is left.
+Prints the median signed depth error of the detected cars: with all predictions, and with the true
+size and yaw, for which the keypoints are the only source of errors.
 """
 
 from __future__ import annotations

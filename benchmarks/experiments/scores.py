@@ -1,10 +1,11 @@
-"""Scores that mean the same on real streets as on Town: Platt scaling of the confidence.
+"""Platt scaling of the confidence: scores have the same meaning on real streets as on Town.
 
     python benchmarks/experiments/scores.py --weights streets.safetensors --real kitti \
         --exponent 0.6 --out scaled.safetensors
 
-Confidence is learned on Town and is too low on real images. The script prints what a score of
-peak × confidence^e gives on labelled real frames (a KITTI-format folder), for some exponents e.
+Confidence is learned on Town and is too low on real images. The script prints the
+figures of the score peak × confidence^e on labelled real frames (a KITTI-format folder), for some
+exponents e.
 With --exponent and --out it writes the weights whose confidence is scaled: the last layer of the
 head `prob` gets a slope and an offset, so that sigmoid(slope * logit + offset) is close to
 sigmoid(logit)^e.

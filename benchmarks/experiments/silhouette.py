@@ -5,9 +5,9 @@
 A detector frames the silhouette. KITTI's 2D box frames the projected 3D box and is larger. The
 inset of an edge is the distance of the silhouette's edge from the cuboid's edge, in percent of the
 width (left, right) or height (top, bottom) of the cuboid's box. Only objects wholly in the image
-count. Occlusion is ignored. The tables show the insets, the error that remains after each
-correction. The outermost points are those that the training
-uses; a random search found them on 800 scenes of seed 20, for the smallest mean absolute error.
+count. Occlusion is ignored. The tables show the insets, and the error that remains after each
+correction. The outermost points are those that the training uses. A random search on 800 scenes of
+seed 20 found them, for the smallest mean absolute error.
 """
 
 from __future__ import annotations

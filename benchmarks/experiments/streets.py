@@ -1,12 +1,13 @@
-"""What teaches the network real streets: 2D boxes part by part, and a few 3D labels on top.
+"""How the network learns real streets: each part of 2D boxes, and a few 3D labels in addition.
 
     python benchmarks/experiments/streets.py NAME ... --weights town.safetensors \
         --town data/town --boxes boxes/a boxes/b.json --real kitti --seeds 0 1 2
 
-Every run goes on from weights that know Town alone. --boxes are real images with 2D boxes, as of
-`km3d train`; --real is a KITTI-format folder with the splits train (few labels) and val (judged).
-The figures of a run go to benchmarks/results/experiments/streets-NAME-SEED.json. A run whose file
-exists is left alone. `report.py` prints the tables of docs/experiments.md.
+Every run continues from weights that were trained on Town only. --boxes are real images with 2D
+boxes, as of `km3d train`; --real is a KITTI-format folder with the splits train (few labels) and
+val (for the figures). The figures of a run go to
+benchmarks/results/experiments/streets-NAME-SEED.json. A run whose file exists is skipped.
+`report.py` prints the tables of docs/experiments.md.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Train one configuration of the experiments, several seeds: what docs/experiments.md compares.
+"""Train configurations of docs/experiments.md with several seeds.
 
     python benchmarks/experiments/train.py NAME ... --seeds 0 1 2
 
 Every run is a small training on Town (320×96 pixels, `lite` from ImageNet features) whose figures
-go to benchmarks/results/experiments/NAME-SEED.json. A run whose file exists is left alone; one
-that was interrupted goes on.
+go to benchmarks/results/experiments/NAME-SEED.json. A run whose file exists is skipped; an
+interrupted one continues.
 """
 
 from __future__ import annotations

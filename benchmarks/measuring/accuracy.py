@@ -1,4 +1,4 @@
-"""Town frames, and what a backend finds on them."""
+"""Town frames, and the accuracy of a backend on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Results = list[list[KittiObject]]
 
 
 def town(folder: Path, count: int, seed: int) -> KittiDataset:
-    """Town frames; those that exist are kept."""
+    """Town frames. Existing files are kept."""
     prepare(folder)
     for _ in write_stills(folder, count, seed, SIZE, focal=None, workers=2):
         pass
@@ -27,7 +27,7 @@ def town(folder: Path, count: int, seed: int) -> KittiDataset:
 
 
 def accuracy(frames: KittiDataset, found: Results, reference: Results) -> dict[str, Any]:
-    """How good results are, of the first frames.
+    """The accuracy of results on the first frames.
 
     ap3d: AP3D|R40 of cars, moderate, overlap 0.5, in percent.
     depth_change: p50 and p95, in percent, of |z / z' - 1| over the reported cars of the reference

@@ -1,4 +1,4 @@
-"""What the processor can do at best, and what a network asks of it."""
+"""The peak performance of the processor, and the operations of a network."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from km3d_ros.inference.backends.backend import fast_bfloat16
 from km3d_ros.inference.graph import DetectorGraph, GraphInputs
 from km3d_ros.network import checkpoint
 
-TOLD = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-"""Instructions that decide how quick a network is."""
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+"""Instructions that determine the speed of a network."""
 _SIDE, _GOES = 2048, 20
 
 
 def describe() -> str:
-    """Cores, model and the instructions that count."""
+    """Cores, model and relevant instructions of the processor."""
     facts = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")
         facts[name.strip()] = value.strip()
-    instructions = [name for name in TOLD if name in facts.get("flags", "").split()]
+    instructions = [name for name in INSTRUCTIONS if name in facts.get("flags", "").split()]
     name = facts.get("model name", "unknown processor")
     return f"{torch.get_num_threads()} cores of {name} ({', '.join(instructions)})"
 
 
 def peaks() -> dict[str, float]:
-    """GFLOP/s of the best of some large matrix products, by number format."""
+    """GFLOP/s of the fastest of some large matrix products, by number format."""
     dtypes = {"float32": torch.float32}
     if fast_bfloat16():
         dtypes["bfloat16"] = torch.bfloat16

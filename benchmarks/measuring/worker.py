@@ -1,4 +1,4 @@
-"""A detector in a process of its own, which answers one request after the other."""
+"""A detector in a separate process that answers one request at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from km3d_ros.inference.detector import Detector
 from km3d_ros.network import checkpoint
 
 LEAST_FRAMES = 2
-"""Of a round, however long they take."""
+"""Least number of frames of a round."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Configuration:
 
 
 class Worker:
-    """A process that runs one configuration, and which must be waited for once."""
+    """A process that runs one configuration. Wait for it once, until it has loaded."""
 
     def __init__(self, configuration: Configuration, data: Path):
         context = multiprocessing.get_context("spawn")
@@ -46,7 +46,7 @@ class Worker:
         theirs.close()
 
     def wait(self) -> Any:
-        """The answer to the last request; the first one comes without."""
+        """The answer to the last request. The first answer needs no request."""
         return self._connection.recv()
 
     def ask(self, what: str, amount: float = 0) -> Any:
@@ -81,7 +81,7 @@ def _serve(connection: Connection, configuration: Configuration, data: Path) -> 
 
 
 def _opened(configuration: Configuration) -> Detector | PlainDetector:
-    """The detector of a configuration, which must not be another one."""
+    """The detector of a configuration. Raises RuntimeError if its backend was replaced."""
     if configuration.backend == "plain":
         return PlainDetector(*checkpoint.load(configuration.weights))
     detector = Detector.from_checkpoint(
@@ -97,7 +97,7 @@ def _opened(configuration: Configuration) -> Detector | PlainDetector:
 
 
 def _times(detector: Detector | PlainDetector, seen: list, seconds: float) -> list[list[float]]:
-    """Seconds of preprocess, network and decode, of frames for so long."""
+    """Seconds of preprocess, network and decode of each frame, for a period of time."""
     _run(detector, *seen[0])
     times, end = [], time.perf_counter() + seconds
     while len(times) < LEAST_FRAMES or time.perf_counter() < end:
@@ -121,7 +121,7 @@ def _view(frame: Frame) -> tuple[np.ndarray, CameraModel]:
 
 
 def _peak_megabytes() -> int:
-    """Not of `getrusage`, which begins with the memory of the parent."""
+    """Peak memory. `getrusage` would include the memory of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(peak) // 1000
