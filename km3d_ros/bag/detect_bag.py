@@ -26,20 +26,6 @@ from km3d_ros.frames.topic_names import is_rectified
 from km3d_ros.inference.detector import Detector
 
 
-@dataclass(frozen=True)
-class Request:
-    """One run: the recording to read, the one to write, and the cameras."""
-
-    source: Path
-    out: Path
-    wanted: Wanted
-
-    @property
-    def partial(self) -> Path:
-        """The folder that holds the new recording until it is complete."""
-        return self.out.with_name(f"{self.out.name}.partial")
-
-
 @dataclass
 class CameraSummary:
     """Results of one camera: frames = answered + sum(unusable).
@@ -81,41 +67,42 @@ class Summary:
     cameras: list[CameraSummary]
 
 
-def detect_in_bag(request: Request, detector: Detector) -> Summary:
+def detect_in_bag(source: Path, out: Path, wanted: Wanted, detector: Detector) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
 
-    The new recording is written in `request.partial` and moved to `request.out` when it is
-    complete. After an error nothing is left.
+    The new recording is written in the folder `out.partial` and moved to `out` when complete.
+    After an error nothing is left.
 
     Raises:
         InputError: the recording cannot be read, has no camera, or none of its images can be
             used; or the new recording cannot be written.
     """
-    _check_place(request)
-    unpacked = request.partial / "unpacked"
+    partial = out.with_name(f"{out.name}.partial")
+    _check_place(source, out, partial)
+    unpacked = partial / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
-    recording = Recording(request.source, unpacked)
+    recording = Recording(source, unpacked)
     try:
         damage = Notes("damaged spots")
         survey = Survey.of(recording.messages(damage))
         damage.finish()
         if not survey.messages:
-            raise InputError(f"{request.source}: there is no message that can be read")
-        cameras = _choose_cameras(request, survey, damage)
-        frames = FrameDetector(
-            detector, cameras, survey.infos, request.wanted.calibration, _print_line
-        )
-        summaries = _write(request, recording, survey, cameras, frames)
+            raise InputError(f"{source}: there is no message that can be read")
+        cameras = _choose_cameras(source, wanted, survey, damage)
+        frames = FrameDetector(detector, cameras, survey.infos, wanted.calibration, _print_line)
+        storage = "mcap" if recording.storage == "ROS 1" else recording.storage
+        writer = RecordingWriter(out, partial / "new", storage, recording.compression)
+        summaries = _write(writer, source, recording, survey, cameras, frames)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
         with suppress(OSError):
-            request.partial.rmdir()
-    places = str(request.source), str(request.out)
-    return Summary(*places, survey.messages, damage.count, summaries)
+            partial.rmdir()
+    return Summary(str(source), str(out), survey.messages, damage.count, summaries)
 
 
 def _write(
-    request: Request,
+    writer: RecordingWriter,
+    source: Path,
     recording: Recording,
     survey: Survey,
     cameras: Sequence[Camera],
@@ -132,10 +119,8 @@ def _write(
     }
     total = sum(survey.images[camera.images] for camera in cameras)
     unusable = Notes("frames that cannot be used")
-    storage = "mcap" if recording.storage == "ROS 1" else recording.storage
-    form = storage, recording.compression
     with (
-        RecordingWriter(request.out, request.partial / "new", *form) as writer,
+        writer,
         tqdm(desc="Detecting", total=total, unit="frame", disable=None) as progress,
     ):
         topics = _Definitions()
@@ -149,11 +134,11 @@ def _write(
             summaries[message.topic.name].count(result)
             progress.update()
             if result.cause:
-                frame = f"{request.source}: {message.topic.name} at {message.time} ns"
+                frame = f"{source}: {message.topic.name} at {message.time} ns"
                 unusable(f"{frame}: {result.cause}: {result.reason}")
         unusable.finish()
         if total and not any(summary.answered for summary in summaries.values()):
-            raise InputError(f"{request.source}: not one of {total} images can be used")
+            raise InputError(f"{source}: not one of {total} images can be used")
     return list(summaries.values())
 
 
@@ -176,25 +161,24 @@ class _Definitions(dict[Topic, Topic]):
         return self[topic]
 
 
-def _check_place(request: Request) -> None:
-    out = request.out
+def _check_place(source: Path, out: Path, partial: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists already, expected a new recording")
     if out.suffix == ".db3":
         raise InputError(f"{out}: expected a folder or an .mcap file")
-    source, partial = request.source.resolve(), request.partial.resolve()
-    if source in out.resolve().parents:
-        raise InputError(f"{out} lies in {request.source}, expected another place")
-    if partial in (source, *source.parents):
-        raise InputError(f"{request.source} is where {out} is written, expected another place")
+    place = source.resolve()
+    if place in out.resolve().parents:
+        raise InputError(f"{out} lies in {source}, expected another place")
+    if partial.resolve() in (place, *place.parents):
+        raise InputError(f"{source} is where {out} is written, expected another place")
 
 
-def _choose_cameras(request: Request, survey: Survey, damage: Notes) -> list[Camera]:
+def _choose_cameras(source: Path, wanted: Wanted, survey: Survey, damage: Notes) -> list[Camera]:
     """The cameras. A damaged recording may have none left; it is written without detections."""
     try:
-        cameras = choose_cameras(request.source, survey.types, survey.encodings, request.wanted)
+        cameras = choose_cameras(source, survey.types, survey.encodings, wanted)
     except InputError as error:
-        if not damage.count or request.wanted.images:
+        if not damage.count or wanted.images:
             raise
         print(error, file=sys.stderr)
         return []
@@ -203,7 +187,7 @@ def _choose_cameras(request: Request, survey: Survey, damage: Notes) -> list[Cam
         for name in ("detections", "objects"):
             if f"{camera.results}/{name}" in survey.types:
                 raise InputError(
-                    f"{request.source} has {camera.results}/{name} already: give another --prefix"
+                    f"{source} has {camera.results}/{name} already: give another --prefix"
                 )
     return cameras
 

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Detect and write."""
     try:
         from km3d_ros.bag.camera_topics import Wanted
-        from km3d_ros.bag.detect_bag import Request, detect_in_bag
+        from km3d_ros.bag.detect_bag import detect_in_bag
     except ImportError as error:
         packages = pip_install("rosbags", "mcap", "lz4", "zstandard")
         raise InputError(f"bags need ROS 2, rosbags and mcap ({error}): {packages}") from error
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if args.camera and not args.camera.is_file():
         raise InputError(f"{args.camera}: no such file")
     wanted = Wanted(args.image, args.camera_info, args.camera, args.rectified, args.prefix)
-    summary = detect_in_bag(Request(args.source, args.out, wanted), _detector.load(args))
+    summary = detect_in_bag(args.source, args.out, wanted, _detector.load(args))
     print(_as_json(summary) if args.json else _as_text(summary))
     return 0
 

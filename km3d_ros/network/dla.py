@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from km3d_ros.network.deform import DeformableConv
-from km3d_ros.network.layers import conv_norm
+from km3d_ros.network.layers import Block, conv_norm
 
 CHANNELS = (16, 32, 64, 128, 256, 512)
 """Channels of the levels, at strides 1, 2, 4, 8, 16 and 32."""
@@ -22,22 +22,6 @@ CHANNELS = (16, 32, 64, 128, 256, 512)
 def conv_norm_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution, batch normalisation and ReLU."""
     return conv_norm(inputs, outputs, kernel, stride).append(nn.ReLU(inplace=True))
-
-
-class Block(nn.Module):
-    """Two 3×3 convolutions and a given shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        """(B, inputs, H, W) and (B, outputs, H/stride, W/stride) to the latter shape."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + shortcut)
 
 
 class Root(nn.Module):

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from km3d_ros.network.layers import Block
+
 UPSAMPLED_CHANNELS = 256
 
 
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut, which is projected if the shape changes."""
+class BasicBlock(Block):
+    """A block whose shortcut is projected if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True)
+        super().__init__(inputs, outputs, stride)
         self.downsample = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
@@ -30,8 +27,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+        return super().forward(x, self.downsample(x))
 
 
 class ResNet18(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from km3d_ros.data.kitti import DONT_CARE
 from km3d_ros.network.spec import STRIDE, ModelSpec
 from km3d_ros.training.box_edges import Box2D, Edges, seen_boxes
-from km3d_ros.training.targets import MIN_BOX, draw_peak, ignore
+from km3d_ros.training.targets import MIN_BOX, draw_peak, ignore, joined
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,9 @@ def join_box_targets(parts: list[BoxedTargets], views: list[int]) -> BoxedTarget
     objects = [
         replace(p.objects, batch=p.objects.batch + v) for p, v in zip(parts, views, strict=True)
     ]
-    joined = {
-        f.name: torch.cat([getattr(part, f.name) for part in objects]) for f in fields(BoxTargets)
-    }
     return BoxedTargets(
         views=torch.tensor(views),
         heatmap=torch.cat([part.heatmap for part in parts]),
         care=torch.cat([part.care for part in parts]),
-        objects=BoxTargets(**joined),
+        objects=joined(objects),
     )

@@ -22,6 +22,7 @@ from km3d_ros.network.spec import STRIDE, ModelSpec
 from km3d_ros.training import processes
 from km3d_ros.training.dataset import Pairs
 from km3d_ros.training.losses import PLAUSIBLE_POSITION, POSITION_TOLERANCE
+from km3d_ros.training.targets import joined
 
 BELIEVED = 0.2
 """A peak whose probability exceeds this in both views counts as an object."""
@@ -45,10 +46,7 @@ def consensus_losses(
         that at least one view sees.
     """
     first, second = corresponding_peaks(heatmap.detach(), pairs)
-    peaks = Peaks(
-        *(torch.cat(both) for both in zip(_columns(first), _columns(second), strict=True))
-    )
-    size, yaw, center = _boxes(model, features, peaks, pairs, spec)
+    size, yaw, center = _boxes(model, features, joined((first, second)), pairs, spec)
     count = len(pairs.images) // 2
     believed = torch.minimum(first.score, second.score)
     believed = torch.where(believed > BELIEVED, believed, 0)
@@ -149,7 +147,3 @@ def _inverse(affine: Tensor) -> Tensor:
     """The inverse (..., 2, 3) of affines that scale and shift each axis."""
     scale = affine[..., :2].diagonal(dim1=-2, dim2=-1)
     return torch.cat((torch.diag_embed(1 / scale), (-affine[..., 2] / scale)[..., None]), dim=-1)
-
-
-def _columns(peaks: Peaks) -> tuple[Tensor, ...]:
-    return peaks.score, peaks.class_index, peaks.x, peaks.y

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
+T = TypeVar("T")
+
 MIN_BOX = 2.0
 """Smallest taught 2D box in input pixels."""
 PEAK_WIDTH = 0.54 / 6
@@ -25,6 +28,12 @@ MIN_DEVIATION = 0.5
 """Smallest standard deviation of a peak, in cells."""
 NEGLIGIBLE = 5
 """Standard deviations beyond which a Gaussian counts as 0."""
+
+
+def joined(parts: Sequence[T]) -> T:
+    """Dataclasses of tensors as one: each of its tensors is a concatenation of theirs."""
+    kind = type(parts[0])
+    return kind(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(kind)))
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,9 @@ class ObjectTargets:
     @staticmethod
     def cat(parts: list[ObjectTargets]) -> ObjectTargets:
         """Join the targets of several images; `batch` becomes the index in `parts`."""
-        joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])}
         counts = torch.tensor([len(part) for part in parts])
-        return ObjectTargets(
-            **joined | {"batch": torch.repeat_interleave(torch.arange(len(parts)), counts)}
-        )
+        batch = torch.repeat_interleave(torch.arange(len(parts)), counts)
+        return replace(joined(parts), batch=batch)
 
 
 @dataclass(frozen=True)
