@@ -8,6 +8,13 @@ from pathlib import Path
 from km3d_ros.cli._types import output_file
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults of those options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, []) else super()._get_help_string(action)
+
+
 def add_weights(parser: argparse._ActionsContainer) -> None:
     """Declare --weights: the checkpoint to run or to start from; None is the embedded one."""
     parser.add_argument(

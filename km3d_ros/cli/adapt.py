@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from km3d_ros.cli import _options, _training
-from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import UsageError
 
 DEFAULTS = {"steps": 3000, "learning_rate": 2e-4}

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import whole
 from km3d_ros.errors import InputError, pip_install
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import number, sides, whole
 from km3d_ros.errors import InputError
 

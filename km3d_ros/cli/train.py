@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _training
-from km3d_ros.cli._help import HelpFormatter
+from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import UsageError, said_by_options, sides
 from km3d_ros.network.spec import MAX_INPUT_PIXELS
 

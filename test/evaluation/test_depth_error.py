@@ -1,25 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from support.frames import car_at as car
 
-from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.recall import recall_figures
 from km3d_ros.evaluation.report import BIAS, MEDIAN, as_text, depth_figures
-
-
-def car(left, depth, score=None, name="Car"):
-    return KittiObject(
-        name,
-        0.0,
-        0,
-        0.0,
-        (left, 0.0, left + 100, 50.0),
-        (4.0, 2.0, 1.5),
-        (0.0, 1.0, depth),
-        0.0,
-        score,
-    )
 
 
 def test_error_is_the_median_of_each_band():

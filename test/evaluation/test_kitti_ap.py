@@ -160,9 +160,7 @@ def test_neighbouring_class_is_neither_missed_nor_wrong(name, neighbour):
 
 
 def test_result_in_a_dont_care_region_is_no_false_positive_in_the_image():
-    region = KittiObject(
-        "DontCare", -1, -1, -10, (290.0, 90.0, 410.0, 160.0), (-1, -1, -1), (-1000,) * 3, -10
-    )
+    region = KittiObject.of_box2d("DontCare", (290.0, 90.0, 410.0, 160.0))
     extra = replace(CAR, box2d=(300.0, 100.0, 400.0, 150.0), center=(9.0, 1.0, 20.0), score=1.0)
     table = evaluate([[*items, region] for items in truth()], [[*i, extra] for i in found()])
     assert percent(table, "2d") == pytest.approx([100] * 3)

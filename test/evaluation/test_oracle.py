@@ -118,9 +118,7 @@ def test_true_confidence_is_the_overlap_that_is_reached(detector, street):
 
 def test_image_without_objects_has_no_true_peaks(detector, street):
     image, camera, _ = street
-    region = KittiObject(
-        "DontCare", -1, -1, -10, (10, 10, 90, 90), (-1, -1, -1), (-1000,) * 3, -10
-    )
+    region = KittiObject.of_box2d("DontCare", (10, 10, 90, 90))
     flat = replace(car((20.0, 20.0, 90.0, 80.0)), size=(-1, -1, -1))
     beside = car((-90.0, 20.0, -10.0, 80.0))
     labels = [region, flat, beside, replace(car(), class_name="Van")]

@@ -1,15 +1,7 @@
-from dataclasses import replace
-
 import pytest
+from support.frames import car_at as car
 
-from km3d_ros.data.kitti import KittiObject
 from km3d_ros.evaluation.recall import FALSE_POSITIVES, RECALL, recall_figures
-
-
-def car(left, depth, score=None, name="Car", **changes):
-    box = (left, 0.0, left + 100.0, 50.0)
-    item = KittiObject(name, 0.0, 0, 0.0, box, (4.0, 2.0, 1.5), (0.0, 1.0, depth), 0.0, score)
-    return replace(item, **changes)
 
 
 def test_recall_is_the_part_of_the_moderate_objects_that_are_found():

@@ -31,6 +31,13 @@ def car(box2d=(500.0, 150.0, 620.0, 220.0), **changes) -> KittiObject:
     return KittiObject(**values | changes)
 
 
+def car_at(left, depth, score=None, name="Car", **changes) -> KittiObject:
+    """A car, or a result, at a depth, whose 2D box begins at a column."""
+    values = {"class_name": name, "size": (4.0, 2.0, 1.5), "center": (0.0, 1.0, depth), "yaw": 0.0}
+    values |= {"box2d": (left, 0.0, left + 100.0, 50.0), "score": score}
+    return car(**values | changes)
+
+
 def write_frames(root: Path, count: int) -> Path:
     """`count` frames of 256×128 pixels, each with one car; the last one without."""
     for folder in ("image_2", "label_2", "calib"):
