@@ -62,12 +62,13 @@ class Street:
         c, sine = np.cos(heading), np.sin(heading)
         return radius * (1 - c) + u * c, radius * sine - u * sine, heading + 0 * u
 
-    def strip(self, s0: float, s1: float, u0: float, u1: float) -> Array:
-        """(n, 2) world outline of the strip between s0, s1 and u0, u1."""
+    def strip(self, s0: float, s1: float, u0: float, u1: float, color: Array) -> Patch:
+        """The strip between s0, s1 and u0, u1 in a linear BGR colour."""
         cuts = 2 if abs(self.curvature) < 1e-6 else max(2, int((s1 - s0) / 6) + 2)
         s = np.linspace(s0, s1, cuts)
         a, b = self.place(s, u0), self.place(s[::-1], u1)
-        return np.stack([np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])], axis=1)
+        outline = np.stack([np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])], axis=1)
+        return Patch(outline, color)
 
 
 def sample_street(rng: np.random.Generator, length: float, start: float) -> Street:
@@ -106,16 +107,16 @@ def ground_patches(street: Street, rng: np.random.Generator) -> list[Patch]:
     for ego_side, sign in ((True, 1), (False, -1)):
         edge = street.kerb(ego_side) * sign
         outer = edge + sign * street.sidewalk[0 if ego_side else 1]
-        patches.append(Patch(street.strip(s0, s1, edge, outer), paving))
-        patches.append(Patch(street.strip(s0, s1, edge, edge + sign * 0.14), kerb))
+        patches.append(street.strip(s0, s1, edge, outer, paving))
+        patches.append(street.strip(s0, s1, edge, edge + sign * 0.14, kerb))
         parked = street.edges[0 if ego_side else 1]
         tone = asphalt * rng.uniform(0.85, 1.3)
-        patches.append(Patch(street.strip(s0, s1, parked, edge), tone))
+        patches.append(street.strip(s0, s1, parked, edge, tone))
     right, left = street.edges
-    patches.append(Patch(street.strip(s0, s1, left, right), asphalt))
+    patches.append(street.strip(s0, s1, left, right, asphalt))
     if np.isfinite(street.junction):
         low, high = street.junction - street.crossing, street.junction + street.crossing
-        patches.append(Patch(street.strip(low, high, -60, 60), asphalt))
+        patches.append(street.strip(low, high, -60, 60, asphalt))
     patches += _repairs(street, rng, asphalt)
     return patches + _markings(street, rng)
 
@@ -127,9 +128,7 @@ def _repairs(street: Street, rng: np.random.Generator, asphalt: Array) -> list[P
         s, u = rng.uniform(street.start + 3, street.length * 0.7), rng.uniform(left, right)
         long, wide = rng.uniform(0.5, 9), rng.uniform(0.3, 1.6)
         tone = asphalt * rng.uniform(0.65, 1.3)
-        patches.append(
-            Patch(street.strip(s, s + long, max(u - wide, left), min(u + wide, right)), tone)
-        )
+        patches.append(street.strip(s, s + long, max(u - wide, left), min(u + wide, right), tone))
     for _ in range(int(rng.integers(0, 4))):
         s, u = rng.uniform(street.start + 4, street.start + 40), rng.uniform(left, right)
         turn = np.arange(10) * 2 * np.pi / 10
@@ -154,15 +153,14 @@ def _markings(street: Street, rng: np.random.Generator) -> list[Patch]:
             dash, gap = (s1 - s0, 1.0) if solid else (rng.uniform(2, 4), rng.uniform(3, 6))
             u = k * street.lane
             for s in np.arange(s0, s1, dash + gap):
-                outline = street.strip(s, min(s + dash, s1), u - 0.07, u + 0.07)
-                patches.append(Patch(outline, paint))
+                patches.append(street.strip(s, min(s + dash, s1), u - 0.07, u + 0.07, paint))
         if street.kind == "open" or rng.random() < 0.25:
             for u in (left + 0.15, right - 0.15):
-                patches.append(Patch(street.strip(s0, s1, u - 0.06, u + 0.06), paint))
+                patches.append(street.strip(s0, s1, u - 0.06, u + 0.06, paint))
     if np.isfinite(street.junction) and rng.random() < 0.6:
         patches += _zebra(street, street.junction - street.crossing - 4.5, paint)
         stop = street.junction - street.crossing - 5.6
-        patches.append(Patch(street.strip(stop, stop + 0.4, 0, right), paint))
+        patches.append(street.strip(stop, stop + 0.4, 0, right, paint))
     elif rng.random() < 0.15:
         patches += _zebra(street, rng.uniform(8, 35), paint)
     return patches
@@ -171,7 +169,7 @@ def _markings(street: Street, rng: np.random.Generator) -> list[Patch]:
 def _zebra(street: Street, s: float, paint: Array) -> list[Patch]:
     right, left = street.edges
     return [
-        Patch(street.strip(s, s + 3.2, u, u + 0.5), paint)
+        street.strip(s, s + 3.2, u, u + 0.5, paint)
         for u in np.arange(left + 0.3, right - 0.4, 1.0)
     ]
 
