@@ -82,6 +82,7 @@ def test_rviz_starts_beside_the_node_with_its_setup_and_frame(peer, weights, sta
     arguments = ("rviz:=true", "namespace:=alpha", "base_frame:=alpha/base_link")
     with launched("km3d.launch.py", *arguments, f"weights:={weights}"):
         peer.wait_until(lambda: stand_ins("rviz2"))
+        peer.wait_until_active("/alpha/km3d")  # launch may miss an end while it starts
     (rviz,) = stand_ins("rviz2")
     assert rviz[0] == "-d"
     assert Path(rviz[1]).samefile(LAUNCH.parent / "rviz" / "km3d.rviz")
@@ -93,6 +94,7 @@ def test_rviz_shows_every_camera(peer, weights, stand_ins):
     arguments = ("rviz:=true", "cameras:=front,rear", f"weights:={weights}")
     with launched("km3d.launch.py", *arguments):
         peer.wait_until(lambda: stand_ins("rviz2"))
+        peer.wait_until_active("/km3d")
     (rviz,) = stand_ins("rviz2")
     displays = yaml.safe_load(Path(rviz[1]).read_text())["Visualization Manager"]["Displays"]
     shown = [(d["Name"], d["Topic"]["Value"]) for d in displays if "Topic" in d]
@@ -108,6 +110,7 @@ def test_camera_looks_straight_ahead_from_the_given_height(peer, weights, stand_
     arguments = ("camera_frame:=cam", "camera_height:=1.2", f"weights:={weights}")
     with launched("km3d.launch.py", *arguments):
         peer.wait_until(lambda: stand_ins("static_transform_publisher"))
+        peer.wait_until_active("/km3d")
     (given,) = stand_ins("static_transform_publisher")
     values = dict(zip(given[0:10:2], given[1:10:2], strict=True))
     assert values.pop("--roll") == values.pop("--yaw") == "-1.5707963267948966"
