@@ -37,6 +37,7 @@ def test_plain_pipeline_has_the_positions_of_the_package():
 
 
 def test_node_benchmark_prints_the_processor_seconds_of_each_answer():
+    pytest.importorskip("rclpy")
     options = ("--rate=100", "--threads=1", "--seconds=2", "--cycles=1")
     figures = json.loads(printed("node", *options))
     assert figures["answered"] > 2
