@@ -1,14 +1,15 @@
-"""Platt scaling of the scores: they have the same meaning on real streets as on Town.
+"""Scale the scores of weights (Platt scaling), so that one threshold fits real streets and Town.
 
     python benchmarks/experiments/scores.py --weights streets.safetensors --real kitti \
-        --exponent 0.6 --shift Cyclist=1.5 --out scaled.safetensors
+        --exponent 0.75 --shift Pedestrian=0.5 --out scaled.safetensors
 
 Scores are learned on Town and are too low on real images. The script prints the figures of the
 score peak × confidence^e on labelled real frames (a KITTI-format folder): for cars with some
 exponents e, for the other classes with some shifts of the heatmap's logits.
 With --out it writes the scaled weights. The last layer of the head `prob` gets a slope and an
 offset, so that sigmoid(slope * logit + offset) is close to sigmoid(logit)^e. The shifts are added
-to the biases of the head `hm`.
+to the biases of the head `hm`. The false positives do not include people that are reported on
+cars: they count only results that touch no labelled object. Look at pictures, too.
 """
 
 from __future__ import annotations
