@@ -50,6 +50,10 @@ class CameraModel:
     distortion_model: a key of `lens_models.COEFFICIENTS`, "" for a rectified image.
     distortion: float64 coefficients of that model, in the order of CameraInfo.d.
     rotation: (3, 3) float64, R of CameraInfo; the identity for a rectified image.
+    level: (3, 3) float64, how the camera is mounted: `level @ p` is a point `p` of the camera
+        frame in the level frame, which has the same origin, a horizontal x axis and a y axis
+        that points straight down. Roll and pitch only, never yaw: z keeps its heading. The
+        identity (the default) means that the camera looks at the horizon and is not rolled.
 
     Raises:
         InputError: numbers that no camera has.
@@ -68,6 +72,7 @@ class CameraModel:
     distortion_model: str
     distortion: Tensor
     rotation: Tensor = field(default_factory=lambda: torch.eye(3, dtype=torch.float64))
+    level: Tensor = field(default_factory=lambda: torch.eye(3, dtype=torch.float64))
 
     def __post_init__(self) -> None:
         check_intrinsics(self.intrinsics, self.width, self.height)
@@ -326,11 +331,14 @@ def _matrix(entries: Any) -> Tensor:
 
 
 def _check_pose(camera: CameraModel) -> None:
-    rotation, identity = camera.rotation, torch.eye(3, dtype=torch.float64)
-    skewed = rotation @ rotation.T - identity
-    # This form of the comparison refuses NaN, too.
-    if not (skewed.abs().max() < ORTHONORMAL_WITHIN and rotation.det() > 0):
-        raise InputError(f"R must be a rotation matrix, got {rotation.flatten().tolist()}")
+    identity = torch.eye(3, dtype=torch.float64)
+    for name, rotation in (("R", camera.rotation), ("level", camera.level)):
+        skewed = rotation @ rotation.T - identity
+        # This form of the comparison refuses NaN, too.
+        if not (skewed.abs().max() < ORTHONORMAL_WITHIN and rotation.det() > 0):
+            raise InputError(
+                f"{name} must be a rotation matrix, got {rotation.flatten().tolist()}"
+            )
     if not camera.translation.isfinite().all():
         raise InputError("translation must be finite, got NaN or infinity")
     if camera.translation.abs().max() > MAX_TRANSLATION:
