@@ -37,9 +37,9 @@ REQUIREMENTS := $(OURS)
 VENV_OPTIONS := --system-site-packages
 endif
 
-# Our vision_msgs only where ROS brings none.
-VISION_MSGS := $(wildcard $(addsuffix /share/vision_msgs/package.xml,$(subst :, ,$(AMENT_PREFIX_PATH))))
-PACKAGES := . $(if $(VISION_MSGS),,underlay/vision_msgs)
+# Our message packages only where ROS brings none.
+FOUND = $(wildcard $(addsuffix /share/$(1)/package.xml,$(subst :, ,$(AMENT_PREFIX_PATH))))
+PACKAGES := . $(foreach package,vision_msgs tf2_msgs,$(if $(call FOUND,$(package)),,underlay/$(package)))
 
 # Directories stand for the list of their files: the installed modules, launch files and so on are
 # links, which only need to be laid anew when a file comes or goes.

@@ -12,14 +12,14 @@ import time
 
 import numpy as np
 import torch
+from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.inference.table import pack
 from torch import Tensor
 
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import decode, find_peaks, locate
 from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.preprocess import input_affine
-from km3d_ros.inference.table import pack
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
 SPEC = ModelSpec("res_18")

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from km3d_ros.inference.table import unpack
 
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.backends.pytorch import TorchBackend
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS
 from km3d_ros.inference.graph import GraphInputs
-from km3d_ros.inference.table import unpack
 from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.spec import ModelSpec

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from km3d_ros.inference.preprocess import input_affine
 
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.preprocess import input_affine
 from km3d_ros.town import render, sample_scene
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -14,12 +14,12 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from km3d_ros.inference.preprocess import input_affine, warp
 from torch import Tensor, nn
 
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import Peaks, decode
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector, StageSeconds
-from km3d_ros.inference.preprocess import input_affine, warp
 from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import INFERENCE_HEADS, MAX_DETECTIONS, ModelSpec

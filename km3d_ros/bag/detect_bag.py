@@ -22,6 +22,7 @@ from km3d_ros.bag.ros_messages import described
 from km3d_ros.bag.survey import Notes, Survey
 from km3d_ros.bag.writing import RecordingWriter
 from km3d_ros.errors import InputError
+from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.topic_names import is_rectified
 from km3d_ros.inference.detector import Detector
 
@@ -67,8 +68,12 @@ class Summary:
     cameras: list[CameraSummary]
 
 
-def detect_in_bag(source: Path, out: Path, wanted: Wanted, detector: Detector) -> Summary:
+def detect_in_bag(
+    source: Path, out: Path, wanted: Wanted, mounting: Mounting, detector: Detector
+) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
+
+    mounting: of the cameras; the static transforms of the recording are added to it.
 
     The new recording is written in the folder `out.partial` and moved to `out` when complete.
     After an error nothing is left.
@@ -89,7 +94,9 @@ def detect_in_bag(source: Path, out: Path, wanted: Wanted, detector: Detector) -
         if not survey.messages:
             raise InputError(f"{source}: there is no message that can be read")
         cameras = _choose_cameras(source, wanted, survey, damage)
-        frames = FrameDetector(detector, cameras, survey.infos, wanted.calibration, _print_line)
+        frames = FrameDetector(
+            detector, cameras, survey, mounting, wanted.calibration, _print_line
+        )
         storage = "mcap" if recording.storage == "ROS 1" else recording.storage
         writer = RecordingWriter(out, partial / "new", storage, recording.compression)
         summaries = _write(writer, source, recording, survey, cameras, frames)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,15 @@ from sensor_msgs.msg import CameraInfo
 from km3d_ros.bag.camera_topics import MESSAGE_CLASSES, Camera
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
+from km3d_ros.bag.survey import Survey
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.drops import DropCause, DroppedFrame, dropping
 from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.mounting import STATIC_TRANSFORMS, Mounting
 from km3d_ros.frames.pairing import Frame, recorded_infos
 from km3d_ros.frames.reading import View, ViewReader
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
 
@@ -47,7 +51,8 @@ class FrameDetector:
         self,
         detector: Detector,
         cameras: Sequence[Camera],
-        infos: Mapping[str, Sequence[tuple[int, bytes]]],
+        survey: Survey,
+        mounting: Mounting,
         calibration: Path | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
@@ -56,7 +61,8 @@ class FrameDetector:
         Args:
             detector: it detects.
             cameras: of the recording.
-            infos: by topic, recorded time and serialised CameraInfo.
+            survey: of the recording, with every CameraInfo and static transform.
+            mounting: how the cameras are mounted; the static transforms are added to it.
             calibration: camera file, used instead of CameraInfo.
             report: takes one line about the bits in use of 16-bit images.
         """
@@ -65,11 +71,15 @@ class FrameDetector:
         self._types = type_store()
         self._infos = {
             c.images: recorded_infos(
-                infos.get(c.infos, ()), lambda data: deserialize_message(data, CameraInfo)
+                survey.infos.get(c.infos, ()), lambda data: deserialize_message(data, CameraInfo)
             )
             for c in cameras
         }
-        self._readers = {c.images: _view_reader(c, calibration, report) for c in cameras}
+        for data in survey.transforms if mounting.base_frame else ():
+            mounting.add(self._types.deserialize_cdr(data, STATIC_TRANSFORMS[1]))
+        self._readers = {
+            c.images: _view_reader(c, detector, mounting, calibration, report) for c in cameras
+        }
         self._topics: dict[str, tuple[Topic, Topic]] = {
             camera.images: (
                 described(f"{camera.results}/detections", DETECTIONS, self._types),
@@ -117,7 +127,7 @@ class FrameDetector:
         """
         header, names = view.frame.image.header, self._detector.spec.classes
         found = self._detector(view.image, view.camera)
-        detections = detection_array(found, names, header)
+        detections = detection_array(found, names, view.camera, header)
         objects = keypoint_array(found, names, view.camera, header)
         return (
             bytes(self._types.serialize_cdr(detections, DETECTIONS)),
@@ -126,7 +136,11 @@ class FrameDetector:
 
 
 def _view_reader(
-    camera: Camera, calibration: Path | None, report: Callable[[str], None]
+    camera: Camera,
+    detector: Detector,
+    mounting: Mounting,
+    calibration: Path | None,
+    report: Callable[[str], None],
 ) -> Callable[[Frame], View]:
     """Reads the frames of a camera; raises DroppedFrame where one cannot be used."""
 
@@ -134,14 +148,23 @@ def _view_reader(
         report(f"{camera.images}: 16-bit values use {bits} bits, of which the upper 8 are taken")
 
     if calibration is None:
-        return ViewReader(camera.rectified, on_bit_depth=report_bits).read
+        return ViewReader(
+            camera.rectified, mounting, lambda model, _: detector.view(model), report_bits
+        ).read
     depth = BitDepth(report_bits)
-    model_of = lru_cache(partial(read_camera, calibration, rectified=camera.rectified))
+
+    @lru_cache
+    def model_of(width: int, height: int, frame_id: str) -> CameraModel:
+        model = read_camera(calibration, width, height, camera.rectified)
+        return replace(model, level=mounting.of(frame_id).level)
 
     def read(frame: Frame) -> View:
         with dropping(DropCause.BAD_IMAGE):
             image = to_bgr(frame.image, depth)
+        frame_id = frame.image.header.frame_id
+        with dropping(DropCause.NO_LEVEL):
+            mounting.of(frame_id)
         with dropping(DropCause.BAD_CAMERA_INFO):
-            return View(frame, image, model_of(image.shape[1], image.shape[0]))
+            return View(frame, image, model_of(image.shape[1], image.shape[0], frame_id))
 
     return read

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from km3d_ros.bag.camera_topics import INFO_TYPE, MESSAGE_CLASSES
 from km3d_ros.bag.message import Message
+from km3d_ros.frames.mounting import STATIC_TRANSFORMS
 
 SHOWN = 5
 
@@ -45,6 +46,7 @@ class Survey:
     types: of the topics, by name.
     encodings: of the first image by topic, or the format of the first compressed image.
     infos: by CameraInfo topic, recorded time and serialised message.
+    transforms: serialised messages of /tf_static.
     """
 
     messages: int = 0
@@ -52,6 +54,7 @@ class Survey:
     types: dict[str, str] = field(default_factory=dict)
     encodings: dict[str, str] = field(default_factory=dict)
     infos: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+    transforms: list[bytes] = field(default_factory=list)
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Survey:
@@ -67,6 +70,8 @@ class Survey:
                     survey.encodings[name] = _encoding(message)
             elif kind == INFO_TYPE:
                 survey.infos.setdefault(name, []).append((message.time, message.data))
+            elif (name, kind) == STATIC_TRANSFORMS:
+                survey.transforms.append(message.data)
         return survey
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from km3d_ros.cli._types import output_file
+from km3d_ros.cli._types import number, output_file, said_by_options
+
+if TYPE_CHECKING:
+    from km3d_ros.frames.mounting import Mounting
+
+
+_ANGLE = number(-math.pi, math.pi, "an angle in radians, -3.14 to 3.14")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -41,7 +49,7 @@ def add_split(parser: argparse._ActionsContainer) -> None:
 
 
 def add_image_source(parser: argparse._ActionsContainer, images: str) -> None:
-    """Declare --camera and --topic, which say how to read `images`."""
+    """Declare --camera, --topic and the mount, which say how to read `images`."""
     parser.add_argument(
         "--camera",
         type=Path,
@@ -52,6 +60,42 @@ def add_image_source(parser: argparse._ActionsContainer, images: str) -> None:
     parser.add_argument(
         "--topic", metavar="NAME", help="image topic, for a bag that has several of them"
     )
+    add_mount(parser, bag=True)
+
+
+def add_mount(parser: argparse._ActionsContainer, bag: bool) -> None:
+    """Declare --camera-pitch, --camera-roll and, where images come from a `bag`, --base-frame."""
+    parser.add_argument(
+        "--camera-pitch",
+        type=_ANGLE,
+        default=0.0,
+        metavar="RAD",
+        help="pitch of the camera in radians: positive, it looks down (default: 0, level)",
+    )
+    parser.add_argument(
+        "--camera-roll",
+        type=_ANGLE,
+        default=0.0,
+        metavar="RAD",
+        help="roll of the camera in radians: positive, it leans to the right (default: 0)",
+    )
+    if bag:
+        parser.add_argument(
+            "--base-frame",
+            default="",
+            metavar="NAME",
+            help="frame of the vehicle: pitch and roll of the cameras come from the static "
+            "transforms (/tf_static) of the bag",
+        )
+
+
+def mounting_of(args: argparse.Namespace) -> Mounting:
+    """How the cameras are mounted, from the options of `add_mount`."""
+    from km3d_ros.frames.mounting import Mounting
+
+    base_frame = getattr(args, "base_frame", "")
+    with said_by_options():
+        return Mounting(base_frame, args.camera_pitch, args.camera_roll, required=True)
 
 
 def add_output_weights(parser: argparse._ActionsContainer) -> None:

@@ -130,7 +130,8 @@ def _open_sources(
     unlabelled = boxed = None
     if args.unlabelled:
         cache = args.run / "unlabelled"
-        unlabelled = open_unlabelled(args.unlabelled, args.camera, cache, topic=args.topic)
+        mounting = _options.mounting_of(args)
+        unlabelled = open_unlabelled(args.unlabelled, args.camera, cache, args.topic, mounting)
         found += f" and {len(unlabelled)} unlabelled"
     if args.boxes:
         boxed = open_boxes(args.boxes, spec.classes, _renames(args, spec.classes))
@@ -189,6 +190,9 @@ def _require_partners(args: argparse.Namespace) -> None:
     partners = {
         "camera": "unlabelled",
         "topic": "unlabelled",
+        "camera_pitch": "unlabelled",
+        "camera_roll": "unlabelled",
+        "base_frame": "unlabelled",
         "validation_split": "validation",
         "validate_every": "validation",
     }

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli import _detector
+from km3d_ros.cli import _detector, _options
 from km3d_ros.cli._types import topic_prefix
 from km3d_ros.errors import InputError, pip_install
 
@@ -69,6 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="results go to TOPIC/detections and TOPIC/objects, with several cameras to "
         "TOPIC/NAME/detections (default: %(default)s)",
     )
+    _options.add_mount(parser, bag=True)
     _detector.add_options(parser)
     add("--json", action="store_true", help="print the summary as JSON")
 
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     if args.camera and not args.camera.is_file():
         raise InputError(f"{args.camera}: no such file")
     wanted = Wanted(args.image, args.camera_info, args.camera, args.rectified, args.prefix)
-    summary = detect_in_bag(args.source, args.out, wanted, _detector.load(args))
+    mounting = _options.mounting_of(args)
+    summary = detect_in_bag(args.source, args.out, wanted, mounting, _detector.load(args))
     print(_as_json(summary) if args.json else _as_text(summary))
     return 0
 

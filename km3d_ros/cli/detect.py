@@ -7,11 +7,12 @@ import re
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli import _detector
+from km3d_ros.cli import _detector, _options
 from km3d_ros.cli._types import UsageError, number
 from km3d_ros.errors import InputError
 
@@ -76,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         choices=("P0", "P1", "P2", "P3"),
         help="which projection of a KITTI calibration belongs to the images (default: P2)",
     )
+    _options.add_mount(parser, bag=False)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add(
         "--draw",
@@ -88,8 +90,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in every image, in the order of their names; what is finished stays on disk."""
     from km3d_ros.data.box_labels import counted
-    from km3d_ros.data.camera_file import is_ros_calibration
     from km3d_ros.data.footage import Film, open_footage
+    from km3d_ros.data.ros_calibration import is_ros_calibration
 
     if args.projection and (args.focal or is_ros_calibration(args.calib)):
         raise UsageError("--projection needs a KITTI calibration (--calib)")
@@ -135,7 +137,9 @@ def _detect(
         ):
             camera = camera_of(stem)
             detections = detector(image, camera)
-            objects = to_kitti(detections, classes)
+            # KITTI's boxes have no tilt: their files are in the level frame.
+            level = replace(detections, center=detections.center @ camera.level.T)
+            objects = to_kitti(level, classes)
             write_objects(args.out / f"{stem}.txt", objects)
             record = {"image": name, "detections": to_records(detections, classes)}
             lines.write(to_json(record) + "\n")
@@ -172,7 +176,7 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
 
 def _camera_name(args: argparse.Namespace) -> str:
     """How the images were taken to be made, for the summary."""
-    from km3d_ros.data.camera_file import is_ros_calibration
+    from km3d_ros.data.ros_calibration import is_ros_calibration
 
     if args.focal:
         return f"camera guessed from a focal length of {args.focal:g} pixels"
@@ -208,7 +212,7 @@ def _image_cameras(args: argparse.Namespace, images: Images) -> CameraOf:
 
 
 def _warn_of_other_camera(args: argparse.Namespace) -> None:
-    from km3d_ros.data.camera_file import is_ros_calibration
+    from km3d_ros.data.ros_calibration import is_ros_calibration
 
     if args.projection or args.focal or is_ros_calibration(args.calib):
         return
@@ -225,7 +229,14 @@ def _warn_of_other_camera(args: argparse.Namespace) -> None:
 def _read_camera(
     args: argparse.Namespace, file: Path | None, width: int, height: int
 ) -> CameraModel:
-    """The camera of a file, or that of the focal length where there is none."""
+    """The camera of a file, or that of the focal length where there is none, as it is mounted."""
+    level = _options.mounting_of(args).of("").level
+    return replace(_unmounted(args, file, width, height), level=level)
+
+
+def _unmounted(
+    args: argparse.Namespace, file: Path | None, width: int, height: int
+) -> CameraModel:
     from km3d_ros.data.camera_file import read_camera
     from km3d_ros.geometry.camera import CameraModel
 

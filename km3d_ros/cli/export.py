@@ -16,9 +16,11 @@ from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.whole_file import write_whole
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from km3d_ros.data.kitti import Frame
     from km3d_ros.inference.comparison import Difference
-    from km3d_ros.inference.graph import GraphInputs
+    from km3d_ros.inference.graph_inputs import GraphInputs
     from km3d_ros.network.spec import ModelSpec
 
 SUFFIX = ".onnx"
@@ -122,31 +124,31 @@ def _spread(count: int, most: int) -> list[int]:
 def _inputs(frames: list[Frame], indices: list[int], spec: ModelSpec) -> GraphInputs:
     """Some frames as inputs of the graph."""
     from km3d_ros.data.image_file import read_image
-    from km3d_ros.geometry.camera import CameraModel
-    from km3d_ros.inference.graph import GraphInputs
 
     chosen = [frames[i] for i in indices]
     images = [read_image(frame.image_path) for frame in chosen]
-    cameras = [
-        CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
-        for frame, image in zip(chosen, images, strict=True)
-    ]
-    return GraphInputs.of(images, cameras, spec)
+    return _seen(images, [frame.projection for frame in chosen], spec)
 
 
 def _town(spec: ModelSpec) -> GraphInputs:
     """Rendered streets."""
-    from km3d_ros.geometry.camera import CameraModel
-    from km3d_ros.inference.graph import GraphInputs
     from km3d_ros.town import render, sample_scene
 
     frames = [render(sample_scene(0, i)) for i in range(CHECKED)]
-    sizes = [frame.image.shape[1::-1] for frame in frames]
+    return _seen([frame.image for frame in frames], [f.projection for f in frames], spec)
+
+
+def _seen(images: list[np.ndarray], projections: list[np.ndarray], spec: ModelSpec) -> GraphInputs:
+    from km3d_ros.geometry.camera import CameraModel
+    from km3d_ros.geometry.virtual_camera import virtual_camera
+    from km3d_ros.inference.graph_inputs import GraphInputs
+
     cameras = [
-        CameraModel.from_projection(frame.projection, *size)
-        for frame, size in zip(frames, sizes, strict=True)
+        CameraModel.from_projection(projection, *image.shape[1::-1])
+        for image, projection in zip(images, projections, strict=True)
     ]
-    return GraphInputs.of([frame.image for frame in frames], cameras, spec)
+    views = [virtual_camera(camera, spec.input_size) for camera in cameras]
+    return GraphInputs.of(images, views)
 
 
 def _check(difference: Difference | None, runtime: str, exact: bool) -> None:

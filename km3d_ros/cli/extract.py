@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from km3d_ros.cli import _options
 from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import whole
 from km3d_ros.errors import InputError, pip_install
@@ -19,10 +20,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "extract",
         help="write the images of a recording as a KITTI-format folder",
-        description="Write the images of one topic of a recording, without lens distortion: "
-        "DIR/image_2/NNNNNN.jpg and DIR/calib/NNNNNN.txt, NNNNNN is the number of the image in "
-        "the topic. With boxes of any detector in DIR/label_2 the folder serves km3d adapt "
-        "--boxes.",
+        description="Write the images of one topic of a recording, without lens distortion "
+        "and as a level camera sees them: DIR/image_2/NNNNNN.jpg and DIR/calib/NNNNNN.txt, "
+        "NNNNNN is the number of the image in the topic. With boxes of any detector in "
+        "DIR/label_2 the folder serves km3d adapt --boxes.",
         formatter_class=HelpFormatter,
     )
     add = parser.add_argument
@@ -40,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="calibration instead of the CameraInfo of the bag: that of KITTI or of ROS",
     )
+    _options.add_mount(parser, bag=True)
     add(
         "--frames",
         type=whole(1),
@@ -63,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"{needed}: no such file or folder")
     if args.out.exists() and any(args.out.iterdir()):
         raise InputError(f"{args.out}: has files, expected a new or empty folder")
-    frames = BagFrames(args.bag, args.topic, args.camera, args.frames)
+    mounting = _options.mounting_of(args)
+    frames = BagFrames(args.bag, args.topic, args.camera, args.frames, mounting)
     write_folder(args.out.resolve(), frames)
     print(f"{args.out}: {_summary(frames)}")
     return 0

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 
 from km3d_ros.cli._options import HelpFormatter
-from km3d_ros.cli._types import number, sides, whole
+from km3d_ros.cli._types import UsageError, number, sides, whole
 from km3d_ros.errors import InputError
 
 RECORD = "town.txt"
 """File beside the frames with the options that determine their content."""
+
+MAX_TILT = 0.5
+"""Radians. The pictures have nothing to show right above and below the camera."""
 
 _LONGEST_RECORD = 1000
 
@@ -24,7 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Render street scenes with exact labels: OUT/training/{image_2,label_2,calib}"
         " and OUT/ImageSets/train.txt. Pictures are JPEG files of quality 95. Frames that OUT "
         "already has are kept, so that an interrupted run continues. OUT/town.txt stores the "
-        "options; other options need another OUT.",
+        "options; other options need another OUT. With --tilt or --lenses the calibrations are "
+        "the YAML of camera_calibration instead; its rectification_matrix leads to the horizon, "
+        "and the labels are in the level frame.",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -37,6 +42,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--focal",
         type=number(0.2, 5, "between 0.2 and 5 image widths"),
         help="focal length of all cameras in image widths (default: 0.5 to 1.1, a drive 0.75)",
+    )
+    parser.add_argument(
+        "--tilt",
+        type=number(0, MAX_TILT, f"between 0 and {MAX_TILT:g} radians"),
+        default=0.0,
+        metavar="RAD",
+        help="cameras that do not look level: largest pitch in radians, up or down, up to 0.5; "
+        "the largest roll is half of it",
+    )
+    parser.add_argument(
+        "--lenses", action="store_true", help="cameras with lens distortion, weak and strong"
     )
     parser.add_argument("--size", type=_size, default="1280x384", help="WIDTHxHEIGHT in pixels")
     parser.add_argument(
@@ -53,10 +69,15 @@ def run(args: argparse.Namespace) -> int:
 
     from km3d_ros.town.dataset import prepare, write_drive, write_stills
 
+    if args.drive and (args.tilt or args.lenses):
+        raise UsageError("--tilt and --lenses are for stills, not for a --drive")
     _claim(args.out, _scenes(args))
     prepare(args.out)
     common = (args.out, args.frames, args.seed, args.size, args.focal)
-    names = write_drive(*common) if args.drive else write_stills(*common, args.workers)
+    if args.drive:
+        names = write_drive(*common)
+    else:
+        names = write_stills(*common, args.workers, args.tilt, args.lenses)
     for _ in tqdm(names, "Rendering", args.frames, unit="frame", disable=None):
         pass
     print(f"{args.out}: {args.frames} frames")
@@ -66,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
 def _scenes(args: argparse.Namespace) -> str:
     """The options that determine the content of the frames."""
     focal = "" if args.focal is None else f" --focal {args.focal}"
-    return "--seed {} --size {}x{}".format(args.seed, *args.size) + focal + " --drive" * args.drive
+    tilt = f" --tilt {args.tilt}" * bool(args.tilt) + " --lenses" * args.lenses
+    scenes = "--seed {} --size {}x{}".format(args.seed, *args.size)
+    return scenes + focal + tilt + " --drive" * args.drive
 
 
 def _claim(folder: Path, scenes: str) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from km3d_ros.data.ros1 import Ros1Converter
 from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.mounting import STATIC_TRANSFORMS, Mounting
 from km3d_ros.frames.pairing import recorded_infos
 from km3d_ros.frames.topic_names import (
     IMAGE_TYPES,
@@ -51,8 +52,14 @@ def open_bag(path: Path) -> AnyReader:
     return reader
 
 
-def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: Path) -> Path:
-    """Write the images of one topic of a bag, without lens distortion, as a KITTI-format folder.
+def extract_bag(
+    path: Path,
+    topic: str | None,
+    calibration: Path | None,
+    cache: Path,
+    mounting: Mounting | None = None,
+) -> Path:
+    """Write the images of one topic of a bag, as a level pinhole sees them, in KITTI format.
 
     Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
     (K and D). `frames.pairing` finds the CameraInfo of an image. Of more than `MAX_FRAMES` images,
@@ -64,16 +71,20 @@ def extract_bag(path: Path, topic: str | None, calibration: Path | None, cache: 
         topic: the image topic; None for the only one.
         calibration: as for `read_camera`, used instead of CameraInfo.
         cache: folder that keeps what was extracted.
+        mounting: how the camera is mounted; None: it looks level.
 
     Raises:
         InputError: no such bag or topic, a broken bag, no camera, or no image to decode.
     """
+    mounting = mounting or Mounting()
     files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     files += [calibration] if calibration else []
-    key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES))
-    return extract_once(
-        cache, key, lambda: _reporting(BagFrames(path, topic, calibration, MAX_FRAMES))
-    )
+    key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES, *mounting.settings))
+
+    def frames() -> Iterator[CameraImage]:
+        return _reporting(BagFrames(path, topic, calibration, MAX_FRAMES, mounting))
+
+    return extract_once(cache, key, frames)
 
 
 @dataclass
@@ -84,6 +95,7 @@ class BagFrames:
 
     path, topic, calibration: as of `extract_bag`; a topic of None becomes that of the bag.
     most: largest number of images; of more, evenly spread ones are taken.
+    mounting: how the camera is mounted; the static transforms of the bag are added to it.
     total: number of images of the topic.
     taken: number of frames by width, height and whether the camera has no lens distortion.
     broken: the images that cannot be decoded, each with the reason.
@@ -93,6 +105,7 @@ class BagFrames:
     topic: str | None
     calibration: Path | None
     most: int
+    mounting: Mounting = field(default_factory=Mounting)
     total: int = 0
     taken: Counter[tuple[int, int, bool]] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
@@ -102,6 +115,7 @@ class BagFrames:
             images = _choose_images(reader, self.path, self.topic)
             self.topic = images[0].topic
             self.total = sum(connection.msgcount for connection in images)
+            self._read_transforms(reader)
             depth = BitDepth()
             infos = [] if self.calibration else _choose_infos(reader, self.path, self.topic)
             for number, message, info, missing in _paired(
@@ -117,13 +131,23 @@ class BagFrames:
                     continue
                 try:
                     camera = _camera(self.calibration, info, self.topic, image.shape)
+                    level = self.mounting.of(message.header.frame_id).level
                 except InputError as error:
                     raise InputError(f"{self.path}: {where}: {error}") from None
                 self.taken[camera.width, camera.height, camera.is_rectified] += 1
-                yield CameraImage(f"{number:06d}", image, camera)
+                yield CameraImage(f"{number:06d}", image, replace(camera, level=level))
         if not self.taken:
             cause = self.broken[0] if self.broken else f"no images on {self.topic}"
             raise InputError(f"{self.path}: {cause}")
+
+    def _read_transforms(self, reader: AnyReader) -> None:
+        topic, kind = STATIC_TRANSFORMS
+        found = _by_topic(reader, (kind,)).get(topic)
+        if found and self.mounting.base_frame:
+            deserialize = _deserializer(reader)
+            with _reading(self.path):
+                for _, _, data in reader.messages(found):
+                    self.mounting.add(deserialize(data, kind))
 
     def _takes(self, number: int) -> bool:
         return number * self.most % self.total < self.most

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from km3d_ros.data.box_labels import counted
 from km3d_ros.data.class_names import CANONICAL, DONT_CARE
@@ -18,15 +17,16 @@ from km3d_ros.data.kitti import (
     KittiObject,
     by_stem,
     data_folder,
+    find_calibration,
     list_images,
     list_texts,
+    read_calibration,
     read_labels,
-    read_projection,
     read_split,
 )
 from km3d_ros.errors import InputError
-from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.orientation import corner_offsets
 
 MIN_OVERLAP = 0.5
 """IoU of a labelled 2D box with that of the projected 3D box, below which the two do not belong
@@ -86,7 +86,9 @@ def check_folder(root: Path, split: str | None = None) -> Checked:
     """
     folder = data_folder(root, split, ("calib", "label_2"))
     images = by_stem(list_images(folder / "image_2", copied=False))
-    labels, calibrations = (list_texts(folder / part) for part in ("label_2", "calib"))
+    labels = list_texts(folder / "label_2")
+    calibrations = {name: find_calibration(folder, name) for name in images}
+    calibrations = {name: path for name, path in calibrations.items() if path.exists()}
     names = list(images) if split is None else read_split(root, split)
     checked = Checked()
     for name in names:
@@ -110,8 +112,8 @@ def check_folder(root: Path, split: str | None = None) -> Checked:
 def _check_frame(image: Path, calibration: Path, label: Path, checked: Checked) -> None:
     try:
         width, height = read_image_size(image)
-        projection = read_projection(calibration)
-        camera = CameraModel.from_projection(projection, width, height)
+        projection, camera = read_calibration(calibration)
+        camera = camera or CameraModel.from_projection(projection, width, height)
         objects = read_labels(label)
     except InputError as error:
         checked.faults["files cannot be used"].append(str(error))
@@ -161,8 +163,8 @@ def _check_object(label: Path, item: KittiObject, camera: CameraModel, checked: 
 
 def _overlap(item: KittiObject, camera: CameraModel) -> float:
     """IoU of the 2D box with that of the projected 3D box, as far as it is in the image."""
-    values = (torch.tensor([v], dtype=torch.float64) for v in (item.center, item.size, item.yaw))
-    pixels = camera.project(keypoints(Boxes3D(*values)))[0].numpy()
+    offsets = corner_offsets(item.size, item.yaw, camera.level)
+    pixels = camera.project(np.array(item.center) + offsets)
     limits = np.array([camera.width - 1, camera.height - 1])
     box = np.array(item.box2d).reshape(2, 2)
     other = np.clip([pixels.min(0), pixels.max(0)], 0, limits)

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from km3d_ros.data.kitti import write_calibration
-from km3d_ros.geometry.camera import CameraModel, unproject
+from km3d_ros.data.image_file import read_image
+from km3d_ros.data.kitti import Frame, write_calibration
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel, unproject, with_depth
 
 JPEG_QUALITY = 95
 _BLACK = -2.0
@@ -72,16 +73,56 @@ def fingerprint(
 
 
 def rectified(frame: CameraImage) -> tuple[np.ndarray, np.ndarray]:
-    """The rectified image and its projection (3, 4) float64; K does not change."""
-    image, camera = frame.image, frame.camera
-    shift = np.column_stack((np.eye(3), camera.translation.numpy()))
-    projection = camera.intrinsics.numpy() @ shift
-    if not camera.is_rectified:
-        numbers = (camera.intrinsics, camera.rotation, camera.distortion)
-        entries = (tuple(tensor.flatten().tolist()) for tensor in numbers)
-        maps = _maps(camera.width, camera.height, camera.distortion_model, *entries)
-        image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
-    return image, projection
+    """The image as a level pinhole sees it, and its projection (3, 4) float64.
+
+    The pinhole has the K of the camera. If the camera does not look level, the principal point is
+    moved so that the middle of the image remains there.
+    """
+    camera, projection = _in_level_frame(frame.camera), level_projection(frame.camera)
+    if camera.is_rectified:
+        return frame.image, projection
+    return _straightened(frame.image, camera, projection), projection
+
+
+def level_projection(camera: CameraModel) -> np.ndarray:
+    """The projection (3, 4) float64 of the pinhole of `rectified`."""
+    turned = _in_level_frame(camera)
+    intrinsics = camera.intrinsics.copy()
+    if not camera.is_level:
+        middle = (camera.size - 1) / 2
+        intrinsics[:2, 2] += middle - (intrinsics @ with_depth(turned.rays(middle)))[:2]
+    return intrinsics @ np.column_stack((np.eye(3), turned.translation))
+
+
+def level_view(frame: Frame) -> np.ndarray:
+    """The image of a frame (height, width, 3) uint8 as the pinhole of its projection sees it.
+
+    Raises:
+        InputError: it cannot be read, or has not the size of its camera.
+    """
+    image, camera = read_image(frame.image_path), frame.camera
+    if camera is None:
+        return image
+    if image.shape[:2] != (camera.height, camera.width):
+        raise InputError(
+            f"{frame.image_path}: {image.shape[1]}x{image.shape[0]} pixels, expected "
+            f"{camera.width}x{camera.height} as of its calibration"
+        )
+    return _straightened(image, camera, frame.projection)
+
+
+def _straightened(image: np.ndarray, camera: CameraModel, projection: np.ndarray) -> np.ndarray:
+    """The image of a camera as a pinhole with this projection sees it, black where it ends."""
+    numbers = (projection[:, :3], camera.intrinsics, camera.rotation, camera.distortion)
+    entries = (tuple(matrix.flatten().tolist()) for matrix in numbers)
+    maps = _maps(camera.width, camera.height, camera.distortion_model, *entries)
+    return cv2.remap(image, *maps, cv2.INTER_LINEAR)
+
+
+def _in_level_frame(camera: CameraModel) -> CameraModel:
+    """The same camera, with positions in its level frame."""
+    rotation, translation = camera.level @ camera.rotation, camera.level @ camera.translation
+    return replace(camera, rotation=rotation, translation=translation, level=np.eye(3))
 
 
 def _write(folder: Path, frames: Iterable[CameraImage]) -> None:
@@ -99,17 +140,17 @@ def _maps(
     width: int,
     height: int,
     model: str,
+    target: tuple[float, ...],
     entries: tuple[float, ...],
     rotation: tuple[float, ...],
     lens: tuple[float, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel of the rectified image with the same K: its place in the raw image."""
-    intrinsics, turn = torch.tensor((entries, rotation), dtype=torch.float64).unflatten(1, (3, 3))
+    """For each pixel of a rectified image with K `target`: its place in the raw image."""
+    pinhole, intrinsics, turn = np.array((target, entries, rotation)).reshape(3, 3, 3)
     camera = CameraModel.from_intrinsics(intrinsics, width, height, lens, model)
     camera = replace(camera, rotation=turn)
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    rays = unproject(torch.stack((columns, rows), dim=-1).double(), intrinsics)
-    points = torch.cat((rays, torch.ones_like(rays[..., :1])), dim=-1)
-    pixels = torch.where(camera.sees(points)[..., None], camera.project(points), _BLACK)
-    x, y = pixels.float().unbind(-1)
-    return x.contiguous().numpy(), y.contiguous().numpy()
+    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
+    directions = with_depth(unproject(pixels, pinhole)) @ turn
+    pixels = np.where(camera.images(directions)[..., None], camera.to_pixels(directions), _BLACK)
+    x, y = np.moveaxis(pixels.astype(np.float32), -1, 0)
+    return x, y

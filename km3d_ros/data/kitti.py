@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import torch
 
 from km3d_ros.data.class_names import DONT_CARE, canonical
 from km3d_ros.data.files import read_text
+from km3d_ros.data.ros_calibration import is_ros_calibration, read_ros_calibration
 from km3d_ros.errors import InputError
-from km3d_ros.geometry.camera import check_intrinsics
+from km3d_ros.geometry.camera import CameraModel, check_intrinsics
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 PROJECTIONS = ("P0", "P1", "P2", "P3")
@@ -103,14 +103,26 @@ class Frame:
     """One image with its calibration and labels.
 
     projection: (3, 4) float64, pixels from metres in the camera frame; None if unknown, which it
-        may be for images with 2D boxes only.
+        may be for images with 2D boxes only. Of a ROS calibration: P, that of the image as a level
+        pinhole sees it (`extraction.level_view`).
     objects: empty for images without labels.
+    camera: of the image of a ROS calibration, raw, with the labels in its rectified frame; None:
+        that of `projection`.
     """
 
     name: str
     image_path: Path
     projection: np.ndarray | None
     objects: list[KittiObject] = field(default_factory=list)
+    camera: CameraModel | None = None
+
+    def camera_of(self, image: np.ndarray) -> CameraModel:
+        """The camera of the image (height, width, 3).
+
+        Raises:
+            InputError: the calibration does not describe a usable camera.
+        """
+        return self.camera or CameraModel.from_projection(self.projection, *image.shape[1::-1])
 
 
 class KittiDataset:
@@ -143,12 +155,8 @@ class KittiDataset:
 
     def __getitem__(self, index: int) -> Frame:
         path = self._images[index]
-        return Frame(
-            name=path.stem,
-            image_path=path,
-            projection=read_projection(self.folder / "calib" / f"{path.stem}.txt"),
-            objects=self.objects(index),
-        )
+        projection, camera = read_calibration(find_calibration(self.folder, path.stem))
+        return Frame(path.stem, path, projection, self.objects(index), camera)
 
     def objects(self, index: int) -> list[KittiObject]:
         """The labels of a frame alone.
@@ -181,7 +189,8 @@ def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[P
         if name not in images:
             raise InputError(f"{folder / 'image_2'}: no image of frame {reprlib.repr(name)}")
     for part in parts:
-        found = {path.stem for path in (folder / part).glob("*.txt")}
+        suffixes = (".txt", ".yaml") if part == "calib" else (".txt",)
+        found = {path.stem for path in (folder / part).iterdir() if path.suffix in suffixes}
         for name in names:
             if name not in found:
                 raise InputError(f"{folder / part / name}.txt: no such file for this image")
@@ -332,6 +341,28 @@ def read_projection(
     )
 
 
+def find_calibration(folder: Path, name: str) -> Path:
+    """The calibration of a frame: NAME.yaml of ROS if there is one, else NAME.txt of KITTI."""
+    path = folder / "calib" / f"{name}.yaml"
+    return path if path.exists() else path.with_suffix(".txt")
+
+
+def read_calibration(path: Path) -> tuple[np.ndarray, CameraModel | None]:
+    """`Frame.projection` and `Frame.camera` from a calibration of KITTI or ROS.
+
+    Raises:
+        InputError: unreadable, or not of a usable camera.
+    """
+    if not is_ros_calibration(path):
+        return read_projection(path), None
+    info = read_ros_calibration(path)
+    try:
+        pinhole, camera = (CameraModel.from_camera_info(info, rectified) for rectified in (1, 0))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return pinhole.projection, camera
+
+
 def write_calibration(path: str | Path, projection: np.ndarray) -> None:
     """Write a calibration file whose P2 is `projection` (3, 4); exact in float64."""
     numbers = " ".join(repr(float(value)) for value in np.asarray(projection).reshape(12))
@@ -427,7 +458,7 @@ def _parse_projection(columns: list[str], name: str, where: str) -> np.ndarray:
         )
     projection = np.array(_numbers(columns, where)).reshape(3, 4)
     try:
-        check_intrinsics(torch.from_numpy(projection[:, :3]))
+        check_intrinsics(projection[:, :3])
     except InputError as error:
         raise InputError(
             f"{where}: {name} is not the K [I | t] of a rectified camera: {error}; expected "

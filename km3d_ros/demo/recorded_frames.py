@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
@@ -70,17 +69,17 @@ def _detections(
     poses = [detection.results[0].pose for detection in found.detections]
     boxes = [detection.bbox for detection in found.detections]
 
-    def column(values: list, *shape: int) -> torch.Tensor:
-        return torch.tensor(np.array(values, np.float32).reshape(count, *shape))
+    def column(values: list, *shape: int) -> np.ndarray:
+        return np.array(values, np.float32).reshape(count, *shape)
 
-    def of_objects(name: str, *shape: int) -> torch.Tensor:
+    def of_objects(name: str, *shape: int) -> np.ndarray:
         return column([getattr(entry, name) for entry in objects.objects], *shape)
 
     classes = [class_names.index(entry.class_id) for entry in objects.objects]
     covariances = [np.array(pose.covariance).reshape(6, 6)[POSE_ROWS] for pose in poses]
     positions = [box.center.position for box in boxes]
     return Detections(
-        class_index=torch.tensor(classes, dtype=torch.int64),
+        class_index=np.array(classes, np.int64),
         score=of_objects("score"),
         peak_score=of_objects("peak_score"),
         confidence=of_objects("confidence"),

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import Frame, KittiObject
 from km3d_ros.drawing.on_image import draw_detections
 from km3d_ros.drawing.shapes import WHITE
 from km3d_ros.errors import InputError
-from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 
 COLUMNS, ROWS = 2, 6
@@ -47,7 +45,7 @@ def _tile(frame: Frame, names: Sequence[str]) -> np.ndarray:
         image = read_image(frame.image_path)
     except InputError:
         return np.zeros((WIDTH // 4, WIDTH, 3), np.uint8)
-    camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
+    camera = frame.camera_of(image)
     solid = [item for item in frame.objects if item.has_box3d]
     picture = draw_detections(image, _as_detections(solid, names), camera, names)
     for item in frame.objects:
@@ -61,22 +59,22 @@ def _as_detections(objects: Sequence[KittiObject], names: Sequence[str]) -> Dete
     """Labels as detections of score 1."""
     n = len(objects)
 
-    def column(values: list, *shape: int) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32).reshape(n, *shape)
+    def column(values: list, *shape: int) -> np.ndarray:
+        return np.array(values, np.float32).reshape(n, *shape)
 
-    ones, zeros = torch.ones(n), torch.zeros(n)
+    ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
     return Detections(
-        class_index=torch.tensor([names.index(o.class_name) for o in objects], dtype=torch.int64),
+        class_index=np.array([names.index(o.class_name) for o in objects], np.int64),
         score=ones,
         peak_score=ones,
         confidence=ones,
         depth_error=zeros,
         box2d=column([o.box2d for o in objects], 4),
-        keypoints=torch.zeros(n, 9, 2),
+        keypoints=np.zeros((n, 9, 2), np.float32),
         size=column([o.size for o in objects], 3),
         center=column([o.center for o in objects], 3),
         yaw=column([o.yaw for o in objects]),
         alpha=zeros,
-        covariance=torch.zeros(n, 4, 4),
+        covariance=np.zeros((n, 4, 4), np.float32),
         reprojection_error=zeros,
     )

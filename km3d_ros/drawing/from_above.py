@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
 
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.drawing.shapes import (
@@ -20,8 +18,8 @@ from km3d_ros.drawing.shapes import (
     fill,
     mix,
 )
-from km3d_ros.geometry.box3d import corner_offsets
-from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.camera import CameraModel, with_depth
+from km3d_ros.geometry.orientation import corner_offsets
 from km3d_ros.inference.detections import Detections
 
 BACKGROUND: Color = (30, 26, 23)
@@ -39,7 +37,9 @@ def draw_bev(
     range: float = 60.0,
     ground_truth: Sequence[KittiObject] | None = None,
 ) -> np.ndarray:
-    """Draw the scene from above: grid, field of view, boxes with heading, 1 sigma ellipses.
+    """Draw the scene from straight above: grid, field of view, boxes with heading, ellipses.
+
+    The ellipses are those of 1 sigma of the position. The picture shows the level frame.
 
     Forward points up in an upright or square picture and to the right in a wide one.
 
@@ -59,12 +59,13 @@ def draw_bev(
     canvas = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
     _ground(canvas, view, camera)
     if len(detections):
-        _footprints(canvas, view, detections)
+        _footprints(canvas, view, detections, camera)
     boxes = [box for box in ground_truth or () if min(box.size) > 0]
     if boxes:
-        values = [torch.tensor([getattr(b, name) for b in boxes]) for name in ("size", "yaw")]
-        centers = torch.tensor([box.center for box in boxes])
-        outlines = view.pixels(_footprint_corners(centers, *values))
+        values = (
+            np.array([getattr(b, name) for b in boxes]) for name in ("center", "size", "yaw")
+        )
+        outlines = view.pixels(_footprint_corners(*values, camera))
         for box, outline in zip(boxes, outlines, strict=True):
             color = WHITE if box.class_name in class_names else TEXT
             draw_outline(canvas, outline, color)
@@ -94,9 +95,10 @@ class _TopView:
 
 def _ground(canvas: np.ndarray, view: _TopView, camera: CameraModel) -> None:
     """Draw the field of view, the metre grid with its distances, and the vehicle."""
-    columns = torch.linspace(0, camera.width - 1, 65, dtype=torch.float64)
-    slopes = camera.rays(F.pad(columns[:, None], (0, 1), value=camera.cy))[:, 0]
-    slopes = slopes[slopes.isfinite()]
+    columns = np.linspace(0, camera.width - 1, 65)
+    rays = camera.rays(np.stack((columns, np.full(65, camera.cy)), axis=-1))
+    x, _, z = (with_depth(rays) @ camera.level.T).T
+    slopes = x[z > 0] / z[z > 0]
     if len(slopes):
         far = 2 * view.reach
         left, right = float(slopes.min()), float(slopes.max())
@@ -117,10 +119,12 @@ def _ground(canvas: np.ndarray, view: _TopView, camera: CameraModel) -> None:
     fill(canvas, ego, TEXT)
 
 
-def _footprint_corners(center: torch.Tensor, size: torch.Tensor, yaw: torch.Tensor) -> np.ndarray:
-    """(N, 4, 2) ground corners (x, z) in metres; the first two are the front."""
-    corners = center.double()[:, None] + corner_offsets(size.double(), yaw.double())
-    return corners[:, :4, [0, 2]].cpu().numpy()
+def _footprint_corners(
+    center: np.ndarray, size: np.ndarray, yaw: np.ndarray, camera: CameraModel
+) -> np.ndarray:
+    """(N, 4, 2) ground corners (x, z) in metres of the level frame; first the two of the front."""
+    corners = center[:, None] + corner_offsets(size, yaw, camera.level)
+    return (corners @ camera.level.T)[:, :4, [0, 2]]
 
 
 def _heading(outline: np.ndarray) -> np.ndarray:
@@ -129,10 +133,13 @@ def _heading(outline: np.ndarray) -> np.ndarray:
     return np.stack([front, front + 0.5 * (front - outline.mean(0))])
 
 
-def _footprints(canvas: np.ndarray, view: _TopView, detections: Detections) -> None:
+def _footprints(
+    canvas: np.ndarray, view: _TopView, detections: Detections, camera: CameraModel
+) -> None:
     """Draw filled boxes, each with a heading line and the 1 sigma ellipse of its position."""
-    outlines = view.pixels(_footprint_corners(detections.center, detections.size, detections.yaw))
-    ellipses = _ellipses(detections)
+    values = (detections.center, detections.size, detections.yaw)
+    outlines = view.pixels(_footprint_corners(*values, camera))
+    ellipses = _ellipses(detections, camera)
     for i, outline in enumerate(outlines):
         color = color_of(int(detections.class_index[i]))
         fill(canvas, outline, color, 0.6)
@@ -142,15 +149,16 @@ def _footprints(canvas: np.ndarray, view: _TopView, detections: Detections) -> N
             draw_outline(canvas, view.pixels(ellipses[i]), mix(color, WHITE, 0.5))
 
 
-def _ellipses(detections: Detections) -> np.ndarray:
-    """(N, 48, 2): 1 sigma ellipses of (x, z) in metres; NaN where the covariance is not finite."""
-    covariance = detections.covariance[:, [[0], [2]], [0, 2]].double().cpu().numpy()
+def _ellipses(detections: Detections, camera: CameraModel) -> np.ndarray:
+    """(N, 48, 2): 1 sigma ellipses of (x, z) in the level frame; NaN where they are unknown."""
+    ground = camera.level[[0, 2]]
+    covariance = ground @ detections.covariance[:, :3, :3] @ ground.T
     finite = np.isfinite(covariance).all((1, 2))
     values, vectors = np.linalg.eigh(np.where(finite[:, None, None], covariance, 0))
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], -1)
     ellipses = circle @ (vectors * np.sqrt(values.clip(0))[:, None]).transpose(0, 2, 1)
-    ellipses += detections.center[:, None, [0, 2]].double().cpu().numpy()
+    ellipses += (detections.center @ ground.T)[:, None]
     ellipses[~finite] = np.nan
     return ellipses
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 
-from km3d_ros.drawing.shapes import BLACK, FONT, color_of, draw_lines, fill, mix
-from km3d_ros.geometry.box3d import corner_offsets
+from km3d_ros.drawing.shapes import BLACK, FONT, WHITE, color_of, draw_lines, fill, mix
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.orientation import corner_offsets
 from km3d_ros.inference.detections import Detections
 
 # Faces as corner indices (docs/design.md, Conventions): four sides from the front on, bottom, top.
@@ -37,7 +36,8 @@ def draw_detections(
     """Draw every box on a copy of the camera image, the nearest on top.
 
     The front face is shaded. Edges that the box itself hides are thin. Parts behind the camera are
-    clipped. Labels give class, score and distance in metres from the camera to the box centre.
+    clipped. Labels give class, score and distance in metres from the camera to the box centre. The
+    horizon of a camera that does not look level is a thin line.
 
     Args:
         image: (H, W, 3) uint8, BGR, the image that `camera` describes.
@@ -49,14 +49,16 @@ def draw_detections(
         (H, W, 3) uint8, BGR.
     """
     canvas = image.copy()
+    if not camera.is_level:
+        draw_lines(canvas, _horizon(camera), WHITE)
     if len(detections) == 0:
         return canvas
-    offsets = corner_offsets(detections.size.double(), detections.yaw.double())
-    corners = (detections.center.double()[:, None] + offsets).cpu().numpy()
-    normals = offsets.cpu().numpy()[:, FACES].mean(2)
+    offsets = corner_offsets(detections.size, detections.yaw, camera.level)
+    corners = detections.center[:, None] + offsets
+    normals = offsets[:, FACES].mean(2)
     facing = (corners[:, FACES].mean(2) * normals).sum(-1) < 0
     segments, kept = _clip(corners[:, EDGES], camera)
-    lines = camera.project(torch.from_numpy(segments)).numpy()
+    lines = camera.project(segments)
 
     order = np.argsort(-corners[..., 2].mean(1))
     order = order[kept[order].any(1)]
@@ -74,6 +76,15 @@ def draw_detections(
     return canvas
 
 
+def _horizon(camera: CameraModel) -> np.ndarray:
+    """Segments (M, 2, 2) of the horizon in pixels, as far as the lens images it."""
+    angles = np.radians(np.arange(-88, 89))
+    level = np.stack((np.sin(angles), np.zeros_like(angles), np.cos(angles)), -1)
+    directions = level @ camera.level @ camera.rotation
+    pixels, seen = camera.to_pixels(directions), camera.images(directions)
+    return np.stack((pixels[:-1], pixels[1:]), 1)[seen[:-1] & seen[1:]]
+
+
 def _clip(segments: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, np.ndarray]:
     """Clip segments (..., 2, 3) to the view of the camera.
 
@@ -82,8 +93,8 @@ def _clip(segments: np.ndarray, camera: CameraModel) -> tuple[np.ndarray, np.nda
     Returns:
         The clipped segments, and which of them (...) have anything left.
     """
-    grid = torch.cartesian_prod(*(torch.linspace(0, 1, 9, dtype=torch.float64),) * 2)
-    rays = camera.rays(grid * camera.size).numpy()  # NaN where the lens model has no ray
+    grid = np.stack(np.meshgrid(*(np.linspace(0, 1, 9),) * 2), axis=-1).reshape(-1, 2)
+    rays = camera.rays(grid * camera.size)  # NaN where the lens model has no ray
     low, high = np.nanmin(rays, 0), np.nanmax(rays, 0)
     (left, top), (right, bottom) = low - 0.1 * (high - low), high + 0.1 * (high - low)
     normals = np.array([[1, 0, -left], [-1, 0, right], [0, 1, -top], [0, -1, bottom], [0, 0, 1]])
@@ -105,7 +116,7 @@ def _labels(
     """Label boxes above their top-left corners, in this order; later labels move up."""
     scale = max(0.35, 0.42 * canvas.shape[1] / 1280)
     classes, scores = detections.class_index.tolist(), detections.score.tolist()
-    distances, boxes = detections.center.norm(dim=1).tolist(), detections.box2d.tolist()
+    distances, boxes = np.linalg.norm(detections.center, axis=1), detections.box2d.tolist()
     placed: dict[int, tuple[int, int, int, int]] = {}
     texts = {i: f"{class_names[classes[i]]} {scores[i]:.2f}  {distances[i]:.1f} m" for i in order}
     for i, text in texts.items():

@@ -16,10 +16,14 @@ from torch import Tensor
 from km3d_ros.data.kitti import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle, tolerant_iou
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.decode import Objects, Peaks, locate, without_duplicates
+from km3d_ros.geometry.pinhole import Pinholes
+from km3d_ros.geometry.virtual_camera import VirtualCamera
+from km3d_ros.inference.decode import Objects, Peaks, locate, pack, without_duplicates
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.graph import tensors
+from km3d_ros.inference.graph_inputs import GraphInputs
+from km3d_ros.inference.options import GRM
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
 MIN_DEPTH = 0.1
@@ -45,7 +49,7 @@ class _Truth:
     alpha: Tensor
     """(G,)."""
     center: Tensor
-    """(G, 3)."""
+    """(G, 3): in the level frame."""
     yaw: Tensor
     """(G,)."""
 
@@ -95,10 +99,10 @@ def detect_with_truth(
             "prob": the tolerant 3D IoU of the detection with its object, 0 without an object.
     """
     graph = detector.choice.backend.graph
-    inputs = GraphInputs.of([image], [camera], detector.spec)
-    affine = inputs.affine[0].astype(np.float64)
-    features, peaks = graph.look(torch.from_numpy(inputs.pixels).to(graph.device))
-    truth = _truth(labels, camera, affine, detector.spec, graph.device)
+    view = detector.view(camera)
+    pixels, projection = (t.to(graph.device) for t in tensors(GraphInputs.of([image], [view])))
+    features, peaks = graph.look(pixels)
+    truth = _truth(labels, view, detector.spec, graph.device)
     if "hm" in heads:
         peaks = truth.peaks()
         owners = torch.arange(len(truth.yaw), device=graph.device)
@@ -108,42 +112,43 @@ def detect_with_truth(
     if "hm" not in heads:
         objects = without_duplicates(objects)
     objects = _swapped(objects[0], truth, owners, heads)
+
+    def located() -> Detections:
+        found = locate(objects, Pinholes(projection), detector.spec.noise)
+        return found[GRM.index(detector.grm)]
+
     if "prob" in heads:
-        found = locate(objects, affine, camera, detector.spec.noise, detector.grm)
-        objects = replace(objects, confidence=_true_confidence(found, truth, owners))
-    return detector.located(objects, affine, camera)
+        objects = replace(objects, confidence=_true_confidence(located(), truth, owners))
+    return detector.read(pack(located()).cpu().numpy(), view)
 
 
 def _truth(
-    labels: Sequence[KittiObject],
-    camera: CameraModel,
-    affine: np.ndarray,
-    spec: ModelSpec,
-    device: torch.device,
+    labels: Sequence[KittiObject], view: VirtualCamera, spec: ModelSpec, device: torch.device
 ) -> _Truth:
     """True outputs for the labelled objects of known class whose 2D boxes are in the input."""
     known = [item for item in labels if item.class_name in spec.classes and item.has_box3d]
     limit = np.array(spec.input_size[::-1]) / STRIDE
-    corners = np.array([item.box2d for item in known]).reshape(-1, 2, 2)
-    box = (corners @ affine[:, :2].T + affine[:, 2]) / STRIDE
-    box = np.clip(box, 0, limit).reshape(-1, 4)
+    box = view.boxes_from_camera(np.array([item.box2d for item in known]).reshape(-1, 4)) / STRIDE
+    box = np.clip(box, 0, np.tile(limit, 2))
     seen = np.flatnonzero((box[:, 2:] - box[:, :2] >= MIN_BOX / STRIDE).all(axis=1))
     known = [known[i] for i in seen]
     solid = torch.tensor(
         [[*item.center, *item.size, item.yaw] for item in known], dtype=torch.float64
     ).reshape(-1, 7)
-    boxes = Boxes3D(solid[:, :3], solid[:, 3:6], solid[:, 6])
-    points = keypoints(boxes)
-    middle = boxes.center + camera.translation
-    to_input_pixels = torch.from_numpy(affine)
-    on_input = camera.project(points) @ to_input_pixels[:, :2].T + to_input_pixels[:, 2]
+    level = torch.from_numpy(view.camera.level)
+    boxes = Boxes3D(solid[:, :3] @ level.T, solid[:, 3:6], solid[:, 6])
+    in_frame_of_k = keypoints(boxes) + level @ torch.from_numpy(view.camera.translation)
+    middle = in_frame_of_k[:, 8]
     return _Truth(
         class_index=torch.tensor(
             [spec.classes.index(item.class_name) for item in known], dtype=torch.int64
         ).to(device),
         box=torch.from_numpy(box[seen]).float().to(device),
-        keypoints=on_input.float().to(device),
-        in_front=((points + camera.translation)[..., 2] > MIN_DEPTH).to(device),
+        keypoints=Pinholes(torch.from_numpy(view.projection))
+        .project(keypoints(boxes))
+        .float()
+        .to(device),
+        in_front=(in_frame_of_k[..., 2] > MIN_DEPTH).to(device),
         size=boxes.size.float().to(device),
         alpha=observation_angle(boxes.yaw, middle[:, 0] / middle[:, 2]).float().to(device),
         center=boxes.center.float().to(device),

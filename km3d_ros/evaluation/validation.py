@@ -14,7 +14,6 @@ from km3d_ros.errors import InputError
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.oracle import detect_with_truth
-from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
 from km3d_ros.inference.formats import to_kitti
@@ -91,7 +90,7 @@ def reported(results: list[list[KittiObject]]) -> list[list[KittiObject]]:
 def _detect(detector: Detector, frame: Frame, oracle: Collection[str]) -> Detections:
     image = read_image(frame.image_path)
     try:
-        camera = CameraModel.from_projection(frame.projection, image.shape[1], image.shape[0])
+        camera = frame.camera_of(image)
     except InputError as error:
         raise InputError(f"{frame.image_path}: its calibration: {error}") from error
     if oracle:

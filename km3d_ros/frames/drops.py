@@ -18,6 +18,7 @@ class DropCause(str, Enum):
     NO_CAMERA_INFO = "no_camera_info"
     BAD_IMAGE = "bad_image"
     BAD_CAMERA_INFO = "bad_camera_info"
+    NO_LEVEL = "no_level"
     SIZE_MISMATCH = "size_mismatch"
     FAILED = "failed"
 

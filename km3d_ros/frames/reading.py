@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from km3d_ros.errors import InputError
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.drops import DropCause, dropping
 from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.pairing import Frame
 from km3d_ros.geometry.camera import CameraModel
 
@@ -35,7 +36,9 @@ class View:
 
 
 class ViewReader:
-    """Reads the frames of one camera. It keeps the camera model while the CameraInfo is equal.
+    """Reads the frames of one camera.
+
+    It keeps the camera model while the CameraInfo and the mount are equal.
 
     rectified: images are rectified (P is used); False: images are raw (K and D).
     """
@@ -43,6 +46,7 @@ class ViewReader:
     def __init__(
         self,
         rectified: bool,
+        mounting: Mounting | None = None,
         on_calibration: Callable[[CameraModel, CameraInfo], None] | None = None,
         on_bit_depth: Callable[[int], None] | None = None,
     ) -> None:
@@ -50,11 +54,14 @@ class ViewReader:
 
         Args:
             rectified: images are rectified (P is used); False: images are raw (K and D).
-            on_calibration: called with each new camera model and its CameraInfo.
+            mounting: how the camera is mounted; None: it looks level.
+            on_calibration: called with each new camera model and its CameraInfo; it may refuse
+                the camera by an InputError.
             on_bit_depth: called with the bits in use of 16-bit images, when they change.
         """
         self._depth = BitDepth(on_bit_depth)
         self.rectified = rectified
+        self._mounting = mounting or Mounting()
         self._on_calibration = on_calibration
         self._content: tuple | None = None
         self._camera: CameraModel | None = None
@@ -68,19 +75,23 @@ class ViewReader:
         with dropping(DropCause.BAD_IMAGE):
             image = to_bgr(frame.image, self._depth)
             check_pixels(image)
+        with dropping(DropCause.NO_LEVEL):
+            level = self._mounting.of(frame.image.header.frame_id).level
         with dropping(DropCause.BAD_CAMERA_INFO):
-            camera = self._camera_model(frame.info)
+            camera = self._camera_model(frame.info, level)
         with dropping(DropCause.SIZE_MISMATCH):
             check_image(image, camera)
         return View(frame, image, camera)
 
-    def _camera_model(self, info: CameraInfo) -> CameraModel:
-        content = _content(info)
+    def _camera_model(self, info: CameraInfo, level: np.ndarray) -> CameraModel:
+        content = (level.tobytes(), *_content(info))
         if content != self._content:
-            self._camera = CameraModel.from_camera_info(info, self.rectified)
-            self._content = content
+            self._content = None
+            camera = CameraModel.from_camera_info(info, self.rectified)
+            camera = replace(camera, level=level)
             if self._on_calibration is not None:
-                self._on_calibration(self._camera, info)
+                self._on_calibration(camera, info)
+            self._camera, self._content = camera, content
         return self._camera
 
 

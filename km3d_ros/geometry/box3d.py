@@ -80,16 +80,6 @@ def yaw_from_observation(alpha: Tensor, ray_x: Tensor) -> Tensor:
     return wrap_angle(alpha + torch.atan(ray_x))
 
 
-def quaternion(yaw: Tensor) -> Tensor:
-    """Orientation (..., 4), as x, y, z, w, of the box frame in the optical frame.
-
-    The box frame follows REP 103: x forward (length), y left (width), z up (height). Its
-    orientation is R_y(yaw) R_x(90 degrees). R_x maps z up to the optical frame's -y.
-    """
-    sine, cosine = torch.sin(yaw / 2), torch.cos(yaw / 2)
-    return torch.stack((cosine, sine, -sine, cosine), dim=-1) * math.sqrt(0.5)
-
-
 def bev_iou(a: Boxes3D, b: Boxes3D) -> Tensor:
     """Intersection over union in the bird's-eye view, elementwise with broadcasting.
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+import numpy as np
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import lens_models
@@ -30,6 +28,12 @@ MAX_TRANSLATION = 1000.0
 ORTHONORMAL_WITHIN = 1e-3
 """Largest error of a rotation matrix: calibrations are written with few digits."""
 
+_STEEPEST_RAY = 100.0
+"""Slope of the rays, almost beside the camera, up to which pixels are computed."""
+
+STEEPEST = 60.0
+"""Largest angle in degrees between the optical axis and the horizon."""
+
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
@@ -41,7 +45,7 @@ class CameraModel:
     `q = p + translation` is its position in the frame of the rays, which start at the origin;
     `rotationᵀ q` is in front of the lens; the lens bends the ray; K maps it to a pixel.
 
-    This class is for one camera with a lens. `Pinholes` is for batches of rectified cameras inside
+    This class is for one camera on the host, in NumPy. `Pinholes` is for batches of cameras inside
     the network's graph.
 
     width, height: size of the image in pixels.
@@ -59,32 +63,32 @@ class CameraModel:
         InputError: numbers that no camera has.
 
     >>> camera = CameraModel.from_intrinsics([[700, 0, 640], [0, 700, 192], [0, 0, 1]], 1280, 384)
-    >>> camera.rays(torch.tensor([[640.0, 192.0], [1340.0, 192.0]])).tolist()
+    >>> camera.rays(np.array([[640.0, 192.0], [1340.0, 192.0]])).tolist()
     [[0.0, 0.0], [1.0, 0.0]]
-    >>> camera.project(torch.tensor([10.0, 0.0, 10.0])).tolist()
+    >>> camera.project(np.array([10.0, 0.0, 10.0])).tolist()
     [1340.0, 192.0]
     """
 
     width: int
     height: int
-    intrinsics: Tensor
-    translation: Tensor
+    intrinsics: np.ndarray
+    translation: np.ndarray
     distortion_model: str
-    distortion: Tensor
-    rotation: Tensor = field(default_factory=lambda: torch.eye(3, dtype=torch.float64))
-    level: Tensor = field(default_factory=lambda: torch.eye(3, dtype=torch.float64))
+    distortion: np.ndarray
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
+    level: np.ndarray = field(default_factory=lambda: np.eye(3))
 
     def __post_init__(self) -> None:
         check_intrinsics(self.intrinsics, self.width, self.height)
         _check_pose(self)
-        if not self.distortion.isfinite().all():
+        if not np.isfinite(self.distortion).all():
             raise InputError("distortion must be finite, got NaN or infinity")
         tilt = self.distortion[12:].tolist()
         if any(abs(angle) > MAX_TILT for angle in tilt):
             raise InputError(f"tilt of the sensor must be at most {MAX_TILT:g} rad, got {tilt}")
         # The corners of a fisheye image may be black, but not all of these pixels.
-        inner = torch.cartesian_prod(*(torch.tensor([0.25, 0.75], dtype=torch.float64),) * 2)
-        if not self.rays(inner * torch.tensor([self.width, self.height])).isfinite().any():
+        inner = np.array([(x, y) for x in (0.25, 0.75) for y in (0.25, 0.75)])
+        if not np.isfinite(self.rays(inner * self.size)).any():
             raise InputError(
                 f"distortion {self.distortion.tolist()} or R makes no sense: no pixel of the "
                 "image sees anything ahead"
@@ -93,9 +97,8 @@ class CameraModel:
     @classmethod
     def from_projection(cls, projection: Any, width: int, height: int) -> CameraModel:
         """A rectified camera from its projection matrix (3, 4), fx ≠ fy and column 4 included."""
-        matrix = torch.as_tensor(projection, dtype=torch.float64)
-        translation, none = translation_of(matrix), matrix.new_zeros(0)
-        return cls(width, height, matrix[:, :3], translation, "", none)
+        matrix = np.asarray(projection, np.float64)
+        return cls(width, height, matrix[:, :3], _translation(matrix), "", np.zeros(0))
 
     @classmethod
     def from_intrinsics(
@@ -136,10 +139,10 @@ class CameraModel:
         return cls(
             width,
             height,
-            torch.as_tensor(intrinsics, dtype=torch.float64),
-            torch.zeros(3, dtype=torch.float64),
+            np.asarray(intrinsics, np.float64),
+            np.zeros(3),
             model,
-            torch.tensor(padded, dtype=torch.float64),
+            np.array(padded, np.float64),
         )
 
     @classmethod
@@ -161,28 +164,30 @@ class CameraModel:
             to_image, width, height = _captured(info)
             projection = _matrix(info.p)
             if rectified:
-                return cls.from_projection(to_image @ projection, width, height)
+                with np.errstate(invalid="ignore"):
+                    projection = to_image @ projection
+                return cls.from_projection(projection, width, height)
             camera = cls.from_intrinsics(
                 to_image @ _matrix(info.k), width, height, info.d, info.distortion_model
             )
             rotation = _matrix(info.r)
             return replace(
                 camera,
-                translation=translation_of(projection) if projection.any() else camera.translation,
+                translation=_translation(projection) if projection.any() else camera.translation,
                 rotation=rotation if rotation.any() else camera.rotation,
             )
         except InputError as error:
             raise InputError(f"CameraInfo ({'P' if rectified else 'K, D, R'}): {error}") from None
 
     @property
-    def size(self) -> Tensor:
+    def size(self) -> np.ndarray:
         """Width and height of the image in pixels, (2,)."""
-        return torch.tensor([self.width, self.height])
+        return np.array([self.width, self.height])
 
     @property
-    def projection(self) -> Tensor:
+    def projection(self) -> np.ndarray:
         """P = K [I | t], (3, 4) float64; with the size it describes a rectified camera."""
-        return torch.cat((self.intrinsics, self.intrinsics @ self.translation[:, None]), dim=1)
+        return np.column_stack((self.intrinsics, self.intrinsics @ self.translation))
 
     @property
     def fx(self) -> float:
@@ -207,68 +212,88 @@ class CameraModel:
     @property
     def is_rectified(self) -> bool:
         """Whether the camera is a pinhole parallel to the axes of the camera frame."""
-        return not self.distortion_model and torch.equal(
-            self.rotation, torch.eye(3, dtype=torch.float64)
-        )
+        return not self.distortion_model and np.array_equal(self.rotation, np.eye(3))
 
-    def rays(self, pixels: Tensor) -> Tensor:
+    @property
+    def is_level(self) -> bool:
+        """Whether the frame of the camera is the level frame."""
+        return np.array_equal(self.level, np.eye(3))
+
+    def rays(self, pixels: np.ndarray) -> np.ndarray:
         """Rays (x/z, y/z), (..., 2), through pixels (..., 2).
 
         Distortion and rotation are undone. Pixels that the lens model does not reach, or whose
         ray points backwards, give NaN.
         """
-        bent = unproject(pixels, self.intrinsics.to(pixels))
-        straight = lens_models.undistort(bent, self.distortion_model, self.distortion.tolist())
-        ahead = F.pad(straight, (0, 1), value=1.0) @ self.rotation.to(straight).T
-        return torch.where(ahead[..., 2:] > 0, ahead[..., :2] / ahead[..., 2:], math.nan)
+        bent = unproject(pixels, self.intrinsics)
+        with np.errstate(all="ignore"):
+            straight = lens_models.undistort(bent, self.distortion_model, self._coefficients)
+            ahead = with_depth(straight) @ self.rotation.T.astype(straight.dtype)
+            return ahead[..., :2] / np.where(ahead[..., 2:] > 0, ahead[..., 2:], math.nan)
 
-    def project(self, points: Tensor) -> Tensor:
+    def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of points (..., 3) in the camera frame; meaningful where z > 0.
 
         With a lens, they are meaningful only where it `sees` the points.
         """
-        points = self._before_lens(points)
-        rays = points[..., :2] / points[..., 2:]
-        bent = lens_models.distort(rays, self.distortion_model, self.distortion.tolist())
-        return to_pixels(bent, self.intrinsics.to(points))
+        return self.to_pixels(self._before_lens(points))
 
-    def sees(self, points: Tensor) -> Tensor:
+    def sees(self, points: np.ndarray) -> np.ndarray:
         """Whether points (..., 3) are in front of the camera and its lens images them; (...)."""
-        points = self._before_lens(points)
-        rays = points[..., :2] / points[..., 2:]
-        coefficients = self.distortion.tolist()
-        return (points[..., 2] > 0) & lens_models.images(rays, self.distortion_model, coefficients)
+        return self.images(self._before_lens(points))
 
-    def _before_lens(self, points: Tensor) -> Tensor:
-        return (points + self.translation.to(points)) @ self.rotation.to(points)
+    def to_pixels(self, directions: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of directions (..., 3) in front of the lens, after `rotationᵀ`."""
+        with np.errstate(all="ignore"):
+            rays = directions[..., :2] / directions[..., 2:]
+            bent = lens_models.distort(rays, self.distortion_model, self._coefficients)
+            k = self.intrinsics.astype(bent.dtype)
+            return bent @ k[:2, :2].T + k[:2, 2]
+
+    def images(self, directions: np.ndarray) -> np.ndarray:
+        """Whether the lens images directions (..., 3), after `rotationᵀ`; (...)."""
+        with np.errstate(all="ignore"):
+            rays = directions[..., :2] / directions[..., 2:]
+            seen = lens_models.images(rays, self.distortion_model, self._coefficients)
+        return (directions[..., 2] > 0) & seen
+
+    def nearest_imaged(self, directions: np.ndarray) -> np.ndarray:
+        """Directions (..., 3) in front of the lens, tilted to its edge where they are outside."""
+        limit = lens_models.largest_radius(self.distortion_model, tuple(self._coefficients))
+        limit = min(0.999 * limit, _STEEPEST_RAY)
+        aside = np.linalg.norm(directions[..., :2], axis=-1, keepdims=True)
+        inside = aside < limit * directions[..., 2:]
+        return np.concatenate(
+            (
+                directions[..., :2],
+                np.where(inside, directions[..., 2:], np.maximum(aside, 1e-9) / limit),
+            ),
+            axis=-1,
+        )
+
+    @property
+    def _coefficients(self) -> list[float]:
+        return self.distortion.tolist()
+
+    def _before_lens(self, points: np.ndarray) -> np.ndarray:
+        points = _floating(points)
+        translation, rotation = (a.astype(points.dtype) for a in (self.translation, self.rotation))
+        return (points + translation) @ rotation
 
 
-def unproject(pixels: Tensor, intrinsics: Tensor) -> Tensor:
-    """Rays (..., 2) through pixels (..., 2) of rectified cameras with K (..., 3, 3), broadcast.
+def unproject(pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Rays (..., 2) through pixels (..., 2) of a pinhole with K (3, 3), in the pixels' dtype.
 
-    >>> unproject(torch.tensor([740.0, 142.0]), torch.tensor([[100.0, 0, 640], [0, 50, 192],
-    ...     [0, 0, 1]])).tolist()
+    >>> unproject([740.0, 142.0], np.array([[100.0, 0, 640], [0, 50, 192], [0, 0, 1]])).tolist()
     [1.0, -1.0]
     """
-    return _solve(intrinsics, pixels - intrinsics[..., :2, 2])
-
-
-def translation_of(projection: Tensor) -> Tensor:
-    """t (..., 3) of projections K [I | t], (..., 3, 4)."""
-    column = projection[..., 3]
-    xy = _solve(projection, column[..., :2] - projection[..., :2, 2] * column[..., 2:])
-    return torch.cat((xy, column[..., 2:]), dim=-1)
-
-
-def to_pixels(rays: Tensor, intrinsics: Tensor) -> Tensor:
-    """Pixels (..., 2) of rays (..., 2); the inverse of `unproject`."""
-    fx, skew, shear, fy = intrinsics[..., :2, :2].flatten(-2).unbind(-1)
-    x, y = rays.unbind(-1)
-    return torch.stack((x * fx + y * skew, x * shear + y * fy), dim=-1) + intrinsics[..., :2, 2]
+    pixels = _floating(pixels)
+    inverse = np.linalg.inv(intrinsics[:2, :2]).astype(pixels.dtype)
+    return (pixels - intrinsics[:2, 2].astype(pixels.dtype)) @ inverse.T
 
 
 def check_intrinsics(
-    intrinsics: Tensor, width: int | None = None, height: int | None = None
+    intrinsics: np.ndarray, width: int | None = None, height: int | None = None
 ) -> None:
     """Refuse a K (3, 3) that no camera has; its image size is checked where it is given.
 
@@ -283,7 +308,7 @@ def check_intrinsics(
         raise InputError(
             f"focal lengths must be positive, got fx={fx:g}, fy={fy:g}: is the camera calibrated?"
         )
-    if not intrinsics.isfinite().all():
+    if not np.isfinite(intrinsics).all():
         raise InputError("intrinsics must be finite, got NaN or infinity")
     if max(abs(x - y) for x, y in zip(last, (0, 0, 1), strict=True)) > 1e-6:
         raise InputError(f"the last row of K must be 0 0 1, got {intrinsics.tolist()}")
@@ -299,15 +324,27 @@ def check_intrinsics(
             )
 
 
-def _solve(intrinsics: Tensor, offsets: Tensor) -> Tensor:
-    """Rays (..., 2) of pixels (..., 2) relative to the principal point."""
-    fx, skew, shear, fy = intrinsics[..., :2, :2].flatten(-2).unbind(-1)
-    u, v = offsets.unbind(-1)
-    y = (v - shear / fx * u) / (fy - shear / fx * skew)
-    return torch.stack(((u - skew * y) / fx, y), dim=-1)
+def _translation(projection: np.ndarray) -> np.ndarray:
+    """t (3,) of a projection K [I | t], (3, 4)."""
+    with np.errstate(all="ignore"):
+        column = projection[:, 3]
+        xy = column[:2] - projection[:2, 2] * column[2]
+        (fx, skew), (shear, fy) = projection[:2, :2]
+        y = (xy[1] - shear / fx * xy[0]) / (fy - shear / fx * skew)
+        return np.array([(xy[0] - skew * y) / fx, y, column[2]])
 
 
-def _captured(info: Any) -> tuple[Tensor, int, int]:
+def _floating(values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    return values.astype(np.result_type(values, np.float32), copy=False)
+
+
+def with_depth(rays: np.ndarray) -> np.ndarray:
+    """Points (..., 3) on rays (..., 2), at the depth 1."""
+    return np.concatenate((rays, np.ones_like(rays[..., :1])), axis=-1)
+
+
+def _captured(info: Any) -> tuple[np.ndarray, int, int]:
     """The map (3, 3) from pixels of the full sensor to those of the image, and its size."""
     roi = info.roi
     x, y, width, height = roi.x_offset, roi.y_offset, roi.width, roi.height
@@ -322,26 +359,31 @@ def _captured(info: Any) -> tuple[Tensor, int, int]:
     if 0 < width < scale_x or 0 < height < scale_y:
         raise InputError(f"binning {scale_x}x{scale_y} leaves nothing of {width}x{height} pixels")
     to_image = [[1 / scale_x, 0, -x / scale_x], [0, 1 / scale_y, -y / scale_y], [0, 0, 1]]
-    return torch.tensor(to_image, dtype=torch.float64), width // scale_x, height // scale_y
+    return np.array(to_image), width // scale_x, height // scale_y
 
 
-def _matrix(entries: Any) -> Tensor:
+def _matrix(entries: Any) -> np.ndarray:
     """Three rows of a CameraInfo's array."""
-    return torch.tensor([float(value) for value in entries], dtype=torch.float64).reshape(3, -1)
+    return np.array([float(value) for value in entries]).reshape(3, -1)
 
 
 def _check_pose(camera: CameraModel) -> None:
-    identity = torch.eye(3, dtype=torch.float64)
     for name, rotation in (("R", camera.rotation), ("level", camera.level)):
-        skewed = rotation @ rotation.T - identity
-        # This form of the comparison refuses NaN, too.
-        if not (skewed.abs().max() < ORTHONORMAL_WITHIN and rotation.det() > 0):
-            raise InputError(
-                f"{name} must be a rotation matrix, got {rotation.flatten().tolist()}"
-            )
-    if not camera.translation.isfinite().all():
+        with np.errstate(all="ignore"):
+            skewed = np.abs(rotation @ rotation.T - np.eye(3)).max()
+            # This form of the comparison refuses NaN, too.
+            if not (skewed < ORTHONORMAL_WITHIN and np.linalg.det(rotation) > 0):
+                entries = rotation.flatten().tolist()
+                raise InputError(f"{name} must be a rotation matrix, got {entries}")
+    down = math.degrees(math.asin(max(-1.0, min(1.0, camera.level[1, 2]))))
+    if abs(down) > STEEPEST:
+        raise InputError(
+            f"the camera looks {abs(down):.0f} degrees {'down' if down > 0 else 'up'}, expected "
+            f"at most {STEEPEST:g} from the horizon"
+        )
+    if not np.isfinite(camera.translation).all():
         raise InputError("translation must be finite, got NaN or infinity")
-    if camera.translation.abs().max() > MAX_TRANSLATION:
+    if np.abs(camera.translation).max() > MAX_TRANSLATION:
         raise InputError(
             f"translation must be at most {MAX_TRANSLATION:g} m, got "
             f"{camera.translation.tolist()}: is the fourth column of P in pixel metres?"

@@ -1,7 +1,7 @@
 """Lens distortion models of sensor_msgs/CameraInfo on pinhole rays, as OpenCV defines them.
 
-Rays are (..., 2) tensors of x/z, y/z. Coefficients are plain floats, so that results keep the
-dtype and the device of the rays.
+Rays are (..., 2) arrays of x/z, y/z. Coefficients are plain floats, so that results keep the dtype
+of the rays.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
 COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 14, "equidistant": 4}
 """Number of coefficients of each distortion model, by its ROS name."""
@@ -45,7 +43,7 @@ def ros_name(model: str) -> str | None:
     return name if name in COEFFICIENTS else None
 
 
-def distort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
+def distort(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.ndarray:
     """Bend pinhole rays (..., 2) as the lens does; meaningful where the lens `images` them.
 
     Args:
@@ -61,7 +59,7 @@ def distort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
     return bent if _is_upright(coefficients) else _map(bent, _tilt(*coefficients[12:]))
 
 
-def undistort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
+def undistort(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.ndarray:
     """Find the pinhole rays (..., 2) that the lens bends to `rays`; the inverse of `distort`.
 
     Newton iterations from the bent ray. The result is NaN where the lens bends no ray to this
@@ -76,13 +74,13 @@ def undistort(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor
     return _undistort_polynomial(rays, coefficients)
 
 
-def images(rays: Tensor, model: str, coefficients: Sequence[float]) -> Tensor:
+def images(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.ndarray:
     """Whether rays (..., 2) lie in the region in which the lens model is one-to-one; (...) bool.
 
     Beyond it the model turns back or has a pole, which no lens has: it was fitted to nearer rays.
     """
     limit = largest_radius(model, tuple(coefficients))
-    return rays.square().sum(-1) < limit * limit
+    return (rays**2).sum(-1) < limit * limit
 
 
 @lru_cache(maxsize=64)
@@ -123,11 +121,11 @@ def _first_root(polynomial: np.ndarray) -> float:
 
 
 def _distort_polynomial(
-    rays: Tensor, coefficients: Sequence[float]
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    rays: np.ndarray, coefficients: Sequence[float]
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Distorted rays, without tilt, and the entries xx, xy, yx, yy of the Jacobian."""
     k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = [*coefficients, *[0.0] * 7][:12]
-    x, y = rays.unbind(-1)
+    x, y = rays[..., 0], rays[..., 1]
     r2 = x * x + y * y
     above = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
     below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
@@ -135,12 +133,12 @@ def _distort_polynomial(
     slope = (
         k1 + r2 * (2 * k2 + r2 * 3 * k3) - radial * (k4 + r2 * (2 * k5 + r2 * 3 * k6))
     ) / below
-    distorted = torch.stack(
+    distorted = np.stack(
         (
             x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2),
             y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4),
         ),
-        dim=-1,
+        axis=-1,
     )
     prism_x, prism_y = 2 * (s1 + 2 * r2 * s2), 2 * (s3 + 2 * r2 * s4)
     mixed = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
@@ -153,40 +151,40 @@ def _distort_polynomial(
     return distorted, jacobian
 
 
-def _undistort_polynomial(rays: Tensor, coefficients: Sequence[float]) -> Tensor:
+def _undistort_polynomial(rays: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
     limit = largest_radius("rational_polynomial", tuple(coefficients))
     guess = _shortened(rays, 0.9 * limit)
     for _ in range(_ITERATIONS):
         distorted, (xx, xy, yx, yy) = _distort_polynomial(guess, coefficients)
-        error_x, error_y = (distorted - rays).unbind(-1)
+        error_x, error_y = np.moveaxis(distorted - rays, -1, 0)
         determinant = xx * yy - xy * yx
-        step = torch.stack((yy * error_x - xy * error_y, xx * error_y - yx * error_x), dim=-1)
+        step = np.stack((yy * error_x - xy * error_y, xx * error_y - yx * error_x), axis=-1)
         guess = _shortened(guess - step / determinant[..., None], (_norm(guess) + limit) / 2)
     distorted, (xx, xy, yx, yy) = _distort_polynomial(guess, coefficients)
     # Tangential terms may turn back before the radial ones do.
-    unfolded = (xx > 0) & (xx * yy > xy * yx) & (guess.square().sum(-1) < limit * limit)
+    unfolded = (xx > 0) & (xx * yy > xy * yx) & ((guess**2).sum(-1) < limit * limit)
     return _where_found(guess, unfolded & _close(distorted, rays).all(-1))
 
 
-def _distort_equidistant(rays: Tensor, coefficients: Sequence[float]) -> Tensor:
+def _distort_equidistant(rays: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
     radius = _norm(rays)
-    bent, _ = _bend_angle(torch.atan(radius), coefficients)
+    bent, _ = _bend_angle(np.arctan(radius), coefficients)
     return rays * (bent / radius)
 
 
-def _undistort_equidistant(rays: Tensor, coefficients: Sequence[float]) -> Tensor:
+def _undistort_equidistant(rays: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
     limit = math.atan(largest_radius("equidistant", tuple(coefficients)))
     target = _norm(rays)
-    angle = target.clamp(max=0.9 * limit)
+    angle = np.minimum(target, 0.9 * limit)
     for _ in range(_ITERATIONS):
         bent, slope = _bend_angle(angle, coefficients)
-        angle = torch.minimum(angle - (bent - target) / slope, (angle + limit) / 2)
+        angle = np.minimum(angle - (bent - target) / slope, (angle + limit) / 2)
     bent, _ = _bend_angle(angle, coefficients)
     found = (angle < limit) & _close(bent, target)
-    return _where_found(rays * (torch.tan(angle) / target), found[..., 0])
+    return _where_found(rays * (np.tan(angle) / target), found[..., 0])
 
 
-def _bend_angle(angle: Tensor, coefficients: Sequence[float]) -> tuple[Tensor, Tensor]:
+def _bend_angle(angle: np.ndarray, coefficients: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The angle behind the lens and its derivative by the angle in front of it."""
     k1, k2, k3, k4 = coefficients
     a2 = angle * angle
@@ -211,27 +209,27 @@ def _tilt(around_x: float, around_y: float) -> np.ndarray:
     return onto_plane @ turn
 
 
-def _map(rays: Tensor, matrix: np.ndarray) -> Tensor:
+def _map(rays: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Rays through a projective map (3, 3); NaN where they end behind the sensor."""
-    x, y = rays.unbind(-1)
+    x, y = rays[..., 0], rays[..., 1]
     u, v, w = (a * x + b * y + c for a, b, c in matrix.tolist())
-    return torch.stack((u, v), dim=-1) / torch.where(w > 0, w, math.nan)[..., None]
+    return np.stack((u, v), axis=-1) / np.where(w > 0, w, math.nan)[..., None]
 
 
-def _shortened(rays: Tensor, longest: Tensor | float) -> Tensor:
+def _shortened(rays: np.ndarray, longest: np.ndarray | float) -> np.ndarray:
     """Rays no longer than `longest`, a number or (..., 1)."""
     radius = _norm(rays)
-    return torch.where(radius > longest, rays * (longest / radius), rays)
+    return np.where(radius > longest, rays * (longest / radius), rays)
 
 
-def _norm(rays: Tensor) -> Tensor:
-    smallest = torch.finfo(rays.dtype).tiny
-    return rays.square().sum(-1, keepdim=True).clamp(min=smallest).sqrt()
+def _norm(rays: np.ndarray) -> np.ndarray:
+    squares = (rays**2).sum(-1, keepdims=True)
+    return np.sqrt(np.maximum(squares, np.finfo(rays.dtype).tiny))
 
 
-def _close(found: Tensor, wanted: Tensor) -> Tensor:
-    return (found - wanted).abs() < 1e-4
+def _close(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return np.abs(found - wanted) < 1e-4
 
 
-def _where_found(rays: Tensor, found: Tensor) -> Tensor:
-    return torch.where(found[..., None], rays, math.nan)
+def _where_found(rays: np.ndarray, found: np.ndarray) -> np.ndarray:
+    return np.where(found[..., None], rays, math.nan)

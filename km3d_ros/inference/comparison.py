@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from km3d_ros.inference.backends.backend import UnavailableError
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
 from km3d_ros.inference.backends.pytorch import TorchBackend
-from km3d_ros.inference.decode import Objects
-from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.graph import GraphInputs
-from km3d_ros.inference.table import unpack
+from km3d_ros.inference.detections import Detections, unpack
+from km3d_ros.inference.graph_inputs import GraphInputs
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
@@ -24,7 +22,7 @@ class OnnxRuntime:
     OpenVINO is faster in every row of benchmarks/results/speed.md.
     """
 
-    def __init__(self, graph: bytes, device: torch.device, precision: str):
+    def __init__(self, graph: bytes, device: str, precision: str):
         try:
             import onnxruntime
         except ImportError as error:
@@ -35,10 +33,9 @@ class OnnxRuntime:
             graph, options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+    def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
         """As of `Backend`."""
-        objects, detections = self._session.run(None, inputs.by_name())
-        return torch.from_numpy(objects), torch.from_numpy(detections)
+        return tuple(self._session.run(None, inputs.by_name()))
 
 
 RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVinoBackend}
@@ -52,7 +49,6 @@ MOST_SCORE, MOST_POSITION, LEAST_SHARED = 1e-4, 0.01, 0.9
 """Difference of score, of position in metres, and part of the objects that both answers have: as
 far as rounding in float32 explains them."""
 
-_CPU = torch.device("cpu")
 _ERRORS_ONLY = 3
 
 
@@ -94,11 +90,11 @@ def compare_runtimes(
     least_score: as of `compare`.
     Returns by runtime what `compare` gives; None where the runtime is not installed.
     """
-    reference = TorchBackend(model, spec, _CPU, "float32").run(inputs)
+    reference = TorchBackend(model, spec, torch.device("cpu")).run(inputs)
     differences = dict.fromkeys(RUNTIMES)
     for name, opener in RUNTIMES.items():
         try:
-            backend = opener(graph, _CPU, "float32")
+            backend = opener(graph, "cpu", "float32")
         except UnavailableError:
             continue
         differences[name] = compare(backend.run(inputs), reference, least_score)
@@ -106,9 +102,9 @@ def compare_runtimes(
 
 
 def compare(
-    answer: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor], least_score: float = 0.0
+    answer: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...], least_score: float = 0.0
 ) -> Difference:
-    """Compare two answers of `Backend.run` to the same images.
+    """Compare two answers of `Backend.run` to the same images, in their `consistent` positions.
 
     Two rows are the same object where they are of one class, and their centre keypoints are each
     other's nearest, less than half a cell of the heatmap apart.
@@ -116,36 +112,35 @@ def compare(
     least_score: of the objects of the reference that count. Positions are those of the ones that
         have one, not farther than `FARTHEST`.
     """
-    expected, scores, positions = 0, [torch.zeros(0)], [torch.zeros(0)]
-    for objects, located, true_objects, true_located in zip(*answer, *reference, strict=True):
-        truth = unpack(Detections, true_located)
-        wanted = (truth.peak_score > 0) & (truth.score >= least_score)
-        truth = truth[wanted]
-        same, index = _pairs(unpack(Objects, objects), unpack(Objects, true_objects[wanted]))
+    expected, scores, positions = 0, [np.zeros(0)], [np.zeros(0)]
+    for table, true_table in zip(answer[0], reference[0], strict=True):
+        found, truth = unpack(table), unpack(true_table)
+        truth = truth[(truth.peak_score > 0) & (truth.score >= least_score)]
         expected += len(truth)
-        truth, found = truth[same], unpack(Detections, located)[index]
-        distance = truth.center.norm(dim=-1)
-        moved = DISTANCE * (found.center - truth.center).norm(dim=-1) / distance
+        same, index = _pairs(found, truth)
+        truth, found = truth[same], found[index]
+        distance = np.linalg.norm(truth.center, axis=-1)
+        moved = DISTANCE * np.linalg.norm(found.center - truth.center, axis=-1) / distance
         # A position that the answer does not have is as wrong as can be.
-        positions.append(moved[distance <= FARTHEST].nan_to_num(nan=torch.inf))
-        scores.append((found.score - truth.score).abs())
-    score, position = torch.cat(scores), torch.cat(positions)
+        positions.append(np.where(np.isnan(moved), np.inf, moved)[distance <= FARTHEST])
+        scores.append(np.abs(found.score - truth.score))
+    score, position = np.concatenate(scores), np.concatenate(positions)
     return Difference(
         shared=len(score),
         expected=expected,
-        score=score.max().item() if len(score) else 0.0,
-        position=position.max().item() if len(position) else 0.0,
+        score=float(score.max(initial=0.0)),
+        position=float(position.max(initial=0.0)),
     )
 
 
-def _pairs(found: Objects, truth: Objects) -> tuple[Tensor, Tensor]:
+def _pairs(found: Detections, truth: Detections) -> tuple[np.ndarray, np.ndarray]:
     """Rows (M,) of `truth` and of `found` that are the same objects."""
-    if not len(truth.alpha):
-        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-    apart = torch.cdist(truth.keypoints[:, 8], found.keypoints[:, 8])
+    if not len(truth):
+        return np.zeros(0, int), np.zeros(0, int)
+    apart = np.linalg.norm(truth.keypoints[:, None, 8] - found.keypoints[:, 8], axis=-1)
     alien = (truth.class_index[:, None] != found.class_index) | (found.peak_score <= 0)
-    apart = apart.nan_to_num(nan=torch.inf).masked_fill(alien, torch.inf)
-    distance, nearest = apart.min(1)
-    mutual = apart[:, nearest].argmin(0) == torch.arange(len(nearest))
-    same = torch.nonzero(mutual & (distance < STRIDE / 2))[:, 0]
+    apart = np.where(alien | np.isnan(apart), np.inf, apart)
+    nearest = apart.argmin(1)
+    mutual = apart[:, nearest].argmin(0) == np.arange(len(nearest))
+    same = np.flatnonzero(mutual & (apart.min(1) < STRIDE / 2))
     return same, nearest[same]

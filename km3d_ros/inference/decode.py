@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets, wrap_angle, yaw_from_observation
-from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.pinhole import Pinholes
-from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detections import SHAPES, Detections
+from km3d_ros.inference.options import GRM
 from km3d_ros.network.spec import STRIDE, TYPICAL_DEPTH_ERROR, ModelSpec, Noise
 
 BIN_CENTERS = (-math.pi / 2, math.pi / 2)
@@ -187,56 +186,52 @@ def _constant(values: tuple, device: torch.device) -> Tensor:
         return torch.tensor(values, device=device)
 
 
-def locate(
-    objects: Objects,
-    affine: Tensor | np.ndarray,
-    camera: CameraModel | Pinholes,
-    noise: Noise,
-    method: str,
-) -> Detections:
-    """Objects, (N,) of one image or (B, N), to boxes in the optical frames of their cameras.
+def locate(objects: Objects, cameras: Pinholes, noise: Noise) -> tuple[Detections, ...]:
+    """Objects (B, N) to boxes in the frames of virtual cameras (B, 1), by each method of `GRM`.
 
     Rows whose position is not determined are not finite. `consistent` positions are those in
     front of the camera. `published` positions are what the released code gives: in the frame of
     K (on KITTI, 6 cm beside that of the camera), and whatever their sign.
-
-    affine: (2, 3) or (B, 1, 2, 3), from image pixels to network input pixels, one scale for both
-        axes.
-    camera: one, or pinholes (B, 1).
-    method: of `grm.solve`.
     """
-    affine = torch.as_tensor(affine).to(objects.keypoints)
-
-    def on_image(points: Tensor) -> Tensor:
-        return (points - affine[..., None, :, 2]) / affine[..., None, :1, 0]
-
-    keypoints = on_image(objects.keypoints)
-    rays = camera.rays(keypoints)
+    rays = cameras.rays(objects.keypoints)
     yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
     offsets = keypoint_offsets(objects.size, yaw)
-    in_frame_of_k = grm.solve(rays, offsets, method=method)
-    center = in_frame_of_k - camera.translation.to(in_frame_of_k)
-    error = camera.project(center[..., None, :] + offsets) - keypoints
-    if method == "published":
-        center = in_frame_of_k
-    else:
-        center = torch.where(center[..., 2:] > 0, center, math.nan)
-    score = objects.peak_score * objects.confidence
-    return Detections(
-        class_index=objects.class_index,
-        score=score,
-        peak_score=objects.peak_score,
-        confidence=objects.confidence,
-        depth_error=objects.depth_error,
-        box2d=_clipped(on_image(objects.box2d.unflatten(-1, (2, 2))), camera),
-        keypoints=keypoints,
-        size=objects.size,
-        center=center,
-        yaw=yaw,
-        alpha=objects.alpha,
-        covariance=covariance(in_frame_of_k, objects.size, objects.depth_error, noise),
-        reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
-    )
+    found = []
+    for method in GRM:
+        in_frame_of_k = grm.solve(rays, offsets, method=method)
+        center = in_frame_of_k - cameras.translation
+        error = cameras.project(center[..., None, :] + offsets) - objects.keypoints
+        if method == "published":
+            center = in_frame_of_k
+        else:
+            center = torch.where(center[..., 2:] > 0, center, math.nan)
+        detections = Detections(
+            class_index=objects.class_index,
+            score=objects.peak_score * objects.confidence,
+            peak_score=objects.peak_score,
+            confidence=objects.confidence,
+            depth_error=objects.depth_error,
+            box2d=objects.box2d,
+            keypoints=objects.keypoints,
+            size=objects.size,
+            center=center,
+            yaw=yaw,
+            alpha=objects.alpha,
+            covariance=covariance(in_frame_of_k, objects.size, objects.depth_error, noise),
+            reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
+        )
+        found.append(detections)
+    return tuple(found)
+
+
+def pack(found: Detections) -> Tensor:
+    """Detections of tensors to their table (..., columns) float32."""
+    parts = []
+    for field in fields(found):
+        value = getattr(found, field.name).float()
+        shape = SHAPES.get(field.name, ())
+        parts.append(value.flatten(-len(shape)) if shape else value[..., None])
+    return torch.cat(parts, dim=-1)
 
 
 def covariance(center: Tensor, size: Tensor, depth_error: Tensor, noise: Noise) -> Tensor:
@@ -273,9 +268,3 @@ def _alpha(values: Tensor) -> Tensor:
     residual = torch.atan2(sine, cosine)
     first, second = (residual[..., i] + center for i, center in enumerate(BIN_CENTERS))
     return wrap_angle(torch.where(evidence[..., 0] > evidence[..., 1], first, second))
-
-
-def _clipped(corners: Tensor, camera: CameraModel | Pinholes) -> Tensor:
-    """(..., 2, 2) pixels to x0, y0, x1, y1 (..., 4), clipped to the image."""
-    last = camera.size.to(corners)[..., None, :] - 1
-    return torch.minimum(corners.clamp(min=0), last).flatten(-2)

@@ -8,9 +8,8 @@ import os
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ def _fingerprint(weights: Path) -> str:
 
 @cache
 def _code() -> str:
-    digest = hashlib.sha256(torch.__version__.encode())
+    digest = hashlib.sha256(version("torch").encode())
     for part in SOURCES:
         for path in sorted((PACKAGE / part).rglob("*.py")):
             digest.update(path.read_bytes())

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_streets.safetensors"
+"""The embedded weights."""
+
+EMBEDDED_GRAPH = DEFAULT_WEIGHTS.with_suffix(".onnx")
+"""The same, exported: `make graph` writes it."""
+
 BACKENDS = ("auto", "torch", "openvino")
 """Runtimes of a network; auto: the fastest one that is installed, for the device."""
 
@@ -10,3 +18,6 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 SCORE_THRESHOLD = 0.15
 """Default of the lowest score of a reported detection."""
+
+GRM = ("consistent", "published")
+"""Methods of `geometry.grm.solve`, each of which a graph gives a table of."""

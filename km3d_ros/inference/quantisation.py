@@ -26,7 +26,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from km3d_ros.inference.export import read_spec, with_spec
+from km3d_ros.inference.export import with_spec
+from km3d_ros.inference.exported import read_spec
 
 FLOAT_LAYERS: dict[str, tuple[str, ...]] = {
     "lite": ("stem", "blocks.0"),

@@ -21,8 +21,6 @@ from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 from km3d_ros.whole_file import write_whole
 
-METADATA_KEY = "km3d"
-
 _BATCH_COUNTER = "num_batches_tracked"
 _MAX_HEADER = 2**20
 """Bytes of the header of a file, ten times that of dla_34. safetensors itself accepts 100 MB."""
@@ -59,7 +57,7 @@ def rewrite(source: str | Path, target: str | Path, spec: ModelSpec) -> None:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
-    write_whole(path, to_bytes(tensors, {METADATA_KEY: metadata.to_json(spec)}))
+    write_whole(path, to_bytes(tensors, {metadata.KEY: metadata.to_json(spec)}))
 
 
 def load(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
@@ -81,9 +79,9 @@ def read_spec(path: str | Path) -> ModelSpec:
         InputError: missing, damaged or foreign file, or a spec as `metadata.from_json` refuses it.
     """
     with _opened(path) as file:
-        text = (file.metadata() or {}).get(METADATA_KEY)
+        text = (file.metadata() or {}).get(metadata.KEY)
     if text is None:
-        raise InputError(f"{path}: not a km3d checkpoint (its metadata has no {METADATA_KEY!r})")
+        raise InputError(f"{path}: not a km3d checkpoint (its metadata has no {metadata.KEY!r})")
     try:
         return metadata.from_json(text)
     except InputError as error:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from km3d_ros.network.dla import DLA34
 from km3d_ros.network.lite import Lite
 from km3d_ros.network.resnet import ResNet18
-from km3d_ros.network.spec import HEAD_CHANNELS, ModelSpec
+from km3d_ros.network.spec import ARCHITECTURES, HEAD_CHANNELS, ModelSpec
 
-BACKBONES: dict[str, Callable[[], nn.Module]] = {"dla_34": DLA34, "res_18": ResNet18, "lite": Lite}
+BACKBONES: dict[str, Callable[[], nn.Module]] = dict(
+    zip(ARCHITECTURES, (DLA34, ResNet18, Lite), strict=True)
+)
 """Architectures by name: modules that map (B, 3, H, W) to stride 4, with `out_channels` and the
 `head_width` that goes with them."""
 

@@ -11,14 +11,17 @@ from dataclasses import asdict, astuple, fields, replace
 from typing import Any, TypeVar
 
 from km3d_ros.errors import InputError
-from km3d_ros.network.km3dnet import BACKBONES
 from km3d_ros.network.spec import (
+    ARCHITECTURES,
     HEAD_CHANNELS,
     INFERENCE_HEADS,
     MAX_INPUT_PIXELS,
     ModelSpec,
     Noise,
 )
+
+KEY = "km3d"
+"""Where the metadata of a file holds the spec."""
 
 _MAX_CLASSES = 100
 _MAX_HEAD_WIDTH = 1024
@@ -81,8 +84,8 @@ def _check_values(spec: ModelSpec) -> None:
     *deviations, power = astuple(spec.noise)
     rules = {
         "architecture": (
-            isinstance(spec.architecture, str) and spec.architecture in BACKBONES,
-            f"one of {', '.join(sorted(BACKBONES))}",
+            isinstance(spec.architecture, str) and spec.architecture in ARCHITECTURES,
+            f"one of {', '.join(sorted(ARCHITECTURES))}",
         ),
         "classes": (1 <= count <= _MAX_CLASSES, f"1 to {_MAX_CLASSES} different words"),
         "head_width": (_is_count(spec.head_width, _MAX_HEAD_WIDTH), f"1 to {_MAX_HEAD_WIDTH}"),

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 
+ARCHITECTURES = ("dla_34", "res_18", "lite")
+"""Names of the backbones."""
+
 HEAD_CHANNELS = {
     "hm": len(CLASSES),
     "hps": 18,
@@ -66,7 +69,7 @@ class Noise:
 class ModelSpec:
     """Architecture, preprocessing and coding of one set of weights.
 
-    architecture: a name in `km3d_ros.network.km3dnet.BACKBONES`.
+    architecture: one of `ARCHITECTURES`.
     classes: class names in the order of the heatmap channels.
     heads: names of the heads that the weights contain.
     head_width: channels between the 3×3 and the 1×1 convolution of each head.

@@ -19,6 +19,7 @@ from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node import diagnostics, parameters
@@ -65,6 +66,7 @@ class DetectorNode(Node):
         self._detector: Detector | None = None
         self._outputs: dict[str, Outputs] = {}
         self._pipeline: Pipeline | None = None
+        self._mounting = Mounting()
         self._idle_state, self._failure = "unconfigured", ""
         super().__init__(name, **kwargs)
         refuse_impossible_transitions(self)
@@ -100,6 +102,7 @@ class DetectorNode(Node):
         """Load the weights and create the publishers. On failure the node stays unconfigured."""
         try:
             self._read_settings()
+            self._mounting = self._read_mounting()
             # Load the model in a short-lived thread. OpenMP keeps one thread pool per calling
             # thread; a second pool would oversubscribe the cores and slow the worker down.
             with ThreadPoolExecutor(1) as executor:
@@ -117,7 +120,13 @@ class DetectorNode(Node):
         """Subscribe and enable the publishers. On failure the node stays inactive."""
         try:
             self._pipeline = Pipeline(
-                self, self._detector, self._fixed, self._outputs, self.statistics, self._now
+                self,
+                self._detector,
+                self._fixed,
+                self._mounting,
+                self._outputs,
+                self.statistics,
+                self._now,
             )
         except Exception as error:
             return self._fail(f"cannot activate: {error}")
@@ -185,6 +194,12 @@ class DetectorNode(Node):
             logger = self.get_logger()
             self._loggers.setdefault(camera, logger.get_child(camera) if camera else logger)
 
+    def _read_mounting(self) -> Mounting:
+        fixed = self._fixed
+        return Mounting(
+            fixed.base_frame, fixed.camera_pitch, fixed.camera_roll, fixed.base_frame_required
+        )
+
     def _set_idle_state(self, state: str) -> None:
         """Set the lifecycle state that diagnostics report while the node is not active."""
         self._idle_state, self._failure = state, ""
@@ -206,8 +221,8 @@ class DetectorNode(Node):
         }
         health = self._idle_health()
         if self._pipeline is not None:
-            health, rates = self._pipeline.check(camera)
-            values |= rates
+            health, more = self._pipeline.check(camera)
+            values |= more
         statistics = self.statistics[camera]
         counts = diagnostics.stream_values(statistics.totals(), statistics.latencies())
         return health, values | counts

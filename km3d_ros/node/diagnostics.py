@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +46,13 @@ class HealthMonitor:
         now: float,
         totals: Totals,
         announced: bool = False,
-        conflicts: str = "",
+        concerns: Sequence[str] = (),
         wrong_type: str = "",
     ) -> tuple[Health, dict[str, float]]:
         """The health since the last check, and the rates in Hz.
 
         announced: the image topic has a publisher.
-        conflicts: describes peers with incompatible QoS; empty if there are none.
+        concerns: what else is wrong, though frames may be answered.
         wrong_type: describes publishers with another message type; empty if there are none.
         """
         seconds = max(now - self._last, 1e-3)
@@ -59,9 +60,9 @@ class HealthMonitor:
         health = self._silence(now, totals, announced) or self._compare(totals, before)
         if wrong_type:
             health = Health(ERROR, wrong_type)
-        if conflicts:
+        if concerns:
             good = health.level == OK
-            message = conflicts if good else f"{conflicts}; {health.message}"
+            message = "; ".join([*concerns, *([] if good else [health.message])])
             health = Health(WARN if good else health.level, message)
         rates = {
             "input_hz": round((totals.received - before.received) / seconds, 1),

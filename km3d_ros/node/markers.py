@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 
+import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from km3d_ros.drawing.shapes import color_of
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.node.messages import poses
 
@@ -22,7 +24,11 @@ WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 
 
 def marker_array(
-    detections: Detections, class_names: Sequence[str], header: Header, lifetime: float
+    detections: Detections,
+    class_names: Sequence[str],
+    camera: CameraModel,
+    header: Header,
+    lifetime: float,
 ) -> MarkerArray:
     """Box, heading and label of every object, after a marker that deletes the previous ones.
 
@@ -30,6 +36,7 @@ def marker_array(
 
     Args:
         detections: the objects.
+        camera: the camera that saw them.
         class_names: names by class index.
         header: of the image.
         lifetime: seconds after which a marker vanishes when no newer array arrives.
@@ -47,18 +54,19 @@ def marker_array(
     rows = zip(
         detections.class_index.tolist(),
         detections.score.tolist(),
-        poses(detections),
+        poses(detections, camera),
         detections.size.tolist(),
-        detections.center.norm(dim=1).tolist(),
+        np.linalg.norm(detections.center, axis=1).tolist(),
         strict=True,
     )
+    up = -camera.level[1]
     for number, (index, score, pose, size, distance) in enumerate(rows):
         color = _color(index, opacity=score)
         text = f"{class_names[index]} {score:.2f}  {distance:.1f} m"
         markers += (
             _box(copy(box), number, pose, size, color),
             _heading(copy(heading), number, pose, size, color),
-            _label(copy(label), number, pose, size, text),
+            _label(copy(label), number, pose, size, up, text),
         )
     return MarkerArray(markers=markers)
 
@@ -81,9 +89,11 @@ def _heading(
     return marker
 
 
-def _label(marker: Marker, number: int, pose: Pose, size: Sequence[float], text: str) -> Marker:
-    center = pose.position
-    above = Point(x=center.x, y=center.y - size[2] / 2 - LABEL_ABOVE_BOX, z=center.z)
+def _label(
+    marker: Marker, number: int, pose: Pose, size: Sequence[float], up: np.ndarray, text: str
+) -> Marker:
+    center, (x, y, z) = pose.position, (up * (size[2] / 2 + LABEL_ABOVE_BOX)).tolist()
+    above = Point(x=center.x + x, y=center.y + y, z=center.z + z)
     marker.id, marker.pose, marker.color = number, Pose(position=above), WHITE
     marker.scale, marker.text = Vector3(z=LABEL_HEIGHT), text
     return marker

@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -19,17 +18,14 @@ from vision_msgs.msg import (
 )
 
 from km3d_ros.frames.drops import DropCause
-from km3d_ros.geometry.box3d import quaternion
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.orientation import quaternions
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import StageSeconds
 from km3d_ros.msg import FrameTiming, KeypointDetection, KeypointDetectionArray
 
-# Rows of PoseWithCovariance are x, y, z and the turns about them; yaw turns about the camera's y.
-COVARIANCE_ROWS = torch.tensor([0, 1, 2, 4])
-
 UNKNOWN_ANGLE_VARIANCE = math.pi**2
-"""Variance of the rotations about the camera's x and z axes, in rad²."""
+"""Variance of the rotations about the x and z axes of the level frame, in rad²."""
 
 _SCALARS = (
     "score",
@@ -46,12 +42,14 @@ _SCALARS = (
 def detection_array(
     detections: Detections,
     class_names: Sequence[str],
+    camera: CameraModel,
     header: Header,
     pool: list[Detection3D] | None = None,
 ) -> Detection3DArray:
     """One Detection3D per object, each with exactly one hypothesis.
 
-    The box frame is REP 103 body: x forward (length), y left (width), z up (height).
+    The box frame is REP 103 body: x forward (length), y left (width), z up (height) along the
+    vertical of the camera's level frame.
 
     pool: messages of a former array, to be filled anew: making them is most of the work. It grows
         to the number of objects.
@@ -63,9 +61,9 @@ def detection_array(
         detections.class_index.tolist(),
         detections.score.tolist(),
         detections.center.tolist(),
-        quaternion(detections.yaw.double()).tolist(),
+        quaternions(detections.yaw, camera.level).tolist(),
         detections.size.tolist(),
-        pose_covariances(detections),
+        pose_covariances(detections, camera),
         strict=False,
     )
     for message, index, score, center, turn, size, covariance in rows:
@@ -89,10 +87,10 @@ def _empty_detection() -> Detection3D:
     return Detection3D(results=[result], bbox=BoundingBox3D(center=pose))
 
 
-def poses(detections: Detections) -> list[Pose]:
+def poses(detections: Detections, camera: CameraModel) -> list[Pose]:
     """The box frame of every object in the camera's optical frame."""
     centers = detections.center.tolist()
-    turns = quaternion(detections.yaw.double()).tolist()
+    turns = quaternions(detections.yaw, camera.level).tolist()
     return [
         Pose(
             position=Point(x=x, y=y, z=z),
@@ -102,32 +100,38 @@ def poses(detections: Detections) -> list[Pose]:
     ]
 
 
-def pose_covariances(detections: Detections) -> np.ndarray:
-    """(N, 36) float64: row-major 6x6 covariances of PoseWithCovariance.
+def pose_covariances(detections: Detections, camera: CameraModel) -> np.ndarray:
+    """(N, 36) float64: row-major 6x6 covariances of PoseWithCovariance, in the camera frame.
 
-    Roll and pitch of a box are unknown: they have the variance `UNKNOWN_ANGLE_VARIANCE`, so that
-    the matrix can be inverted.
+    In the level frame, roll and pitch of a box are unknown: they have the variance
+    `UNKNOWN_ANGLE_VARIANCE`, so that the matrix can be inverted.
     """
-    covariances = torch.zeros(len(detections), 6, 6, dtype=torch.float64)
+    covariances = np.zeros((len(detections), 6, 6))
     covariances[:, [3, 5], [3, 5]] = UNKNOWN_ANGLE_VARIANCE
-    rows = COVARIANCE_ROWS
-    covariances[:, rows[:, None], rows] = detections.covariance.double()
-    return covariances.flatten(1).numpy()
+    covariances[:, 4, 4] = detections.covariance[:, 3, 3]
+    covariances[:, 3:, 3:] = camera.level.T @ covariances[:, 3:, 3:] @ camera.level
+    covariances[:, :3, :3] = detections.covariance[:, :3, :3]
+    with_yaw = detections.covariance[:, :3, 3:] * camera.level[1]
+    covariances[:, :3, 3:] = with_yaw
+    covariances[:, 3:, :3] = with_yaw.transpose(0, 2, 1)
+    return covariances.reshape(-1, 36)
 
 
 def keypoint_array(
     detections: Detections, class_names: Sequence[str], camera: CameraModel, header: Header
 ) -> KeypointDetectionArray:
-    """What stands behind the detections, index by index, and the K that they were solved with."""
+    """What stands behind the detections, index by index, and the camera that saw them."""
     scalars = zip(*(getattr(detections, name).tolist() for name in _SCALARS), strict=True)
     rows = zip(
         detections.class_index.tolist(),
-        detections.box2d.numpy(),
-        detections.keypoints.flatten(1).numpy(),
+        detections.box2d,
+        detections.keypoints.reshape(-1, 18),
         scalars,
         strict=True,
     )
-    message = KeypointDetectionArray(header=header, k=camera.intrinsics.flatten().numpy())
+    message = KeypointDetectionArray(
+        header=header, k=camera.intrinsics.flatten(), level=camera.level.flatten()
+    )
     message.objects = [
         KeypointDetection(
             class_id=class_names[index],

@@ -66,7 +66,8 @@ class Outputs:
     def publish(self, view: View, detections: Detections, class_names: Sequence[str]) -> None:
         """Publish the detections of a frame."""
         header = view.frame.image.header
-        self._detections.publish(detection_array(detections, class_names, header, self._pool))
+        message = detection_array(detections, class_names, view.camera, header, self._pool)
+        self._detections.publish(message)
 
     def publish_details(
         self, view: View, detections: Detections, class_names: Sequence[str], lifetime: float
@@ -76,7 +77,8 @@ class Outputs:
         if _has_subscriber(self._objects):
             self._objects.publish(keypoint_array(detections, class_names, view.camera, header))
         if _has_subscriber(self._markers):
-            self._markers.publish(marker_array(detections, class_names, header, lifetime))
+            message = marker_array(detections, class_names, view.camera, header, lifetime)
+            self._markers.publish(message)
 
     def draw(self, view: View, detections: Detections, class_names: Sequence[str]) -> None:
         """Publish pictures of the detections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from km3d_ros.errors import InputError
+from km3d_ros.geometry.level import MAX_PITCH
 from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
 from km3d_ros.network.spec import MAX_DETECTIONS
 
@@ -93,6 +95,38 @@ PARAMETERS = (
         fixed=True,
     ),
     Rule(
+        "base_frame",
+        "",
+        "Frame of the vehicle, z up: the static transform from it to the frame of the images "
+        "gives pitch and roll of the camera; empty: camera_pitch and camera_roll do.",
+        fixed=True,
+    ),
+    Rule(
+        "base_frame_required",
+        False,
+        "true: frames are dropped until the static transform is known; false: the camera counts "
+        "as level until then.",
+        fixed=True,
+    ),
+    Rule(
+        "camera_pitch",
+        0.0,
+        "Pitch of all cameras: positive, they look down.",
+        unit="rad",
+        low=-MAX_PITCH,
+        high=MAX_PITCH,
+        fixed=True,
+    ),
+    Rule(
+        "camera_roll",
+        0.0,
+        "Roll of all cameras: positive, they lean to the right.",
+        unit="rad",
+        low=-math.pi,
+        high=math.pi,
+        fixed=True,
+    ),
+    Rule(
         "image_transport",
         "raw",
         "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed.",
@@ -143,6 +177,10 @@ class FixedSettings:
     threads: int
     cameras: list[str]
     rectified: str | bool
+    base_frame: str
+    base_frame_required: bool
+    camera_pitch: float
+    camera_roll: float
     image_transport: str
     autostart: bool
 

@@ -25,7 +25,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from km3d_ros.errors import InputError
 from km3d_ros.frames.drops import DropCause, DroppedFrame
+from km3d_ros.frames.mounting import Mount, Mounting
 from km3d_ros.frames.pairing import Frame, Pairer
 from km3d_ros.frames.reading import View, ViewReader
 from km3d_ros.frames.statistics import FrameStatistics
@@ -40,6 +42,7 @@ from km3d_ros.node.messages import frame_timing
 from km3d_ros.node.middleware import SequenceGaps, other_types
 from km3d_ros.node.outputs import OVERRIDABLE, Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
+from km3d_ros.node.static_transforms import subscribe_to_static_transforms
 from km3d_ros.node.worker import NewestWorker
 
 INFO_TIMEOUT = 0.5
@@ -58,6 +61,8 @@ class _Camera:
         self.outputs = outputs
         self.statistics = statistics
         self.pairer = Pairer()
+        self.frame_id: str | None = None
+        self.mount: Mount | None = None
         self.gaps = SequenceGaps()
         self.reader: ViewReader | None = None
         self.monitor: HealthMonitor | None = None
@@ -80,6 +85,7 @@ class Pipeline:
         node: Node,
         detector: Detector,
         settings: FixedSettings,
+        mounting: Mounting,
         outputs: Mapping[str, Outputs],
         statistics: Mapping[str, FrameStatistics],
         clock: Callable[[], float],
@@ -90,6 +96,7 @@ class Pipeline:
             node: owner of subscriptions and parameters.
             detector: only this pipeline uses it until it is stopped.
             settings: of the cameras.
+            mounting: of the cameras; it receives the static transforms if it needs them.
             outputs: by camera.
             statistics: by camera.
             clock: seconds on a steady clock.
@@ -99,6 +106,8 @@ class Pipeline:
         """
         self._node = node
         self._settings = settings
+        self._mounting = mounting
+        self._transforms: Subscription | None = None
         self._detector = detector
         self._class_names = detector.spec.classes
         self._now = clock
@@ -110,6 +119,8 @@ class Pipeline:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(WAIT_CHECK_PERIOD, self._end_waits, clock=steady)
         try:
+            if mounting.base_frame:
+                self._transforms = subscribe_to_static_transforms(node, mounting.add)
             for name in outputs:
                 self._cameras[name] = _Camera(outputs[name], statistics[name])
                 self._subscribe(name, self._cameras[name])
@@ -120,6 +131,8 @@ class Pipeline:
     def stop(self) -> None:
         """Unsubscribe and finish the frames in work; waiting frames count as paused."""
         self._node.destroy_timer(self._timer)
+        if self._transforms is not None:
+            self._node.destroy_subscription(self._transforms)
         for camera in self._cameras.values():
             for subscription in camera.subscriptions:
                 self._node.destroy_subscription(subscription)
@@ -138,15 +151,32 @@ class Pipeline:
             self._offer(camera, camera.pairer.flush())
             camera.pairer.forget_stamps()
 
-    def check(self, name: str) -> tuple[Health, dict[str, float]]:
-        """The health of a camera since the last check, and its rates in Hz."""
+    def check(self, name: str) -> tuple[Health, dict[str, object]]:
+        """The health of a camera since the last check, its rates in Hz, and how it is mounted."""
         self._end_waits()
         camera = self._cameras[name]
         announced = self._node.count_publishers(camera.image_topic) > 0
-        conflicts = camera.outputs.peers.describe()
+        mount, concern = self._check_mount(camera)
+        concerns = [text for text in (camera.outputs.peers.describe(), concern) if text]
         totals = camera.statistics.totals()
         wrong = self._describe_wrong_type(camera)
-        return camera.monitor.check(self._now(), totals, announced, conflicts, wrong)
+        health, rates = camera.monitor.check(self._now(), totals, announced, concerns, wrong)
+        return health, {"mount": mount, **rates}
+
+    def _check_mount(self, camera: _Camera) -> tuple[str, str]:
+        """How a camera is mounted, and what is wrong with that; empty if nothing is."""
+        if camera.frame_id is None:
+            return "", ""
+        try:
+            mount = self._mounting.of(camera.frame_id)
+        except InputError:  # the frames that are dropped give the reason
+            return "unknown", ""
+        if mount.problem:
+            return "unknown", f"the camera counts as level: {mount.problem}"
+        before, camera.mount = camera.mount or mount, mount
+        if str(before) == str(mount):
+            return str(mount), ""
+        return str(mount), f"{camera.frame_id} has moved on the vehicle: {before}, now {mount}"
 
     def _describe_wrong_type(self, camera: _Camera) -> str:
         """Which topic has only publishers with another message type, and what to change."""
@@ -191,6 +221,7 @@ class Pipeline:
         rectified = self._settings.rectified
         camera.reader = ViewReader(
             is_rectified(camera.image_topic) if rectified == "auto" else rectified,
+            self._mounting,
             partial(self._log_calibration, camera),
             partial(self._log_bit_depth, camera),
         )
@@ -201,6 +232,7 @@ class Pipeline:
         self, camera: _Camera, image: Image | CompressedImage, message_info: Mapping[str, Any]
     ) -> None:
         now = self._now()
+        camera.frame_id = image.header.frame_id
         camera.statistics.image_received(now, missed=camera.gaps.missing_before(message_info))
         self._offer(camera, camera.pairer.add_image(image, now))
 
@@ -325,12 +357,15 @@ class Pipeline:
         return f"{type(error).__name__}: {error}"
 
     def _log_calibration(self, camera: _Camera, model: CameraModel, info: CameraInfo) -> None:
+        view = self._detector.view(model)
         topic, logger = camera.image_topic, self._node.get_logger()
         used = "rectified, P is used" if camera.reader.rectified else "raw, K and D are used"
         lens = model.distortion_model or "no distortion"
+        mount = Mount(model.level)
         logger.info(
             f"calibration of {topic}: {model.width}x{model.height} pixels, fx {model.fx:.1f}, "
-            f"fy {model.fy:.1f}, cx {model.cx:.1f}, cy {model.cy:.1f}, {lens}; images are {used}"
+            f"fy {model.fy:.1f}, cx {model.cx:.1f}, cy {model.cy:.1f}, {lens}, {mount}; "
+            f"images are {used}; the network sees {view.field_of_view:.0f} degrees"
         )
         if camera.reader.rectified and any(info.d) and re.search(r"[/_]raw", topic):
             logger.warning(

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import cv2
 
+from km3d_ros.data.extraction import level_projection
 from km3d_ros.data.kitti import write_calibration, write_objects
+from km3d_ros.data.ros_calibration import write_ros_calibration
 from km3d_ros.town.drive import FOCAL, drive
+from km3d_ros.town.lens import Photograph, sample_camera, take
 from km3d_ros.town.render import TownFrame, render
 from km3d_ros.town.sampling import sample_scene
 from km3d_ros.whole_file import write_whole
@@ -26,10 +29,15 @@ def write_stills(
     size: tuple[int, int],
     focal: float | None,
     workers: int,
+    tilt: float = 0.0,
+    bent: bool = False,
 ) -> Iterator[str]:
     """Render frames 0 to `frames` − 1 of a seed in `workers` processes and yield their names.
 
-    `root` is a folder that `prepare` has made. Frames that it already contains are kept.
+    Args:
+        root: a folder that `prepare` has made. Frames that it already contains are kept.
+        frames, seed, size, focal, workers: as the options of `km3d town`.
+        tilt, bent: of the cameras, as of `lens.sample_camera`.
     """
     names = [f"{k:06d}" for k in range(frames)]
     # Spawn, because a child forked from a process with threads may inherit a locked lock.
@@ -37,7 +45,7 @@ def write_stills(
         workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     )
     with pool:
-        job = partial(_still, root, seed, size, focal)
+        job = partial(_still, root, seed, size, focal, tilt, bent)
         yield from pool.map(job, names, chunksize=8)
     write_split(root, names)
 
@@ -66,13 +74,19 @@ def write_split(root: Path, names: list[str]) -> None:
     (root / "ImageSets" / "train.txt").write_text("".join(name + "\n" for name in names))
 
 
-def write_frame(root: Path, name: str, frame: TownFrame) -> None:
+def write_frame(root: Path, name: str, frame: TownFrame | Photograph) -> None:
     """Write the calibration, the labels and the JPEG image of one frame.
 
-    The image comes last, because `write_stills` takes it as the mark of a complete frame.
+    The calibration of a photograph is that of ROS, because KITTI's has no place for lens and tilt.
+    Its labels are in the level frame, because KITTI's boxes have no tilt. The image comes last,
+    because `write_stills` takes it as the mark of a complete frame.
     """
     folder = root / "training"
-    write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
+    if isinstance(frame, Photograph):
+        projection = level_projection(frame.camera)
+        write_ros_calibration(folder / "calib" / f"{name}.yaml", frame.camera, projection)
+    else:
+        write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
     write_objects(folder / "label_2" / f"{name}.txt", frame.objects)
     _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     write_whole(_picture(root, name), data.data)
@@ -82,7 +96,22 @@ def _picture(root: Path, name: str) -> Path:
     return root / "training" / "image_2" / f"{name}.jpg"
 
 
-def _still(root: Path, seed: int, size: tuple[int, int], focal: float | None, name: str) -> str:
-    if not _picture(root, name).exists():
-        write_frame(root, name, render(sample_scene(seed, int(name)), *size, focal))
+def _still(
+    root: Path,
+    seed: int,
+    size: tuple[int, int],
+    focal: float | None,
+    tilt: float,
+    bent: bool,
+    name: str,
+) -> str:
+    if _picture(root, name).exists():
+        return name
+    scene = sample_scene(seed, int(name))
+    if tilt or bent:
+        focal = scene.view.focal if focal is None else focal
+        (frame,) = take(scene, sample_camera(seed, int(name), *size, focal, tilt, bent))
+    else:
+        frame = render(scene, *size, focal)
+    write_frame(root, name, frame)
     return name

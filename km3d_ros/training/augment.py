@@ -42,14 +42,12 @@ def mirrored(
     )
 
 
-def random_view(base: np.ndarray, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A random scale about the input's centre and a shift, after the affine `base` (2, 3)."""
+def random_view(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A random scale about the input's centre and a shift, as an affine (2, 3) of input pixels."""
     scale = np.exp(rng.uniform(*np.log(SCALE)))
     center = np.array([width / 2, height / 2])
     shift = rng.uniform(-SHIFT, SHIFT, 2) * (width, height)
-    view = base * scale
-    view[:, 2] += center - scale * center + shift
-    return view
+    return np.column_stack((scale * np.eye(2), center - scale * center + shift))
 
 
 def kept_keypoints(count: int, dropout: float, rng: np.random.Generator) -> Tensor:

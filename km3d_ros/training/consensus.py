@@ -15,7 +15,7 @@ from torch import Tensor
 
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets, yaw_from_observation
-from km3d_ros.geometry.camera import unproject
+from km3d_ros.geometry.pinhole import unproject
 from km3d_ros.inference.decode import Peaks, decode, find_peaks
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import STRIDE, ModelSpec

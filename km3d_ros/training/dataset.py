@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from km3d_ros.data.image_file import read_image
+from km3d_ros.data.extraction import level_view
 from km3d_ros.data.kitti import Frame
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.preprocess import input_affine, warp
+from km3d_ros.geometry.virtual_camera import virtual_camera
 from km3d_ros.network.spec import STRIDE, ModelSpec
 from km3d_ros.training.augment import kept_keypoints, mirrored, random_view, recoloured
 from km3d_ros.training.box_edges import mirrored_boxes
@@ -155,7 +155,7 @@ class TrainingViews(Dataset):
             return error
 
     def _view(self, frame: Frame, rng: np.random.Generator) -> Labelled:
-        image, projection, objects = read_image(frame.image_path), frame.projection, frame.objects
+        image, projection, objects = level_view(frame), frame.projection, frame.objects
         if self._is_mirrored(rng):
             image, projection, objects = mirrored(image, projection, objects)
         pixels, view, camera = self._seen(image, projection, rng)
@@ -198,7 +198,7 @@ class TrainingViews(Dataset):
             pixels,
             torch.from_numpy(to_image[:2]).float(),
             torch.from_numpy((back @ to_image)[:2]).float(),
-            camera.intrinsics.float(),
+            torch.from_numpy(camera.intrinsics).float(),
             torch.tensor(is_mirrored),
             kept_keypoints(CONSENSUS_PEAKS, self.method.keypoint_dropout, rng),
         )
@@ -212,14 +212,14 @@ class TrainingViews(Dataset):
     ) -> tuple[Tensor, np.ndarray, CameraModel]:
         """A random view: pixels (3, H, W) uint8, its affine (2, 3) and the camera."""
         camera = CameraModel.from_projection(projection, *image.shape[1::-1])
-        base = input_affine(camera, self.spec.input_size)
-        view = random_view(base, rng, *self.spec.input_size)
+        view = virtual_camera(camera, self.spec.input_size)
+        view = view.moved(random_view(rng, *self.spec.input_size))
         recolour = varied if self.method.photometric else recoloured
-        image = recolour(warp(image, view, self.spec.input_size), rng)
+        image = recolour(view.warp(image), rng)
         if self.spec.channel_order == "rgb":
             image = image[..., ::-1]
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels, view, camera
+        return pixels, view.affine, camera
 
 
 def collate(samples: list[Labelled | Pairs | Boxed | InputError]) -> Batch | InputError:

@@ -21,7 +21,7 @@ from km3d_ros.geometry.box3d import (
     wrap_angle,
     yaw_from_observation,
 )
-from km3d_ros.geometry.camera import unproject
+from km3d_ros.geometry.pinhole import unproject
 from km3d_ros.inference.decode import BIN_CENTERS, decode_size
 from km3d_ros.network.spec import TYPICAL_DEPTH_ERROR, ModelSpec
 from km3d_ros.training.targets import ObjectTargets

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from km3d_ros.data.extraction import level_view
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import Frame
 from km3d_ros.training.box_edges import Box2D, boxes_of, seen_boxes
@@ -42,8 +43,8 @@ class Picture(NamedTuple):
 
 
 def as_picture(frame: Frame) -> Picture:
-    """A frame with a calibration, unchanged."""
-    image = read_image(frame.image_path)
+    """A frame with a calibration, as the pinhole of its projection sees it."""
+    image = level_view(frame)
     return Picture(image, frame.projection, boxes_of(frame.objects, *image.shape[1::-1]))
 
 

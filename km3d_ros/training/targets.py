@@ -141,10 +141,11 @@ def _object_targets(
         size=torch.tensor([o.size for o in items], dtype=torch.float64).reshape(n, 3),
         yaw=torch.tensor([o.yaw for o in items], dtype=torch.float64),
     )
-    points = keypoints(boxes)
-    in_front = (points + camera.translation)[..., 2] > MIN_DEPTH
+    points, translation = keypoints(boxes), torch.from_numpy(camera.translation)
+    in_front = (points + translation)[..., 2] > MIN_DEPTH
     to_cells = torch.from_numpy(view) / STRIDE
-    offsets = camera.project(points) @ to_cells[:, :2].T + to_cells[:, 2] - cells[:, None]
+    pixels = torch.from_numpy(camera.project(points.numpy()))
+    offsets = pixels @ to_cells[:, :2].T + to_cells[:, 2] - cells[:, None]
     inverse = torch.linalg.inv(to_cells[:, :2])
     to_image = torch.cat([inverse, -(inverse @ to_cells[:, 2:])], dim=1)
     return ObjectTargets(
@@ -161,8 +162,8 @@ def _object_targets(
         box_size=(sides[:, 1] - sides[:, 0]).float(),
         size=boxes.size.float(),
         yaw=boxes.yaw.float(),
-        center=(boxes.center + camera.translation).float(),
-        intrinsics=camera.intrinsics.float().expand(n, 3, 3),
+        center=(boxes.center + translation).float(),
+        intrinsics=torch.from_numpy(camera.intrinsics).float().expand(n, 3, 3),
         to_image=to_image.float().expand(n, 2, 3),
     )
 

@@ -2,10 +2,13 @@ import json
 import resource
 import signal
 import sqlite3
+from math import cos, sin
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from geometry_msgs.msg import Quaternion, TransformStamped
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
@@ -20,6 +23,7 @@ from support.drives import (
     record,
 )
 from support.ros1_bags import record_ros1
+from tf2_msgs.msg import TFMessage
 
 from km3d_ros.bag import read_bag
 from km3d_ros.cli import main
@@ -355,3 +359,45 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, options, arguments, m
     assert message in shown
     assert shown.count("\n") == 1
     assert not (tmp_path / "out.partial").exists()
+
+
+def static(parent, child, x, y, z, w):
+    transform = TransformStamped(child_frame_id=child)
+    transform.header.frame_id = parent
+    transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+    return TFMessage(transforms=[transform])
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """A recording with the static transforms of a camera that looks 0.1 rad down."""
+    messages = [("/front/camera_info", camera_info(0)), ("/front/image_raw", image(0))]
+    frame_id = image(0).header.frame_id
+    messages.append(("/tf_static", static("base_link", "mast", 0.0, sin(0.05), 0.0, cos(0.05))))
+    messages.append(("/tf_static", static("mast", frame_id, -0.5, 0.5, -0.5, 0.5)))
+    return record(tmp_path / "in.mcap", [(*entry, 0) for entry in messages])
+
+
+def bbox_centers(path):
+    ((_, found, _),) = read_bag(path, ["/km3d/detections"])
+    positions = [d.bbox.center.position for d in found.detections]
+    return np.array([(p.x, p.y, p.z) for p in positions])
+
+
+def test_static_transforms_of_the_recording_give_the_mount_of_the_camera(
+    tmp_path, options, mounted
+):
+    outs = [tmp_path / f"{name}.mcap" for name in ("frame", "angle", "level")]
+    mounts = (["--base-frame", "base_link"], ["--camera-pitch", "0.1"], [])
+    for out, mount in zip(outs, mounts, strict=True):
+        assert run(mounted, out, *options, *mount) == 0
+    by_frame, by_angle, level = map(bbox_centers, outs)
+    np.testing.assert_allclose(by_frame, by_angle, rtol=1e-4)
+    assert not np.allclose(by_frame, level, rtol=1e-2)
+
+
+def test_recording_without_the_wanted_transform_is_named(tmp_path, options, mounted, capsys):
+    assert run(mounted, tmp_path / "out.mcap", *options, "--base-frame", "base") == 1
+    error = capsys.readouterr().err
+    assert "no_level: no static transform from base to" in error
+    assert "not one of 1 images can be used" in error

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from km3d_ros.cli import main
 from km3d_ros.data.kitti import read_results, write_calibration
 from km3d_ros.drawing.film import FilmWriter
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.level import level_from_angles
 from km3d_ros.inference.detector import Detector
 
 PROJECTION = np.array([[90, 0, 74, 4.5], [0, 90, 29, 0.3], [0, 0, 1, 0.003]])
@@ -309,3 +311,32 @@ def test_a_film_that_cannot_be_read_or_has_no_single_camera_is_named(
     assert detect(frames, weights, "--images", str(frames / "notes.txt")) == 1
     assert "notes.txt: neither an image nor a film (.png, .jpg" in capsys.readouterr().err
     assert not (frames / "out").exists()
+
+
+@pytest.mark.parametrize(("pitch", "roll"), [(0.1, 0.0), (-0.1, 0.05)])
+def test_mount_of_the_camera_is_used(frames, weights, pitch, roll):
+    options = ("--score-threshold", "0", "--max-detections", "20")
+    mount = ("--camera-pitch", str(pitch), "--camera-roll", str(roll))
+    assert detect(frames, weights, *options, *mount) == 0
+    detector = Detector.from_checkpoint(weights, "cpu", 0, 20)
+    camera = CameraModel.from_projection(PROJECTION, 150, 60)
+    level = level_from_angles(pitch, roll)
+    image = cv2.imread(str(frames / "images" / "b.png"))
+    expected = detector(image, replace(camera, level=level))
+    records = read_lines(frames)[1]["detections"]
+    centers = [record["center"] for record in records]
+    np.testing.assert_allclose(centers, expected.center, rtol=1e-5)
+    # The boxes of the KITTI file are upright in its frame, the level one.
+    written = [item.center for item in read_results(frames / "out" / "b.txt")]
+    np.testing.assert_allclose(written, expected.center @ level.T, atol=0.01)
+    assert detector(image, camera).center.shape != expected.center.shape or not np.allclose(
+        detector(image, camera).center, expected.center, rtol=1e-2
+    )
+
+
+def test_mount_beyond_the_limit_is_wrong_usage(frames, weights, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        detect(frames, weights, "--camera-pitch", "1.5")
+    assert (
+        "the camera looks 86° below the horizon, expected at most 60°" in capsys.readouterr().err
+    )

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from km3d_ros.cli import main
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.town import render, sample_scene
 from km3d_ros.town.dataset import prepare
+from km3d_ros.town.lens import sample_camera, take
 
 
 def town(out, *options: str) -> int:
@@ -92,3 +94,30 @@ def test_a_folder_that_cannot_be_made_is_one_line_of_error(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("km3d town: ")
     assert str(tmp_path / "file") in line
+
+
+def test_tilted_and_bent_cameras_have_calibrations_of_their_own(tmp_path):
+    assert town(tmp_path, "--frames", "2", "--seed", "5", "--tilt", "0.2", "--lenses") == 0
+    assert (tmp_path / "town.txt").read_text() == "--seed 5 --size 320x96 --tilt 0.2 --lenses\n"
+    frames = KittiDataset(tmp_path, "train")
+    scene = sample_scene(5, 1)
+    (truth,) = take(scene, sample_camera(5, 1, 320, 96, scene.view.focal, 0.2, True))
+    frame = frames[1]
+    assert frame.camera.distortion_model == truth.camera.distortion_model
+    np.testing.assert_allclose(frame.camera.rotation, truth.camera.level, atol=1e-12)
+    np.testing.assert_allclose(frame.camera.distortion, truth.camera.distortion)
+    assert [o.class_name for o in frame.objects] == [o.class_name for o in truth.objects]
+    # The rays through the image lead to the labels, which are in the level frame.
+    solid = [item for item in frame.objects if item.has_box3d]
+    for item in solid:
+        center = torch.tensor(item.center, dtype=torch.float64)
+        into_camera = torch.from_numpy(truth.camera.level).T @ center
+        np.testing.assert_allclose(
+            frame.camera.project(center), truth.camera.project(into_camera), atol=0.05
+        )
+
+
+def test_drives_have_no_tilted_cameras(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        town(tmp_path, "--frames", "1", "--drive", "--lenses")
+    assert "--tilt and --lenses are for stills" in capsys.readouterr().err

@@ -13,7 +13,9 @@ from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import write_calibration
 from km3d_ros.data.unlabelled import image_frames, kitti_frames
 from km3d_ros.errors import InputError
+from km3d_ros.frames.mounting import Mounting
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.level import level_from_angles
 
 
 @pytest.fixture
@@ -192,3 +194,51 @@ def test_broken_image_is_named_and_nothing_is_kept(tmp_path, images):
     with pytest.raises(InputError, match=r"001\.png: not a readable PNG or JPEG image"):
         image_frames(images, camera, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def check_level_view(path, projection, level, k, translation=(0.0, 0.0, 0.0), seed=0):
+    """The file shows `picture(seed)` as a level camera with this projection sees it."""
+    middle = np.array([WIDTH - 1, HEIGHT - 1]) / 2
+    k_level, turn = projection[:, :3], level @ np.linalg.inv(k)
+    homography = k_level @ turn
+    # The middle of the image stays there, and focal lengths stay as they are.
+    ahead = homography @ (*middle, 1)
+    np.testing.assert_allclose(ahead[:2] / ahead[2], middle)
+    np.testing.assert_allclose(k_level[:, :2], k[:, :2])
+    np.testing.assert_allclose(np.linalg.inv(k_level) @ projection[:, 3], level @ translation)
+    expected = cv2.warpPerspective(picture(seed), homography, (WIDTH, HEIGHT))
+    inner = np.s_[10:-10, 10:-10]
+    assert difference(read_image(path)[inner], expected[inner]) < 2
+    assert difference(picture(seed)[inner], expected[inner]) > 5
+
+
+@pytest.mark.parametrize(("pitch", "roll"), [(0.15, 0.0), (-0.2, 0.0), (0.1, -0.1), (0.0, 0.1)])
+def test_images_of_a_camera_that_does_not_look_level_are_turned_to_the_horizon(
+    tmp_path, images, pitch, roll
+):
+    mounting, level = Mounting(pitch=pitch, roll=roll), level_from_angles(pitch, roll)
+    camera = ros_calibration(tmp_path / "camera.yaml")
+    frames = image_frames(images, camera, tmp_path / "cache", mounting)
+    for i, frame in enumerate(frames):
+        check_level_view(frame.image_path, frame.projection, level, K, (-0.07, 0, 0), i)
+
+
+def test_lens_and_mount_are_undone_together(tmp_path, images):
+    level, lens = level_from_angles(0.15, 0.05), np.array(LENSES["plumb_bob"])
+    camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
+    mounting = Mounting(pitch=0.15, roll=0.05)
+    (frame, *_) = image_frames(images, camera, tmp_path / "cache", mounting)
+    target = frame.projection[:, :3]
+    maps = cv2.initUndistortRectifyMap(K, lens, level, target, (WIDTH, HEIGHT), cv2.CV_32FC1)
+    expected = cv2.remap(picture(), *maps, cv2.INTER_LINEAR)
+    assert difference(read_image(frame.image_path), expected) < 3
+
+
+def test_another_mount_makes_other_images(tmp_path, images):
+    camera = ros_calibration(tmp_path / "camera.yaml")
+    first, again, other, level = (
+        image_frames(images, camera, tmp_path / "cache", Mounting(pitch=pitch)).images
+        for pitch in (0.1, 0.1, -0.1, 0.0)
+    )
+    assert first == again
+    assert len({first, other, level}) == 3

@@ -7,15 +7,18 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
+from geometry_msgs.msg import Quaternion, TransformStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from support.camera_bags import drive, header, image, info, jpeg, record
-from support.cameras import HEIGHT, RAW, WIDTH, P, difference, picture, ros_calibration
+from support.cameras import HEIGHT, RAW, WIDTH, K, P, difference, picture, ros_calibration
+from tf2_msgs.msg import TFMessage
 
 from km3d_ros.data import bag_images
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import write_calibration
 from km3d_ros.data.unlabelled import open_unlabelled
 from km3d_ros.errors import InputError
+from km3d_ros.frames.mounting import Mounting
 
 
 @pytest.fixture
@@ -152,3 +155,45 @@ def test_what_is_not_there_or_nothing_is_named(tmp_path, cache):
         open_unlabelled(camera, None, cache)
     with pytest.raises(InputError, match="no images in it"):
         open_unlabelled(tmp_path, camera, cache)
+
+
+def static(parent, child, x, y, z, w):
+    transform = TransformStamped(child_frame_id=child)
+    transform.header.frame_id = parent
+    transform.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+    return "/tf_static", TFMessage(transforms=[transform])
+
+
+MOUNT = (
+    static("base_link", "mast", 0.0, np.sin(0.05), 0.0, np.cos(0.05)),  # 0.1 rad down
+    static("mast", "front", -0.5, 0.5, -0.5, 0.5),
+)
+
+
+def test_static_transforms_of_a_bag_turn_its_images_to_the_horizon(tmp_path, cache):
+    messages = [("/cam/camera_info", info(0)), ("/cam/image_raw", image(0))]
+    # After the images: what is static counts for the whole recording.
+    bag = record(tmp_path / "a.mcap", *messages, *MOUNT)
+    (frame,) = open_unlabelled(bag, None, cache, mounting=Mounting("base_link"))
+    (fixed,) = open_unlabelled(bag, None, cache, mounting=Mounting(pitch=0.1))
+    (level,) = open_unlabelled(bag, None, cache)
+    np.testing.assert_allclose(frame.projection, fixed.projection, atol=1e-9)
+    assert difference(read_image(frame.image_path), read_image(fixed.image_path)) < 0.1
+    middle = (HEIGHT - 1) / 2
+    horizon = middle - np.tan(0.1 + np.arctan((middle - K[1, 2]) / K[1, 1])) * K[1, 1]
+    assert frame.projection[1, 2] == pytest.approx(horizon)
+    assert difference(read_image(level.image_path), picture(0)) < 3
+    with pytest.raises(InputError, match="no static transform from base to front; frames on /tf_"):
+        open_unlabelled(bag, None, cache, mounting=Mounting("base", required=True))
+
+
+def test_mount_of_a_kitti_folder_turns_its_images(tmp_path, cache):
+    for name in ("image_2", "calib"):
+        (tmp_path / "kitti" / name).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "kitti/image_2/000000.png"), picture())
+    write_calibration(tmp_path / "kitti/calib/000000.txt", P)
+    (frame,) = open_unlabelled(tmp_path / "kitti", None, cache, mounting=Mounting(pitch=0.1))
+    assert frame.projection[1, 2] < P[1, 2] - 5
+    assert difference(read_image(frame.image_path), picture()) > 5
+    with pytest.raises(InputError, match="base frame base_link needs the transforms of a bag"):
+        open_unlabelled(tmp_path / "kitti", None, cache, mounting=Mounting("base_link"))

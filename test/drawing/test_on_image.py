@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.drawn_boxes import AWAY, CAMERA, CLASSES, K, boxes
 
 from km3d_ros.drawing.on_image import draw_detections
 from km3d_ros.drawing.shapes import color_of
-from km3d_ros.geometry.box3d import corner_offsets
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.level import level_from_angles
+from km3d_ros.geometry.orientation import corner_offsets
 
 
 def grey():
@@ -13,9 +16,8 @@ def grey():
 
 
 def corners_in_image(detections, camera=CAMERA):
-    offsets = corner_offsets(detections.size, detections.yaw)
-    corners = (detections.center[:, None] + offsets).double()
-    return camera.project(corners)[0].numpy()
+    offsets = corner_offsets(detections.size, detections.yaw, camera.level)
+    return camera.project(detections.center[:, None] + offsets)[0]
 
 
 def changed_near(picture, pixel, radius=2):
@@ -94,7 +96,7 @@ def test_the_nearer_of_two_boxes_is_on_top():
 def test_label_is_a_plate_in_the_class_colour_above_the_box():
     detections = boxes((0, 0.8, 15, AWAY), classes=[2])
     picture = draw_detections(grey(), detections, CAMERA, CLASSES)
-    x0, y0 = detections.box2d[0, :2].round().int().tolist()
+    x0, y0 = detections.box2d[0, :2].round().astype(int).tolist()
     plate = 0.2 * 90 + 0.8 * np.array(color_of(2))
     np.testing.assert_allclose(picture[y0 - 5, x0 + 2], plate, atol=2)
 
@@ -103,7 +105,7 @@ def test_labels_of_boxes_in_line_do_not_cover_each_other():
     one = draw_detections(grey(), boxes((0, 0.8, 20, AWAY)), CAMERA, CLASSES)
     pair = boxes((0, 0.8, 20, AWAY), (0, 0.8, 20.5, AWAY), classes=[0, 1])
     two = draw_detections(grey(), pair, CAMERA, CLASSES)
-    x0, y0 = pair.box2d[0, :2].round().int().tolist()
+    x0, y0 = pair.box2d[0, :2].round().astype(int).tolist()
     label = np.s_[y0 - 14 : y0 - 4, x0 + 3 : x0 + 60]
     np.testing.assert_array_equal(one[label], two[label])
 
@@ -128,3 +130,39 @@ def test_lens_whose_model_ends_inside_the_image_draws_what_it_sees():
         assert changed_near(drawn, corner)
     behind = draw_detections(grey(), boxes((0.0, 0.8, -20.0, AWAY)), camera, CLASSES)
     assert (behind == 90).all()
+
+
+def tilted(camera, pitch, roll=0.0):
+    return replace(camera, level=level_from_angles(pitch, roll))
+
+
+def line_row(picture, column):
+    """Row of the middle of a white line on a grey picture."""
+    return np.average(np.arange(len(picture)), weights=picture[:, column, 0].astype(float) - 90)
+
+
+@pytest.mark.parametrize("pitch", [0.1, -0.1])
+def test_horizon_of_a_camera_that_looks_down_is_above_the_middle(pitch):
+    picture = draw_detections(grey(), boxes()[:0], tilted(CAMERA, pitch), CLASSES)
+    row = CAMERA.cy - CAMERA.fy * np.tan(pitch)
+    for column in (0, 640, 1279):
+        assert abs(line_row(picture, column) - row) < 0.5
+
+
+def test_horizon_of_a_camera_that_leans_to_the_right_is_lower_at_the_left():
+    """What is level appears turned to the left."""
+    picture = draw_detections(grey(), boxes()[:0], tilted(CAMERA, 0.0, roll=0.1), CLASSES)
+    for column in (140, 640, 1140):
+        row = CAMERA.cy - (column - CAMERA.cx) * np.tan(0.1)
+        assert abs(line_row(picture, column) - row) < 0.5
+
+
+def test_horizon_bends_with_the_lens():
+    raw = CameraModel.from_intrinsics(K, 1280, 384, (-0.3, 0.1, 0, 0), "plumb_bob")
+    picture = draw_detections(grey(), boxes()[:0], tilted(raw, 0.15), CLASSES)
+    middle, side = (line_row(picture, column) for column in (640, 100))
+    assert middle + 5 < side < raw.cy
+
+
+def test_level_camera_has_no_line():
+    assert (draw_detections(grey(), boxes()[:0], CAMERA, CLASSES) == 90).all()

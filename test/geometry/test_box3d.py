@@ -13,7 +13,6 @@ from km3d_ros.geometry.box3d import (
     corner_offsets,
     keypoints,
     observation_angle,
-    quaternion,
     tolerant_iou,
     volume_iou,
     wrap_angle,
@@ -86,22 +85,6 @@ def test_car_straight_ahead_on_its_ray_is_seen_from_behind():
     ray_x = torch.tensor(0.5)
     yaw = torch.atan(ray_x) - math.pi / 2
     torch.testing.assert_close(observation_angle(yaw, ray_x), torch.tensor(-math.pi / 2))
-
-
-@given(st.floats(-7, 7))
-def test_quaternion_turns_the_body_axes_into_the_optical_frame(yaw):
-    x, y, z, w = quaternion(torch.tensor(yaw, dtype=torch.float64)).tolist()
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    cosine, sine = math.cos(yaw), math.sin(yaw)
-    about_y = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-    body = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
-    np.testing.assert_allclose(rotation, about_y @ body, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import lens_models
-from km3d_ros.geometry.camera import CameraModel, to_pixels, unproject
+from km3d_ros.geometry.camera import CameraModel, with_depth
 from km3d_ros.geometry.lens_models import COEFFICIENTS
 
 K = np.array([[700.0, 0, 640], [0, 710.0, 192], [0, 0, 1]])
@@ -52,17 +52,17 @@ def test_projection_with_fourth_column_agrees_with_the_matrix():
     camera = CameraModel.from_projection(PROJECTION, 1242, 375)
     points = points_in_view()
     homogeneous = np.column_stack((points, np.ones(len(points)))) @ PROJECTION.T
-    pixels = camera.project(torch.from_numpy(points))
+    pixels = camera.project(points)
     np.testing.assert_allclose(pixels, homogeneous[:, :2] / homogeneous[:, 2:], atol=1e-9)
 
 
 def test_ray_through_a_projected_point_is_the_point_in_the_frame_of_k():
     camera = CameraModel.from_projection(PROJECTION, 1242, 375)
-    points = torch.from_numpy(points_in_view())
+    points = points_in_view()
     shifted = points + camera.translation
     rays = camera.rays(camera.project(points))
-    torch.testing.assert_close(rays, shifted[:, :2] / shifted[:, 2:])
-    assert camera.translation[0].item() == pytest.approx((44.86 - 609.6 * 0.00275) / 721.5)
+    np.testing.assert_allclose(rays, shifted[:, :2] / shifted[:, 2:])
+    assert camera.translation[0] == pytest.approx((44.86 - 609.6 * 0.00275) / 721.5)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_polynomial_lens_equals_opencv(model, coefficients):
     camera = CameraModel.from_intrinsics(K, 1280, 384, coefficients, model)
     points = points_in_view()
     expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, np.array(coefficients))
-    pixels = camera.project(torch.from_numpy(points))
+    pixels = camera.project(points)
     np.testing.assert_allclose(pixels, expected[:, 0], atol=1e-9)
-    rays = camera.rays(torch.from_numpy(expected[:, 0]))
+    rays = camera.rays(expected[:, 0])
     np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-9)
 
 
@@ -91,7 +91,7 @@ def test_equidistant_lens_equals_opencv():
     expected, _ = cv2.fisheye.projectPoints(
         points[:, None], np.zeros(3), np.zeros(3), K, np.array(EQUIDISTANT)
     )
-    pixels = camera.project(torch.from_numpy(points))
+    pixels = camera.project(points)
     np.testing.assert_allclose(pixels, expected[:, 0], atol=1e-9)
     np.testing.assert_allclose(camera.rays(pixels), points[:, :2] / points[:, 2:], atol=1e-9)
 
@@ -99,27 +99,27 @@ def test_equidistant_lens_equals_opencv():
 @pytest.mark.parametrize(("model", "coefficients"), LENSES.items())
 def test_undistortion_holds_in_single_precision_and_at_the_principal_point(model, coefficients):
     camera = CameraModel.from_intrinsics(K, 1280, 384, coefficients, model)
-    points = torch.from_numpy(points_in_view())
-    rays = camera.rays(camera.project(points).float())
-    assert rays.dtype == torch.float32
-    assert (rays - points[:, :2] / points[:, 2:]).abs().max() < 1e-5
-    assert camera.rays(torch.tensor([[640.0, 192.0]])).tolist() == [[0.0, 0.0]]
+    points = points_in_view()
+    rays = camera.rays(camera.project(points).astype(np.float32))
+    assert rays.dtype == np.float32
+    assert np.abs(rays - points[:, :2] / points[:, 2:]).max() < 1e-5
+    assert camera.rays(np.array([[640.0, 192.0]])).tolist() == [[0.0, 0.0]]
 
 
 def test_pixel_that_the_lens_does_not_reach_has_no_ray():
     camera = CameraModel.from_intrinsics(K, 1280, 384, (-0.3,), "plumb_bob")
     # This lens turns back at r = 1.054, which it bends to 0.703: 492 px from the centre.
-    rays = camera.rays(torch.tensor([[640.0 + 480, 192], [640.0 + 500, 192]]))
-    assert rays.isfinite().all(-1).tolist() == [True, False]
+    rays = camera.rays(np.array([[640.0 + 480, 192], [640.0 + 500, 192]]))
+    assert np.isfinite(rays).all(-1).tolist() == [True, False]
     fisheye = CameraModel.from_intrinsics(K, 1280, 384, (0.01,), "equidistant")
     behind = 640 + 700 * math.pi / 2 * 1.1
-    assert fisheye.rays(torch.tensor([behind, 192.0])).isnan().all()
+    assert np.isnan(fisheye.rays(np.array([behind, 192.0]))).all()
 
 
 def one_way(model, coefficients, radius):
     """The bent radii of rays to the right, up to a radius."""
-    rays = torch.zeros(20000, 2, dtype=torch.float64)
-    rays[:, 0] = torch.linspace(0, radius, len(rays))
+    rays = np.zeros((20000, 2))
+    rays[:, 0] = np.linspace(0, radius, len(rays))
     return rays[:, 0], lens_models.distort(rays, model, coefficients)[:, 0]
 
 
@@ -137,23 +137,24 @@ def one_way(model, coefficients, radius):
 )
 def test_rays_end_where_the_lens_model_is_no_longer_one_to_one(model, coefficients):
     radii, bent = one_way(model, coefficients, 3.0)
-    falls = (bent.diff() < 0) | ~bent[1:].isfinite()
-    last = int(falls.nonzero()[0]) if falls.any() else len(radii) - 1
+    falls = (np.diff(bent) < 0) | ~np.isfinite(bent[1:])
+    last = int(falls.argmax()) if falls.any() else len(radii) - 1
     camera = CameraModel.from_intrinsics(
         [[300, 0, 400], [0, 300, 400], [0, 0, 1]], 800, 800, coefficients, model
     )
     inner = int(0.98 * last)
-    angles = torch.linspace(0, 6, 50, dtype=torch.float64)[:, None]
-    seen = torch.stack((radii[:inner] * angles.cos(), radii[:inner] * angles.sin()), dim=-1)
-    points = torch.cat((seen, torch.ones_like(seen[..., :1])), dim=-1)
+    angles = np.linspace(0, 6, 50)[:, None]
+    seen = np.stack((radii[:inner] * np.cos(angles), radii[:inner] * np.sin(angles)), axis=-1)
+    points = with_depth(seen)
     assert camera.sees(points).all()
-    torch.testing.assert_close(camera.rays(camera.project(points)), seen, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(camera.rays(camera.project(points)), seen, atol=1e-5, rtol=0)
     if falls.any():
-        unseen = torch.stack((radii[last + 2 :], 0 * radii[last + 2 :]), -1)
-        points = torch.cat((unseen, torch.ones_like(unseen[..., :1])), dim=-1)
+        unseen = np.stack((radii[last + 2 :], 0 * radii[last + 2 :]), axis=-1)
+        points = with_depth(unseen)
         assert not camera.sees(points).any()
         found = camera.rays(camera.project(points))
-        assert (found.isnan() | (found.norm(dim=-1, keepdim=True) < radii[last + 1])).all()
+        length = np.linalg.norm(found, axis=-1, keepdims=True)
+        assert (np.isnan(found) | (length < radii[last + 1])).all()
 
 
 def test_pixels_behind_the_pole_of_a_rational_lens_have_no_ray():
@@ -165,9 +166,9 @@ def test_pixels_behind_the_pole_of_a_rational_lens_have_no_ray():
         (-0.9, 0, 0, 0, 0, -1.25),
         "rational_polynomial",
     )
-    behind = torch.tensor([[1.2, 0.0, 1.0]], dtype=torch.float64)
+    behind = np.array([[1.2, 0.0, 1.0]], dtype=np.float64)
     assert not camera.sees(behind).any()
-    ray = camera.rays(camera.project(behind))[0, 0].item()
+    ray = camera.rays(camera.project(behind))[0, 0]
     assert math.isnan(ray) or ray < 0.894
 
 
@@ -186,8 +187,8 @@ def test_lens_is_known_by_its_names_in_other_tools(name, model):
     by_name = CameraModel.from_intrinsics(K, 1280, 384, LENSES[model], name)
     camera = CameraModel.from_intrinsics(K, 1280, 384, LENSES[model], model)
     assert by_name.distortion_model == model
-    pixels = torch.tensor([[100.0, 50.0], [1200.0, 300.0]])
-    torch.testing.assert_close(by_name.rays(pixels), camera.rays(pixels))
+    pixels = np.array([[100.0, 50.0], [1200.0, 300.0]])
+    np.testing.assert_allclose(by_name.rays(pixels), camera.rays(pixels))
 
 
 def test_no_lens_may_be_called_none():
@@ -204,9 +205,9 @@ def test_skew_is_part_of_k(model, coefficients, skew):
     camera = CameraModel.from_intrinsics(intrinsics, 1280, 384, coefficients, model)
     points = points_in_view()
     bent = CameraModel.from_intrinsics(np.eye(3), 2, 2, coefficients, model)
-    bent = bent.project(torch.from_numpy(points)).numpy()
+    bent = bent.project(points)
     expected = np.column_stack((bent, np.ones(len(bent)))) @ intrinsics.T
-    pixels = camera.project(torch.from_numpy(points))
+    pixels = camera.project(points)
     np.testing.assert_allclose(pixels, expected[:, :2], atol=1e-9)
     np.testing.assert_allclose(camera.rays(pixels), points[:, :2] / points[:, 2:], atol=1e-9)
 
@@ -218,12 +219,11 @@ def test_skewed_projection_agrees_with_the_matrix():
     points = points_in_view()
     homogeneous = np.column_stack((points, np.ones(len(points)))) @ matrix.T
     expected = homogeneous[:, :2] / homogeneous[:, 2:]
-    np.testing.assert_allclose(camera.project(torch.from_numpy(points)), expected, atol=1e-9)
+    np.testing.assert_allclose(camera.project(points), expected, atol=1e-9)
     np.testing.assert_allclose(camera.projection, matrix, atol=1e-9)
-    shifted = torch.from_numpy(points) + camera.translation
-    rays = camera.rays(torch.from_numpy(expected))
-    torch.testing.assert_close(rays, shifted[:, :2] / shifted[:, 2:])
-    torch.testing.assert_close(to_pixels(rays, camera.intrinsics), torch.from_numpy(expected))
+    shifted = points + camera.translation
+    rays = camera.rays(expected)
+    np.testing.assert_allclose(rays, shifted[:, :2] / shifted[:, 2:])
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_coefficients_left_out_and_those_of_other_models_are_zero(model, count, 
 def test_zero_distortion_is_no_distortion():
     camera = CameraModel.from_intrinsics(K, 1280, 384, [0.0] * 14, "plumb_bob")
     assert camera.distortion_model == ""
-    assert camera.rays(torch.tensor([1340.0, 192.0])).tolist() == [1.0, 0.0]
+    assert camera.rays(np.array([1340.0, 192.0])).tolist() == [1.0, 0.0]
 
 
 def test_rectified_camera_info_is_its_p():
@@ -276,7 +276,7 @@ def test_raw_pixels_are_seen_in_the_rectified_frame(model, coefficients):
 
     before_lens = (points + shift) @ R
     expected = opencv.projectPoints(before_lens[:, None], np.zeros(3), np.zeros(3), K, d)[0]
-    pixels = camera.project(torch.from_numpy(points))
+    pixels = camera.project(points)
     np.testing.assert_allclose(pixels, expected.reshape(-1, 2), atol=1e-9)
     expected = ((points + shift) / (points + shift)[:, 2:])[:, :2]
     np.testing.assert_allclose(camera.rays(pixels), expected, atol=1e-9)
@@ -286,8 +286,8 @@ def test_raw_pixels_are_seen_in_the_rectified_frame(model, coefficients):
     on_rectified = np.stack(np.mgrid[:1280:40, :384:40], axis=-1)
     on_raw = np.stack([m.T[::40, ::40] for m in maps], axis=-1).astype(float)
     np.testing.assert_allclose(
-        camera.rays(torch.from_numpy(on_raw)),
-        pinhole.rays(torch.from_numpy(on_rectified.astype(float))),
+        camera.rays(on_raw),
+        pinhole.rays(on_rectified.astype(float)),
         atol=1e-6,
     )
 
@@ -303,10 +303,10 @@ def test_pixel_that_looks_backwards_after_rectification_has_no_ray():
     turned = cv2.Rodrigues(np.array([0, math.radians(80), 0]))[0]
     info = camera_info(d=[], r=turned.flatten())
     camera = CameraModel.from_camera_info(info, rectified=False)
-    pixels = 640 + 700 * torch.tensor([math.tan(math.radians(angle)) for angle in (5, 15)])
-    rays = camera.rays(torch.stack((pixels, torch.full((2,), 192.0)), dim=-1))
-    assert rays[0, 0].item() == pytest.approx(math.tan(math.radians(85)), rel=1e-4)
-    assert rays[1].isnan().all()
+    pixels = 640 + 700 * np.array([math.tan(math.radians(angle)) for angle in (5, 15)])
+    rays = camera.rays(np.stack((pixels, np.full(2, 192.0)), axis=-1))
+    assert rays[0, 0] == pytest.approx(math.tan(math.radians(85)), rel=1e-4)
+    assert np.isnan(rays[1]).all()
 
 
 def test_a_region_of_no_size_is_the_whole_image():
@@ -327,10 +327,10 @@ def test_region_and_binning_see_the_same_rays(rectified):
     roi = SimpleNamespace(x_offset=200, y_offset=100, width=800, height=200)
     part = CameraModel.from_camera_info(camera_info(roi=roi, binning_x=2, binning_y=4), rectified)
     assert (part.width, part.height) == (400, 50)
-    pixels = torch.tensor([[210.0, 104.0], [700.0, 180.0]], dtype=torch.float64)
-    scaled = (pixels - torch.tensor([200, 100])) / torch.tensor([2, 4])
-    torch.testing.assert_close(part.rays(scaled), whole.rays(pixels))
-    torch.testing.assert_close(part.translation, whole.translation)
+    pixels = np.array([[210.0, 104.0], [700.0, 180.0]], dtype=np.float64)
+    scaled = (pixels - np.array([200, 100])) / np.array([2, 4])
+    np.testing.assert_allclose(part.rays(scaled), whole.rays(pixels))
+    np.testing.assert_allclose(part.translation, whole.translation)
 
 
 @pytest.mark.parametrize(
@@ -412,20 +412,44 @@ def test_a_region_outside_the_image_is_refused(roi):
         CameraModel.from_camera_info(camera_info(roi=region), rectified=True)
 
 
-def test_unproject_takes_one_intrinsic_per_image():
-    intrinsics = torch.from_numpy(np.stack((K, np.diag((100.0, 50.0, 1.0)))))
-    rays = unproject(torch.tensor([[[640.0, 192.0]], [[200.0, 200.0]]]), intrinsics[:, None])
-    assert rays.tolist() == [[[0.0, 0.0]], [[2.0, 4.0]]]
-
-
 def test_fisheye_without_coefficients_is_still_a_fisheye():
     camera = CameraModel.from_intrinsics(
         [[300, 0, 320], [0, 300, 240], [0, 0, 1]], 640, 480, [0, 0, 0, 0], "equidistant"
     )
-    ray = camera.rays(torch.tensor([320 + 300 * math.pi / 4, 240], dtype=torch.float64))
-    torch.testing.assert_close(ray, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    ray = camera.rays(np.array([320 + 300 * math.pi / 4, 240], dtype=np.float64))
+    np.testing.assert_allclose(ray, np.array([1.0, 0.0], dtype=np.float64))
 
 
 def test_unknown_lens_is_refused_even_without_coefficients():
     with pytest.raises(InputError, match="unknown distortion model 'whatever'"):
-        CameraModel.from_intrinsics(torch.eye(3), 640, 480, [0.0] * 5, "whatever")
+        CameraModel.from_intrinsics(np.eye(3), 640, 480, [0.0] * 5, "whatever")
+
+
+def pitched(degrees):
+    """The level rotation of a camera that looks down."""
+    return cv2.Rodrigues(np.array([-math.radians(degrees), 0, 0]))[0]
+
+
+def test_level_rotation_takes_the_axis_of_a_camera_that_looks_down_below_the_horizon():
+    ahead = pitched(10) @ (0, 0, 1)
+    np.testing.assert_allclose(
+        ahead, (0, math.sin(math.radians(10)), math.cos(math.radians(10))), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        (pitched(61), "looks 61 degrees down, expected at most 60 from the horizon"),
+        (pitched(-75), "looks 75 degrees up"),
+        (pitched(10) * 1.01, "level must be a rotation matrix"),
+        (np.diag([1.0, -1.0, 1.0]), "level must be a rotation matrix"),
+        (np.full((3, 3), math.nan), "level must be a rotation matrix"),
+    ],
+)
+def test_mounting_that_sees_no_street_is_refused(level, message):
+    camera = CameraModel.from_intrinsics(K, 1280, 384)
+    with pytest.raises(InputError, match=message):
+        replace(camera, level=level)
+    assert not replace(camera, level=pitched(59)).is_level
+    assert camera.is_level

@@ -10,12 +10,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import torch
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from km3d_ros.evaluation.oracle import detect_with_truth
-from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.orientation import corner_offsets
 from km3d_ros.inference.detector import Detector
 from km3d_ros.town import render, sample_scene
 from km3d_ros.town.lens import photograph
@@ -70,13 +69,11 @@ def frames():
 
 def seen(label, cameras):
     """Whether all keypoints of a label are inside every image, and its box in each."""
-    center, size, yaw = (
-        torch.tensor(value, dtype=torch.float64) for value in (label.center, label.size, label.yaw)
-    )
     boxes = []
     for camera in cameras.values():
-        pixels = camera.project(keypoints(Boxes3D(center, size, yaw)))
-        low, high = pixels.min(0).values, pixels.max(0).values
+        offsets = corner_offsets(label.size, label.yaw, camera.level)
+        pixels = camera.project(np.array(label.center) + offsets)
+        low, high = pixels.min(0), pixels.max(0)
         inside = (low >= 0).all() and high[0] < camera.width and high[1] < camera.height
         boxes.append((*low.tolist(), *high.tolist()) if inside else None)
     return all(boxes), dict(zip(cameras, boxes, strict=True))
@@ -88,13 +85,13 @@ def test_true_keypoints_lead_to_the_true_position_through_every_camera(detector,
     for frame in frames:
         known = [item for item in frame.objects if item.class_name in detector.spec.classes]
         visible = [(item, boxes) for item in known for ok, boxes in [seen(item, cameras)] if ok]
-        truth = torch.tensor([item.center for item, _ in visible])
+        truth = np.array([item.center for item, _ in visible])
         for name, camera in cameras.items():
             labels = [replace(item, box2d=boxes[name]) for item, boxes in visible]
             black = np.zeros((camera.height, camera.width, 3), np.uint8)
             heads = ("hm", "hps", "dim", "rot", "prob")
             found = detect_with_truth(detector, black, camera, labels, heads).center
-            error = (found - truth).norm(dim=-1) / truth.norm(dim=-1)
+            error = np.linalg.norm(found - truth, axis=-1) / np.linalg.norm(truth, axis=-1)
             assert error.max() < 1e-5, name
         objects += len(visible)
     assert objects > 15
@@ -111,11 +108,12 @@ def test_no_camera_moves_what_the_network_finds(detector, frames):
         found = {name: detector(image, cameras[name]) for name, image in images.items()}
         clear = found["rectified"].center[found["rectified"].score > 0.3]
         for name, detections in found.items():
-            apart, nearest = torch.cdist(clear, detections.center).min(dim=1)
-            distance = clear.norm(dim=-1)
-            same = apart < 0.2 * distance
-            assert same.double().mean() > 0.7, name
-            ratios[name] += (detections.center[nearest].norm(dim=-1) / distance)[same].tolist()
+            apart = np.linalg.norm(clear[:, None] - detections.center, axis=-1)
+            nearest = np.linalg.norm(detections.center[apart.argmin(1)], axis=-1)
+            distance = np.linalg.norm(clear, axis=-1)
+            same = apart.min(1) < 0.2 * distance
+            assert same.mean() > 0.7, name
+            ratios[name] += (nearest / distance)[same].tolist()
     assert len(ratios["rectified"]) > 8
     for name, values in ratios.items():
         assert abs(np.median(values) - 1) < 0.01, name

@@ -12,10 +12,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from km3d_ros.inference import decode
-from km3d_ros.inference.decode import Objects
-from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.graph import DetectorGraph, GraphInputs
-from km3d_ros.inference.table import columns
+from km3d_ros.inference.detections import columns
+from km3d_ros.inference.graph import DetectorGraph, tensors
+from km3d_ros.inference.graph_inputs import GraphInputs
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import MAX_DETECTIONS
 from km3d_ros.training.initial_weights import new_spec
@@ -108,14 +107,14 @@ def test_graph_stays_on_the_gpu_and_never_makes_the_host_wait(
 ):
     spec = new_spec(architecture, (64, 160))
     graph = DetectorGraph(KM3DNet(spec), spec, dtype).eval()
-    inputs = GraphInputs.zeros(IMAGES, spec).tensors()
+    inputs = tensors(GraphInputs.zeros(IMAGES, spec))
     with FakeGpu() as gpu, WithoutDeviceGuard(), torch.no_grad():
         move(graph)
         graph(*map(on_cuda, inputs))  # the first run copies constants to the GPU
         gpu.watches = True
         tables = graph(*map(on_cuda, inputs))
-    for table, kind in zip(tables, (Objects, Detections), strict=True):
-        width = max(part.stop for part in columns(kind).values())
+    width = max(part.stop for part in columns().values())
+    for table in tables:
         assert table.shape == (IMAGES, MAX_DETECTIONS, width)
         assert (table.device, table.dtype) == (CUDA, torch.float32)
 

@@ -101,7 +101,7 @@ def test_peers_of_another_quality_of_service_and_what_is_worse_are_both_told(sta
     conflict = "QoS: a peer on /image is not connected"
 
     def check(now):
-        health, _ = monitor.check(now, statistics.totals(), conflicts=conflict)
+        health, _ = monitor.check(now, statistics.totals(), concerns=[conflict])
         return health.level, health.message
 
     arrive(statistics, 0.1)

@@ -28,10 +28,15 @@ def allowed(kind: str, right: str, namespace: str) -> set[str]:
 
 @pytest.fixture(params=["raw", "compressed"])
 def node(request, weights) -> Iterator[DetectorNode]:
-    """Active, on simulated time, in a namespace that is called as its image transport."""
+    """Active, with every subscription, in a namespace that is called as its image transport."""
     context = rclpy.Context()
     context.init()
-    values = {"weights": str(weights), "image_transport": request.param, "use_sim_time": True}
+    values = {
+        "weights": str(weights),
+        "image_transport": request.param,
+        "use_sim_time": True,
+        "base_frame": "base_link",
+    }
     node = DetectorNode(
         context=context,
         namespace=request.param,

@@ -2,10 +2,10 @@
 
 import math
 
-import torch
+import numpy as np
 
-from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.orientation import corner_offsets
 from km3d_ros.inference.detections import Detections
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
@@ -16,26 +16,26 @@ AWAY = -math.pi / 2
 
 def boxes(*rows, classes=None, sigma=0.5):
     """Detections of cars at (x, y, z, yaw)."""
-    table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    table = np.array(rows, np.float32).reshape(-1, 4)
     n = len(table)
-    center, yaw, size = table[:, :3], table[:, 3], torch.tensor([[4.0, 1.6, 1.5]]).repeat(n, 1)
-    points = CAMERA.project(keypoints(Boxes3D(center, size, yaw)).double()).float()
-    limits = torch.tensor([1279.0, 383.0])
-    low, high = (points[:, :8].amin(1), points[:, :8].amax(1))
-    box2d = torch.cat([low.clamp(min=0).minimum(limits), high.clamp(min=0).minimum(limits)], 1)
-    ones = torch.ones(n)
+    center, yaw, size = table[:, :3], table[:, 3], np.tile(np.float32([4.0, 1.6, 1.5]), (n, 1))
+    corners = center[:, None] + corner_offsets(size, yaw, CAMERA.level)
+    points = CAMERA.project(np.concatenate([corners, center[:, None]], axis=1))
+    low, high = points[:, :8].min(1), points[:, :8].max(1)
+    box2d = np.clip(np.concatenate([low, high], axis=1), 0, [1279, 383, 1279, 383])
+    ones = np.ones(n, np.float32)
     return Detections(
-        class_index=torch.tensor(classes or [0] * n, dtype=torch.int64),
+        class_index=np.array(classes or [0] * n, np.int64),
         score=ones * 0.5,
         peak_score=ones,
         confidence=ones * 0.5,
         depth_error=ones * 0.04,
-        box2d=box2d,
-        keypoints=points,
+        box2d=box2d.astype(np.float32),
+        keypoints=points.astype(np.float32),
         size=size,
         center=center,
         yaw=yaw,
         alpha=yaw,
-        covariance=torch.eye(4).repeat(n, 1, 1) * sigma**2,
+        covariance=np.tile(np.eye(4, dtype=np.float32), (n, 1, 1)) * sigma**2,
         reprojection_error=ones,
     )

@@ -7,13 +7,13 @@ import numpy as np
 
 from km3d_ros.data.kitti import KittiObject, write_calibration, write_objects
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.geometry.virtual_camera import virtual_camera
 from km3d_ros.training.initial_weights import new_spec
 
 SPEC = new_spec("lite", (192, 640))
 PROJECTION = np.array([[900.0, 0, 640, 45], [0, 880, 190, 0], [0, 0, 1, 0.003]])
 CAMERA = CameraModel.from_projection(PROJECTION, 1280, 384)
-VIEW = input_affine(CAMERA, SPEC.input_size)
+VIEW = virtual_camera(CAMERA, SPEC.input_size).affine
 
 
 def car(box2d=(500.0, 150.0, 620.0, 220.0), **changes) -> KittiObject:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from km3d_ros.geometry.box3d import keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.geometry.virtual_camera import virtual_camera
+from km3d_ros.inference.graph_inputs import GraphInputs
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import STRIDE, ModelSpec
 
@@ -72,7 +73,7 @@ def _noise(count: int, spec: ModelSpec) -> GraphInputs:
     camera = CameraModel.from_intrinsics(
         [[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], WIDTH, HEIGHT
     )
-    return GraphInputs.of(images, [camera] * count, spec)
+    return GraphInputs.of(images, [virtual_camera(camera, spec.input_size)] * count)
 
 
 def _keypoints() -> Tensor:

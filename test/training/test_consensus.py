@@ -42,7 +42,7 @@ def labelled(**values) -> KittiObject:
     """An object with the 2D box that its 3D box projects to."""
     item = car(**values)
     camera = CameraModel.from_projection(PROJECTION, WIDTH, HEIGHT)
-    corners = camera.project(keypoints(Boxes3D(*_box(item))))
+    corners = torch.from_numpy(camera.project(keypoints(Boxes3D(*_box(item)))))
     box = (*corners.amin(0).tolist(), *corners.amax(0).tolist())
     return replace(item, box2d=box)
 
@@ -125,7 +125,9 @@ def scene(
             to_original[0, 2] += WIDTH - 1
         kept = kept_keypoints(OBJECTS, dropout, rng)
         mirror = torch.tensor(is_mirrored)
-        parts.append((to_image, to_original, camera.intrinsics.float(), mirror, kept))
+        parts.append(
+            (to_image, to_original, torch.from_numpy(camera.intrinsics).float(), mirror, kept)
+        )
     images = torch.zeros(len(views), 3, 1, 1, dtype=torch.uint8)
     pairs = Pairs(images, *(torch.stack(column) for column in zip(*parts, strict=True)))
     heatmap = torch.stack([view.heatmap for view in targets])
@@ -147,7 +149,7 @@ def huber(relative: np.ndarray) -> float:
 
 def in_frame_of_k(item: KittiObject) -> np.ndarray:
     camera = CameraModel.from_projection(PROJECTION, WIDTH, HEIGHT)
-    return np.array(item.center) + camera.translation.numpy()
+    return np.array(item.center) + camera.translation
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ import torch
 from support.frames import car, write_frames
 
 from km3d_ros.data.boxes import open_boxes
-from km3d_ros.data.kitti import Frame, KittiDataset
+from km3d_ros.data.extraction import level_projection, level_view
+from km3d_ros.data.kitti import Frame, KittiDataset, write_calibration
+from km3d_ros.data.ros_calibration import write_ros_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets
 from km3d_ros.geometry.camera import CameraModel, unproject
+from km3d_ros.geometry.level import level_from_angles
 from km3d_ros.training.dataset import (
     CONSENSUS_PEAKS,
     Boxed,
@@ -53,6 +56,23 @@ def spots(tmp_path_factory) -> list[Frame]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_frames(tmp_path_factory.mktemp("frames") / "town", 4)
+
+
+@pytest.fixture(scope="module")
+def tilted(tmp_path_factory):
+    """A frame of a tilted and bent camera, and a folder with its level view."""
+    root = tmp_path_factory.mktemp("tilted")
+    camera = CameraModel.from_intrinsics(PROJECTION[:, :3].round(), 256, 128, [-0.2], "plumb_bob")
+    camera = replace(camera, level=level_from_angles(0.1, 0.05))
+    for name in ("raw", "level"):
+        write_frames(root / name, 2)
+    projection = level_projection(camera)
+    (root / "raw/calib/000000.txt").unlink()
+    write_ros_calibration(root / "raw/calib/000000.yaml", camera, projection)
+    raw, level = (KittiDataset(root / name) for name in ("raw", "level"))
+    cv2.imwrite(str(level[0].image_path), level_view(raw[0]))
+    write_calibration(root / "level/calib/000000.txt", projection)
+    return raw, level
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +132,7 @@ def test_labelled_views_show_the_objects_where_the_targets_say(spots):
 def test_labelled_views_lead_the_grm_back_to_the_label(spots, dropout):
     data = views(spots, Method(keypoint_dropout=dropout))
     item = spots[0].objects[0]
-    truth = torch.tensor(item.center).float() + CAMERA.translation.float()
+    truth = torch.tensor(item.center).float() + torch.from_numpy(CAMERA.translation).float()
     for epoch in range(12):
         objects = data[Key(Kind.LABELLED, epoch, 0)].targets.objects
         cells = torch.stack((objects.x, objects.y), -1)[:, None] + objects.keypoints
@@ -439,3 +459,16 @@ def test_interleaved_frames_are_seen_equally_often():
     frames = Interleaved(["abc", "x", "12"])
     assert len(frames) == 9
     assert [frames[i] for i in range(len(frames))] == list("ax1bx2cx1")
+
+
+def test_tilted_and_bent_frames_are_seen_through_the_level_pinhole(tilted):
+    raw, level = (views(frames) for frames in tilted)
+    for draw in range(4):  # mirrored and not
+        key = Key(Kind.LABELLED, draw, 0)
+        for seen, expected in zip(tensors(raw[key]), tensors(level[key]), strict=True):
+            assert torch.equal(seen, expected)
+    untouched = views(tilted[0])[Key(Kind.LABELLED, 0, 1)]
+    for seen, expected in zip(
+        tensors(untouched), tensors(level[Key(Kind.LABELLED, 0, 1)]), strict=True
+    ):
+        assert torch.equal(seen, expected)

@@ -15,6 +15,11 @@ OWN = (True, True, True, True)
 SIZES = {"Car": (3.9, 1.6, 1.5), "Pedestrian": (0.8, 0.6, 1.75), "Cyclist": (1.8, 0.6, 1.7)}
 
 
+def project(points):
+    """Pixels of points, as a tensor."""
+    return torch.from_numpy(CAMERA.project(points))
+
+
 def boxes_of(name: str) -> Boxes3D:
     """Twelve boxes, turned all around."""
     torch.manual_seed(3)
@@ -36,7 +41,7 @@ def car(depth=12.0, yaw=0.6) -> torch.Tensor:
     """Keypoints (1, 9, 2) of a car in cells, float64."""
     size = torch.tensor([SIZES["Car"]]).double()
     boxes = Boxes3D(torch.tensor([[0.0, 1.0, depth]]).double(), size, torch.tensor([yaw]).double())
-    return (CAMERA.project(keypoints(boxes)) - torch.tensor([620, 240])) / 4
+    return (project(keypoints(boxes)) - torch.tensor([620, 240])) / 4
 
 
 def extent_of(points: torch.Tensor) -> torch.Tensor:
@@ -73,9 +78,9 @@ def fit(offsets, edges, own=OWN):
 @pytest.mark.parametrize("name", CLASSES)
 def test_outermost_points_are_where_the_camera_sees_them(name):
     boxes = boxes_of(name)
-    corners = CAMERA.project(keypoints(boxes))[:, :8] / 4
+    corners = project(keypoints(boxes))[:, :8] / 4
     found = outermost_points(corners, torch.full((12,), CLASSES.index(name)), CLASSES)
-    expected = CAMERA.project(in_space(boxes, OUTERMOST[name])) / 4
+    expected = project(in_space(boxes, OUTERMOST[name])) / 4
     count = expected.shape[1]
     torch.testing.assert_close(found[:, :count], expected, rtol=0, atol=1e-6 * 100)
     # Shorter lists repeat their last.
@@ -85,7 +90,7 @@ def test_outermost_points_are_where_the_camera_sees_them(name):
 
 def test_every_object_has_the_points_of_its_class():
     boxes = boxes_of("Car")
-    corners = CAMERA.project(keypoints(boxes))[:, :8]
+    corners = project(keypoints(boxes))[:, :8]
     index = torch.arange(12) % 3
     mixed = outermost_points(corners, index, CLASSES)
     for i in range(12):
@@ -94,7 +99,7 @@ def test_every_object_has_the_points_of_its_class():
 
 
 def test_silhouette_is_inside_the_cuboid():
-    offsets = CAMERA.project(keypoints(boxes_of("Car")))
+    offsets = project(keypoints(boxes_of("Car")))
     inner, outer = extent(offsets), extent_of(offsets[:, :8])
     assert (inner[:, :2] > outer[:, :2] - 1e-4).all()
     assert (inner[:, 2:] < outer[:, 2:] + 1e-4).all()
@@ -102,7 +107,7 @@ def test_silhouette_is_inside_the_cuboid():
 
 
 def test_class_that_is_not_listed_ends_at_its_corners():
-    offsets = CAMERA.project(keypoints(boxes_of("Car")))
+    offsets = project(keypoints(boxes_of("Car")))
     index = torch.ones(12, dtype=torch.int64)
     found = outermost_points(offsets[:, :8], index, ("Car", "Tram"))
     torch.testing.assert_close(extent_of(found), extent_of(offsets[:, :8]))

@@ -6,7 +6,7 @@ import pytest
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.preprocess import input_affine
+from km3d_ros.geometry.virtual_camera import virtual_camera
 from km3d_ros.network.spec import STRIDE
 from km3d_ros.training.class_sizes import KITTI_SIZES
 from km3d_ros.training.initial_weights import new_spec
@@ -63,7 +63,7 @@ def camera(frame):
 
 @pytest.fixture(scope="module")
 def targets(frame, camera):
-    return make_targets(frame.objects, camera, input_affine(camera, (192, 640)), SPEC)
+    return make_targets(frame.objects, camera, virtual_camera(camera, (192, 640)).affine, SPEC)
 
 
 def projected_keypoints(item):
@@ -134,7 +134,7 @@ def test_positions_are_in_the_frame_of_k_where_rays_start(frame, targets):
     ids=["occluded car", "van", "truck", "sitting", "tram", "misc", "dontcare", "car", "nothing"],
 )
 def test_regions_of_objects_that_are_not_taught_are_neutral(targets, camera, column, row, neutral):
-    view = input_affine(camera, (192, 640))
+    view = virtual_camera(camera, (192, 640)).affine
     x, y = (int(v / STRIDE) for v in view @ (column, row, 1))
     spared = {
         name for name, care in zip(SPEC.classes, targets.care[:, y, x], strict=True) if not care
@@ -146,7 +146,7 @@ def test_with_classes_of_ones_own_every_trained_class_is_taught(frame, camera):
     """A Van is a neighbour of Car only where vans are no class of their own."""
     classes = ("Car", "Van", "Truck", "Pedestrian", "Tram")
     spec = new_spec("lite", (192, 640), dict.fromkeys(classes, KITTI_SIZES["Car"]))
-    view = input_affine(camera, (192, 640))
+    view = virtual_camera(camera, (192, 640)).affine
     targets = make_targets(frame.objects, camera, view, spec)
     taught = [spec.classes[index] for index in targets.objects.class_index]
     assert taught == ["Car", "Car", "Van", "Truck", "Pedestrian", "Tram"]

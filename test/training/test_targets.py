@@ -5,7 +5,7 @@ from support.frames import CAMERA, SPEC, VIEW, car
 
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import Boxes3D, keypoint_offsets, keypoints
-from km3d_ros.geometry.camera import unproject
+from km3d_ros.geometry.pinhole import unproject
 from km3d_ros.network.spec import STRIDE
 from km3d_ros.training.targets import ObjectTargets, keypoint_cells, make_targets
 
@@ -44,9 +44,7 @@ def test_box_that_the_view_cuts_is_taught_as_far_as_it_is_seen():
 def test_keypoint_heatmap_peaks_at_the_cells_of_the_keypoints():
     targets = make_targets([car(), car(class_name="Cyclist")], CAMERA, VIEW, SPEC)
     corners = keypoints(Boxes3D(*(torch.tensor(v).double() for v in BOX)))
-    pixels = CAMERA.project(corners) @ torch.from_numpy(VIEW[:, :2]).T + torch.from_numpy(
-        VIEW[:, 2]
-    )
+    pixels = torch.from_numpy(CAMERA.project(corners) @ VIEW[:, :2].T + VIEW[:, 2])
     expected = (pixels / STRIDE).floor().long()
     peaks = (targets.keypoint_heatmap == 1).nonzero()
     assert peaks.tolist() == [[k, *expected[k].flip(0).tolist()] for k in range(9)]
@@ -88,7 +86,7 @@ def test_targets_lead_the_grm_back_to_the_labelled_position():
     pixels = cells @ objects.to_image[:, :, :2].mT + objects.to_image[:, None, :, 2]
     rays = unproject(pixels, objects.intrinsics[:, None])
     center = grm.solve(rays, keypoint_offsets(objects.size, objects.yaw))
-    expected = torch.tensor([-2.0, 0.8, 20.0]) + CAMERA.translation.float()
+    expected = torch.tensor([-2.0, 0.8, 20.0]) + torch.from_numpy(CAMERA.translation).float()
     torch.testing.assert_close(center[0], expected, atol=2e-3, rtol=0)
 
 

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from torch import Tensor
+import numpy as np
 
-from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.graph_inputs import GraphInputs
 
 _FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
@@ -29,8 +29,8 @@ class Backend(Protocol):
     device: str
     precision: str
 
-    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
-        """Tables of `Objects` and `Detections` as of `DetectorGraph`, on the CPU."""
+    def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
+        """Tables as of `DetectorGraph`."""
         ...
 
 

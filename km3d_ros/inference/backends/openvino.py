@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from km3d_ros.inference.backends.backend import UnavailableError, cpu_precision, is_int8
-from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.graph_inputs import GraphInputs
 
 if TYPE_CHECKING:
     import openvino
@@ -23,13 +21,13 @@ class OpenVinoBackend:
 
     name, device = "openvino", "cpu"
 
-    def __init__(self, graph: bytes, device: torch.device, precision: str, threads: int = 0):
+    def __init__(self, graph: bytes, device: str, precision: str, threads: int = 0):
         """Compile a graph for a number of threads; 0: all cores.
 
         Raises:
             UnavailableError: another device than a CPU, or OpenVINO is not installed.
         """
-        if device.type != self.device:
+        if device != self.device:
             raise UnavailableError(f"it runs on a CPU, not on {device}")
         known = tuple(PRECISIONS)
         self.precision = "int8" if is_int8(graph) else cpu_precision(precision, known)
@@ -39,11 +37,10 @@ class OpenVinoBackend:
         with ThreadPoolExecutor(1) as passing:
             self._request = passing.submit(self._compile, graph).result()
 
-    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+    def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
         """As of `Backend`."""
         answers = [self._run(inputs[i : i + 1]) for i in range(len(inputs.pixels))]
-        objects, detections = (np.concatenate(tables) for tables in zip(*answers, strict=True))
-        return torch.from_numpy(objects), torch.from_numpy(detections)
+        return tuple(np.concatenate(tables) for tables in zip(*answers, strict=True))
 
     def _compile(self, graph: bytes) -> openvino.InferRequest:
         try:

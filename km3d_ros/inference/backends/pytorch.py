@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from km3d_ros.errors import InputError
 from km3d_ros.inference.backends.backend import cpu_precision
-from km3d_ros.inference.graph import DetectorGraph, GraphInputs
+from km3d_ros.inference.graph import DetectorGraph, tensors
+from km3d_ros.inference.graph_inputs import GraphInputs
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+_ALL_THREADS = torch.get_num_threads()
 
 
 class TorchBackend:
@@ -32,16 +37,16 @@ class TorchBackend:
         self._captured: dict[int, _Captured] = {}
 
     @torch.inference_mode()
-    def run(self, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
+    def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
         """As of `Backend`."""
-        tensors = inputs.tensors()
+        given = tensors(inputs)
         if self._device.type != "cuda":
-            objects, detections = self.graph(*(tensor.to(self._device) for tensor in tensors))
-            return objects.cpu(), detections.cpu()
+            tables = self.graph(*(tensor.to(self._device) for tensor in given))
+            return tuple(table.cpu().numpy() for table in tables)
         count = len(inputs.pixels)
         if count not in self._captured:
-            self._captured[count] = _Captured(self.graph, tensors, self._device)
-        return self._captured[count](tensors)
+            self._captured[count] = _Captured(self.graph, given, self._device)
+        return self._captured[count](given)
 
 
 def number_format(device: torch.device, precision: str) -> str:
@@ -80,14 +85,18 @@ class _Captured:
                 for output, table in zip(self._outputs, tables, strict=True):
                     output.copy_(table, non_blocking=True)
 
-    def __call__(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def __call__(self, tensors: tuple[Tensor, ...]) -> tuple[np.ndarray, ...]:
         for mine, given in zip(self._inputs, tensors, strict=True):
             mine.copy_(given)
         with torch.cuda.stream(self._stream):
             self._graph.replay()
         self._stream.synchronize()
-        objects, detections = (output.clone() for output in self._outputs)
-        return objects, detections
+        return tuple(output.numpy().copy() for output in self._outputs)
+
+
+def limit_threads(threads: int) -> None:
+    """Let PyTorch use so many threads in this process; 0: as many as at the start."""
+    torch.set_num_threads(threads or _ALL_THREADS)
 
 
 def select_device(name: str) -> torch.device:

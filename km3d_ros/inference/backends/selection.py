@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-
-import torch
+from typing import TYPE_CHECKING
 
 from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.inference.backends.backend import Backend, UnavailableError, fast_bfloat16
 from km3d_ros.inference.backends.openvino import OpenVinoBackend
-from km3d_ros.inference.backends.pytorch import TorchBackend, select_device
-from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.exported import read_spec
 from km3d_ros.inference.graph_cache import cached
-from km3d_ros.network import checkpoint
-from km3d_ros.network.km3dnet import KM3DNet
+from km3d_ros.inference.graph_inputs import GraphInputs
+from km3d_ros.inference.options import DEFAULT_WEIGHTS, EMBEDDED_GRAPH
 from km3d_ros.network.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from km3d_ros.network.km3dnet import KM3DNet
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def choose(weights: Path, device: str, name: str, precision: str, threads: int =
     """
     model = _Weights(weights)
     # OpenVINO, the only backend of exported graphs, runs on the CPU, also on a machine with a GPU.
-    needs_cpu = name == "openvino" or model.is_exported
-    place = select_device("cpu" if device == "auto" and needs_cpu else device)
+    needs_cpu = name == "openvino" or not model.has_checkpoint
+    place = _place("cpu" if device == "auto" and needs_cpu else device)
     ranked = _ranking(place)
     refused = []
     for candidate in ranked if name == "auto" else [name, *(n for n in ranked if n != name)]:
@@ -82,51 +82,83 @@ class _Weights:
 
     def __init__(self, path: Path):
         self.path = path
-        self.is_exported = path.suffix == GRAPH_SUFFIX
-        if not self.is_exported:
+        self.has_checkpoint = path.suffix != GRAPH_SUFFIX
+        self._graph: bytes | None = None
+        if not self.has_checkpoint or path == DEFAULT_WEIGHTS:
+            file = EMBEDDED_GRAPH if self.has_checkpoint else path
+            self._graph = _read(file)
+            self.spec = read_spec(self._graph, str(file))
+        else:
+            # Checkpoints need PyTorch, which takes seconds to import.
+            from km3d_ros.network import checkpoint
+
             self.spec = checkpoint.read_spec(path)
-            return
-        try:
-            check_downloaded(path)
-            self._graph = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        try:
-            self.spec = _export().read_spec(self._graph, str(path))
-        except UnavailableError as error:
-            raise InputError(f"{path}: {error}") from error
 
     def model(self) -> KM3DNet:
         """The network, on the CPU."""
-        if self.is_exported:
+        if not self.has_checkpoint:
             raise UnavailableError("it runs checkpoints, no exported graphs")
+        from km3d_ros.network import checkpoint
+
         return checkpoint.load(self.path)[0]
 
     def graph(self) -> bytes:
         """The exported graph."""
-        if self.is_exported:
-            return self._graph
-        to_onnx = _export().to_onnx
-        return cached(self.path, lambda: to_onnx(self.model(), self.spec))
+        return self._graph or cached(self.path, self._export)
+
+    def _export(self) -> bytes:
+        try:
+            from km3d_ros.inference.export import to_onnx
+        except ImportError as error:
+            raise UnavailableError(f"it needs the package onnx ({error})") from error
+        return to_onnx(self.model(), self.spec)
 
 
-def _export() -> ModuleType:
-    """The module `export`, which needs the optional package onnx."""
+def _read(graph: Path) -> bytes:
     try:
-        return import_module("km3d_ros.inference.export")
+        check_downloaded(graph)
+        return graph.read_bytes()
+    except OSError as error:
+        raise InputError(f"{graph}: cannot be read ({error.strerror})") from error
+
+
+def _place(device: str) -> str:
+    """The device for a name; "auto" is the first GPU, or the CPU without one.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if device == "cpu" or (device == "auto" and not _has_gpu_driver()):
+        return "cpu"
+    try:
+        from km3d_ros.inference.backends.pytorch import select_device
     except ImportError as error:
-        raise UnavailableError(f"it needs the package onnx ({error})") from error
+        if device == "auto":
+            return "cpu"
+        raise InputError(f"device {device!r} needs PyTorch ({error})") from error
+    return str(select_device(device))
 
 
-def _ranking(device: torch.device) -> tuple[str, ...]:
+def _has_gpu_driver() -> bool:
+    """Whether the driver of a GPU is here. Only then PyTorch is asked, whose import takes long."""
+    if Path("/dev/kfd").exists():  # AMD
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _ranking(device: str) -> tuple[str, ...]:
     """The backends for a device, the fastest first."""
-    if device.type != "cpu":
+    if device != "cpu":
         return ("torch",)
     return ("openvino", "torch")
 
 
-def _reason(device: torch.device) -> str:
-    if device.type != "cpu":
+def _reason(device: str) -> str:
+    if device != "cpu":
         return f"the quickest that works on {device}"
     having = "with" if fast_bfloat16() else "without"
     return f"the quickest that works on a CPU {having} bfloat16 instructions"
@@ -136,11 +168,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-_OPENERS: dict[str, Callable[[_Weights, torch.device, str, int], Backend]] = {
-    "torch": lambda model, device, precision, threads: TorchBackend(
-        model.model(), model.spec, device, precision
-    ),
-    "openvino": lambda model, device, precision, threads: OpenVinoBackend(
-        model.graph(), device, precision, threads
-    ),
+def _open_torch(model: _Weights, device: str, precision: str, threads: int) -> Backend:
+    from km3d_ros.inference.backends.pytorch import TorchBackend, limit_threads, select_device
+
+    limit_threads(threads)
+    return TorchBackend(model.model(), model.spec, select_device(device), precision)
+
+
+def _open_openvino(model: _Weights, device: str, precision: str, threads: int) -> Backend:
+    return OpenVinoBackend(model.graph(), device, precision, threads)
+
+
+_OPENERS: dict[str, Callable[[_Weights, str, str, int], Backend]] = {
+    "torch": _open_torch,
+    "openvino": _open_openvino,
 }

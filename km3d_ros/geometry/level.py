@@ -1,0 +1,95 @@
+"""The level frame of a camera: its own frame without pitch and roll.
+
+The level frame has the origin of the camera's frame and its axes of REP 103: y points down, along
+gravity, and z is the direction ahead in which the camera looks, on the horizon.
+
+Pitch and roll follow REP 103, right-handed about the left and the forward axis of a vehicle: with
+a positive pitch the camera looks down, with a positive roll it leans to the right.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from km3d_ros.errors import InputError
+
+MAX_PITCH = math.radians(60)
+"""Largest angle between the optical axis and the horizon, in radians."""
+
+_UNIT_WITHIN = 0.01
+"""Largest error of the norm of a quaternion: some are written with few digits."""
+
+
+def level_from_angles(pitch: float, roll: float) -> np.ndarray:
+    """The rotation (3, 3) float64 from the frame of a camera into its level frame.
+
+    Args:
+        pitch, roll: of the camera in radians.
+
+    Raises:
+        InputError: an angle is not finite, or the camera looks too far up or down.
+
+    >>> ahead = level_from_angles(math.radians(30), 0.0) @ (0, 0, 1)
+    >>> ahead.round(3).tolist()
+    [0.0, 0.5, 0.866]
+    """
+    for name, angle in (("pitch", pitch), ("roll", roll)):
+        if not math.isfinite(angle):
+            raise InputError(f"camera {name} must be finite, got {angle}")
+    _check_pitch(pitch)
+    (s, c), (sin_roll, cos_roll) = ((math.sin(a), math.cos(a)) for a in (pitch, roll))
+    leaning = np.array([[cos_roll, -sin_roll, 0], [sin_roll, cos_roll, 0], [0, 0, 1]])
+    return np.array([[1, 0, 0], [0, c, s], [0, -s, c]]) @ leaning
+
+
+def level_from_mount(rotation: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) float64 from the frame of a camera into its level frame.
+
+    Args:
+        rotation: (3, 3), from the frame of the camera into a frame whose z axis points up, as
+            base_link. Only its pitch and roll count, not its yaw.
+
+    Raises:
+        InputError: the camera looks too far up or down.
+    """
+    down = -np.asarray(rotation, np.float64)[2]
+    _check_pitch(math.asin(min(max(down[2], -1.0), 1.0)))
+    ahead = np.array([0.0, 0.0, 1.0]) - down[2] * down
+    ahead /= np.linalg.norm(ahead)
+    return np.stack((np.cross(down, ahead), down, ahead))
+
+
+def angles_of(level: np.ndarray) -> tuple[float, float]:
+    """Pitch and roll in radians of a camera with this level rotation (3, 3)."""
+    _, (down_x, down_y, down_z), _ = np.asarray(level, np.float64).tolist()
+    return math.asin(min(max(down_z, -1.0), 1.0)), math.atan2(down_x, down_y)
+
+
+def rotation_matrix(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """The rotation (3, 3) float64 of a quaternion.
+
+    Raises:
+        InputError: its norm is not 1.
+    """
+    norm = math.sqrt(x * x + y * y + z * z + w * w)
+    if not abs(norm - 1) < _UNIT_WITHIN:  # refuses NaN, too
+        raise InputError(f"quaternion ({x:g}, {y:g}, {z:g}, {w:g}) is no rotation: norm {norm:g}")
+    x, y, z, w = x / norm, y / norm, z / norm, w / norm
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _check_pitch(pitch: float) -> None:
+    if abs(pitch) > MAX_PITCH:
+        where = "below" if pitch > 0 else "above"
+        raise InputError(
+            f"the camera looks {math.degrees(abs(pitch)):.0f}° {where} the horizon, expected at "
+            f"most {math.degrees(MAX_PITCH):.0f}°: is it an optical frame (z ahead, y down)?"
+        )

@@ -1,0 +1,234 @@
+"""The level pinhole through which the network sees every camera (docs/cameras.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import cv2
+import numpy as np
+
+from km3d_ros.errors import InputError
+from km3d_ros.geometry.camera import CameraModel, unproject, with_depth
+
+FIELD_OF_VIEW = (40.0, 100.0)
+"""Horizontal fields of view, in degrees, that the network has learned (docs/weights.md)."""
+
+CENTRED_SURPLUS = 0.05
+"""Part of the input's height by which an image may exceed it and still be cut about its centre,
+as the published code does with KITTI's images of various sizes."""
+
+SMOOTHED_BELOW = 0.7
+"""Scale below which an image is smoothed before it is shrunk."""
+
+_OUTSIDE = -2.0
+"""Pixel coordinate outside every image."""
+
+_CORNERS = np.array([(0, 0), (1, 1)])
+_SHARES = np.linspace(0, 1, 17)
+_OUTLINE = np.array([p for s in _SHARES for p in ((s, 0), (s, 1), (0, s), (1, s))])
+"""Points of the unit square: two corners, and points on all its sides."""
+
+Convert = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class VirtualCamera:
+    """A level pinhole at the place of a camera; its image is the input of the network.
+
+    A point `p` of the camera frame is at `camera.level @ (p + camera.translation)` in the frame of
+    its rays.
+
+    camera: the camera whose images it turns into its own.
+    width, height: of its image, the network input, in pixels.
+    intrinsics: (3, 3) float64, K.
+    affine: (2, 3) float64, from pixels of the camera to its own, if nothing has to be turned or
+        bent; else None.
+    """
+
+    camera: CameraModel
+    width: int
+    height: int
+    intrinsics: np.ndarray
+    affine: np.ndarray | None
+
+    @property
+    def sees_anything(self) -> bool:
+        """Whether any part of its image comes from that of the camera."""
+        grid = np.meshgrid(np.linspace(0, self.width, 33), np.linspace(0, self.height, 33))
+        pixels = self._imaged(np.stack(grid, axis=-1))
+        return bool(((pixels >= 0) & (pixels < self.camera.size)).all(-1).any())
+
+    @property
+    def projection(self) -> np.ndarray:
+        """P = K [I | t], (3, 4) float64: from points of the level frame to its pixels."""
+        translation = self.camera.level @ self.camera.translation
+        return np.column_stack((self.intrinsics, self.intrinsics @ translation))
+
+    @property
+    def field_of_view(self) -> float:
+        """Horizontal angle of its image, in degrees."""
+        focal, center = self.intrinsics[0, 0], self.intrinsics[0, 2]
+        return math.degrees(math.atan(center / focal) + math.atan((self.width - center) / focal))
+
+    @property
+    def scale(self) -> float:
+        """Its pixels per pixel of the camera, near the principal point."""
+        return float(self.intrinsics[0, 0] / self.camera.intrinsics[0, 0])
+
+    def moved(self, affine: np.ndarray) -> VirtualCamera:
+        """The same view after an affine (2, 3) of its pixels."""
+        both = None if self.affine is None else affine[:, :2] @ self.affine
+        if both is not None:
+            both[:, 2] += affine[:, 2]
+        intrinsics = np.vstack((affine, (0, 0, 1))) @ self.intrinsics
+        return replace(self, intrinsics=intrinsics, affine=both)
+
+    def warp(self, image: np.ndarray) -> np.ndarray:
+        """Its image (height, width, 3) uint8, from one of the camera; bilinear, black outside."""
+        if self.scale < SMOOTHED_BELOW:
+            # Bilinear sampling reads two pixels per axis: at half size every other one is lost.
+            image = cv2.GaussianBlur(image, (3, 3), 0)
+        if self.affine is not None:
+            size = (self.width, self.height)
+            return cv2.warpAffine(image, self.affine, size, flags=cv2.INTER_LINEAR)
+        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
+
+    def from_camera(self, pixels: np.ndarray) -> np.ndarray:
+        """Its own pixels (..., 2) of pixels (..., 2) of the camera; NaN where there is no ray."""
+        if self.affine is not None:
+            return pixels * self.affine[0, 0] + self.affine[:, 2]
+        x, y, z = np.moveaxis(with_depth(self.camera.rays(pixels)) @ self.camera.level.T, -1, 0)
+        with np.errstate(invalid="ignore"):
+            z = np.where(z > 0, z, math.nan)
+        own = np.stack((x / z, y / z), axis=-1)
+        return own @ self.intrinsics[:2, :2].T + self.intrinsics[:2, 2]
+
+    def to_camera(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of the camera where its own pixels (..., 2) come from.
+
+        Where the lens images nothing, the pixel in that direction at the edge of what it images.
+        """
+        if self.affine is not None:
+            return (pixels - self.affine[:, 2]) / self.affine[0, 0]
+        directions = self._before_lens(pixels)
+        return self.camera.to_pixels(self.camera.nearest_imaged(directions))
+
+    def boxes_from_camera(self, boxes: np.ndarray) -> np.ndarray:
+        """Its own 2D boxes (N, 4) of those of the camera; NaN where these have no ray."""
+        return self._extent(boxes, self.from_camera)
+
+    def boxes_to_camera(self, boxes: np.ndarray) -> np.ndarray:
+        """2D boxes (N, 4) of the camera, clipped to its image, of its own."""
+        extent = self._extent(boxes, self.to_camera)
+        return np.clip(extent, 0, np.tile(self.camera.size - 1, 2))
+
+    def _extent(self, boxes: np.ndarray, convert: Convert) -> np.ndarray:
+        """Extent (N, 4) of the converted boxes, or of their outlines, where these are bent."""
+        low, high = boxes[:, None, :2], boxes[:, None, 2:]
+        outline = convert(low + (high - low) * (_CORNERS if self.affine is not None else _OUTLINE))
+        return np.concatenate((np.fmin.reduce(outline, 1), np.fmax.reduce(outline, 1)), axis=-1)
+
+    @cached_property
+    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each of its pixels the place in the camera's image, in the fixed point of OpenCV."""
+        columns, rows = np.meshgrid(np.arange(self.width), np.arange(self.height))
+        pixels = self._imaged(np.stack((columns, rows), axis=-1))
+        inside = ((pixels > _OUTSIDE) & (pixels < self.camera.size + 1)).all(-1, keepdims=True)
+        x, y = np.moveaxis(np.where(inside, pixels, _OUTSIDE).astype(np.float32), -1, 0)
+        return cv2.convertMaps(x, y, cv2.CV_16SC2)
+
+    def _imaged(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of the camera of its own; outside where the lens images nothing."""
+        directions = self._before_lens(pixels)
+        seen = self.camera.images(directions)[..., None]
+        return np.where(seen, self.camera.to_pixels(directions), _OUTSIDE)
+
+    def _before_lens(self, pixels: np.ndarray) -> np.ndarray:
+        """Directions (..., 3) of its pixels (..., 2), in front of the camera's lens."""
+        turn = self.camera.level @ self.camera.rotation
+        return with_depth(unproject(pixels, self.intrinsics)) @ turn
+
+
+@lru_cache(maxsize=32)
+def virtual_camera(
+    camera: CameraModel, input_size: tuple[int, int], field_of_view: float = 0.0
+) -> VirtualCamera:
+    """The view of a camera that becomes the input of the network.
+
+    Columns: as many as the camera sees at its principal point, within `FIELD_OF_VIEW`. One scale
+    for both axes. Rows: padded, or cut off, about the middle of the image. Of an image that is
+    much taller than the input, those about the true horizon, as far as the image reaches.
+
+    Args:
+        camera: the camera.
+        input_size: (height, width) of the network input in pixels.
+        field_of_view: horizontal, in degrees, instead of that of the camera; 0: the rule above.
+
+    Raises:
+        InputError: the camera sees nothing of this view.
+    """
+    height, width = input_size
+    is_plain = camera.is_rectified and camera.is_level
+    left, right, top, bottom = (0, camera.width, 0, camera.height) if is_plain else _reach(camera)
+    left, right = 0, camera.width
+    narrowest, widest = (
+        2 * camera.fx * math.tan(math.radians(angle) / 2) for angle in FIELD_OF_VIEW
+    )
+    span = min(max(right - left, narrowest), widest)
+    if field_of_view:
+        span = 2 * camera.fx * math.tan(math.radians(field_of_view) / 2)
+    middle = (left + right) / 2
+    if span < right - left:
+        middle = min(max(camera.cx, left + span / 2), right - span / 2)
+    scale = width / span
+    surplus = scale * (bottom - top) - height
+    shift = -scale * top - surplus / 2
+    if surplus > CENTRED_SURPLUS * height:
+        slack = 0.0 if is_plain else 0.1 * height
+        shift = min(
+            max(height / 2 - scale * camera.cy, -scale * top - surplus - slack),
+            -scale * top + slack,
+        )
+    affine = np.array([[scale, 0.0, -scale * (middle - span / 2)], [0.0, scale, shift]])
+    pinhole = camera.intrinsics
+    if not is_plain:
+        pinhole = np.array([[camera.fx, 0, camera.cx], [0, camera.fx, camera.cy], [0, 0, 1]])
+    intrinsics = np.vstack((affine, (0, 0, 1))) @ pinhole
+    view = VirtualCamera(camera, width, height, intrinsics, affine if is_plain else None)
+    if not is_plain and not view.sees_anything:
+        raise InputError(
+            "the camera sees nothing of the network's view: does its lens reach the edges of its "
+            "image, and is it mounted as given?"
+        )
+    return view
+
+
+def _reach(camera: CameraModel) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom edge of what a camera sees, as pixels of a level pinhole.
+
+    The pinhole has the focal length and the principal point of the camera. The edges are those on
+    the horizontal and the vertical line through the principal point. Pitch moves only rows, so
+    that a camera that looks down is seen with its own focal length.
+    """
+    down = camera.level[1, :2] / np.linalg.norm(camera.level[1, :2])
+    right = np.array((down[1], -down[0]))
+    across = _rays_on_line(camera, right) @ right
+    _, y, z = (with_depth(_rays_on_line(camera, down)) @ camera.level.T).T
+    edges = []
+    for slopes, center in ((across, camera.cx), (y[z > 0] / z[z > 0], camera.cy)):
+        low, high = (slopes.min(), slopes.max()) if len(slopes) else (0.0, 0.0)
+        edges += [camera.fx * low + center, camera.fx * high + center]
+    return tuple(edges)
+
+
+def _rays_on_line(camera: CameraModel, direction: np.ndarray) -> np.ndarray:
+    """Rays (n, 2) along the line through the principal point, from edge to edge of the image."""
+    start = np.clip((camera.cx, camera.cy), 0, camera.size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = (np.stack((np.zeros(2), camera.size)) - start) / direction
+    first, last = np.nanmax(ends.min(0)), np.nanmin(ends.max(0))
+    rays = camera.rays(start + np.linspace(first, last, 65)[:, None] * direction)
+    return rays[np.isfinite(rays).all(-1)]
