@@ -20,6 +20,11 @@ CENTRED_SURPLUS = 0.05
 """Part of the input's height by which an image may exceed it and still be cut about its centre,
 as the published code does with KITTI's images of various sizes."""
 
+BLACK_ROWS = 0.1
+"""Part of the input's height that may be black above or below an image that is turned or bent, so
+that its horizon is in the middle of the input. Otherwise the network would see the same street
+higher or lower through another camera, and place objects up to 3 % nearer or farther."""
+
 SMOOTHED_BELOW = 0.7
 """Scale below which an image is smoothed before it is shrunk."""
 
@@ -158,9 +163,11 @@ def virtual_camera(
 ) -> VirtualCamera:
     """The view of a camera that becomes the input of the network.
 
-    Columns: as many as the camera sees at its principal point, within `FIELD_OF_VIEW`. One scale
-    for both axes. Rows: padded, or cut off, about the middle of the image. Of an image that is
-    much taller than the input, those about the true horizon, as far as the image reaches.
+    Columns: the focal length is that of the camera, in widths of the image, as far as the field of
+    view stays within `FIELD_OF_VIEW`. One scale for both axes. Rows: padded, or cut off, about the
+    middle of the image. Of an image that is much taller than the input, those about the true
+    horizon, as far as the image reaches; of one that is turned or bent, also where this leaves a
+    few rows of the input black (`BLACK_ROWS`).
 
     Args:
         camera: the camera.
@@ -172,8 +179,7 @@ def virtual_camera(
     """
     height, width = input_size
     is_plain = camera.is_rectified and camera.is_level
-    left, right, top, bottom = (0, camera.width, 0, camera.height) if is_plain else _reach(camera)
-    left, right = 0, camera.width
+    left, right, top, bottom = (0, camera.width, 0, camera.height) if is_plain else _edges(camera)
     narrowest, widest = (
         2 * camera.fx * math.tan(math.radians(angle) / 2) for angle in FIELD_OF_VIEW
     )
@@ -187,11 +193,10 @@ def virtual_camera(
     surplus = scale * (bottom - top) - height
     shift = -scale * top - surplus / 2
     if surplus > CENTRED_SURPLUS * height:
-        slack = 0.0 if is_plain else 0.1 * height
-        shift = min(
-            max(height / 2 - scale * camera.cy, -scale * top - surplus - slack),
-            -scale * top + slack,
-        )
+        wanted = height / 2 - scale * camera.cy
+        shift = min(max(wanted, -scale * top - surplus), -scale * top)
+        if not is_plain and abs(wanted - shift) <= BLACK_ROWS * height:
+            shift = wanted
     affine = np.array([[scale, 0.0, -scale * (middle - span / 2)], [0.0, scale, shift]])
     pinhole = camera.intrinsics
     if not is_plain:
@@ -206,29 +211,32 @@ def virtual_camera(
     return view
 
 
-def _reach(camera: CameraModel) -> tuple[float, float, float, float]:
-    """Left, right, top and bottom edge of what a camera sees, as pixels of a level pinhole.
+def _edges(camera: CameraModel) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom edge of the view of a camera, as pixels of a level pinhole.
 
-    The pinhole has the focal length and the principal point of the camera. The edges are those on
-    the horizontal and the vertical line through the principal point. Pitch moves only rows, so
-    that a camera that looks down is seen with its own focal length.
+    The pinhole has the focal length and the principal point of the camera. Left and right are
+    those of the image, so that a lens does not change the scale. Top and bottom are those of what
+    the camera sees on the vertical line through the principal point.
     """
     down = camera.level[1, :2] / np.linalg.norm(camera.level[1, :2])
+    points = _line(camera, down)
+    rays = camera.rays(points)
+    _, y, z = (with_depth(rays[np.isfinite(rays).all(-1)]) @ camera.level.T).T
+    slopes = y[z > 0] / z[z > 0]
+    low, high = (slopes.min(), slopes.max()) if len(slopes) else (0.0, 0.0)
+    top, bottom = camera.fx * low + camera.cy, camera.fx * high + camera.cy
+    if abs(down[0]) < abs(down[1]):
+        return 0, camera.width, top, bottom
+    # A camera on its side: its rows are the columns of the view.
     right = np.array((down[1], -down[0]))
-    across = _rays_on_line(camera, right) @ right
-    _, y, z = (with_depth(_rays_on_line(camera, down)) @ camera.level.T).T
-    edges = []
-    for slopes, center in ((across, camera.cx), (y[z > 0] / z[z > 0], camera.cy)):
-        low, high = (slopes.min(), slopes.max()) if len(slopes) else (0.0, 0.0)
-        edges += [camera.fx * low + center, camera.fx * high + center]
-    return tuple(edges)
+    left, right = (_line(camera, right)[[0, -1]] - (camera.cx, camera.cy)) @ right
+    return camera.cx + left, camera.cx + right, top, bottom
 
 
-def _rays_on_line(camera: CameraModel, direction: np.ndarray) -> np.ndarray:
-    """Rays (n, 2) along the line through the principal point, from edge to edge of the image."""
+def _line(camera: CameraModel, direction: np.ndarray) -> np.ndarray:
+    """Pixels (65, 2) on the line through the principal point, from edge to edge of the image."""
     start = np.clip((camera.cx, camera.cy), 0, camera.size)
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = (np.stack((np.zeros(2), camera.size)) - start) / direction
     first, last = np.nanmax(ends.min(0)), np.nanmin(ends.max(0))
-    rays = camera.rays(start + np.linspace(first, last, 65)[:, None] * direction)
-    return rays[np.isfinite(rays).all(-1)]
+    return start + np.linspace(first, last, 65)[:, None] * direction

@@ -116,7 +116,7 @@ def pinhole(degrees, width=1280, height=400):
         (pinhole(41), 41),
         (pinhole(20), 40),
         (pinhole(140), 100),
-        (fisheye(70), 70),
+        (fisheye(70), 62.8),  # the pinhole with the focal length of the fisheye
         (fisheye(190), 100),
         (fisheye(30), 40),
         (replace(pinhole(90), level=mounted(10, 3)), 90),
@@ -263,3 +263,19 @@ def test_camera_whose_image_is_not_in_the_view_is_refused():
     assert virtual_camera(aside, INPUT).affine is not None
     with pytest.raises(InputError, match="sees nothing of the network's view"):
         virtual_camera(replace(aside, level=mounted(59)), INPUT)
+
+
+@pytest.mark.parametrize("pitch", [-10, -5, 5, 10])
+def test_tilt_moves_the_horizon_nowhere(pitch):
+    """A few black rows cost less than a street that the network sees higher or lower."""
+    level = pinhole(71, height=720)
+    view = virtual_camera(replace(level, level=mounted(pitch)), INPUT)
+    np.testing.assert_allclose(view.intrinsics, virtual_camera(level, INPUT).intrinsics, atol=1e-9)
+
+
+@pytest.mark.parametrize("strength", [-0.3, -0.05, 0.05])
+def test_lens_does_not_change_the_scale(strength):
+    straight = pinhole(71)
+    k, height = straight.intrinsics, straight.height
+    bent = CameraModel.from_intrinsics(k, 1280, height, [strength], "plumb_bob")
+    assert virtual_camera(bent, INPUT).scale == virtual_camera(straight, INPUT).scale
