@@ -19,9 +19,12 @@ import torch
 from std_msgs.msg import Header
 
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.pinhole import Pinholes
 from km3d_ros.inference.backends.pytorch import TorchBackend
+from km3d_ros.inference.decode import locate, pack, without_duplicates
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector
-from km3d_ros.inference.graph import GraphInputs
+from km3d_ros.inference.graph import tensors
+from km3d_ros.inference.graph_inputs import GraphInputs
 from km3d_ros.network import checkpoint
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array
@@ -58,24 +61,30 @@ def main() -> None:
 def parts(detector: Detector, repeat: int) -> dict[str, float]:
     """CPU milliseconds of each part of a frame of 1280×384 pixels with 100 objects."""
     image, camera = picture(1280, 384)
-    inputs = GraphInputs.of([image], [camera], detector.spec)
+    view = detector.view(camera)
+    inputs = GraphInputs.of([image], [view])
     # The same operations as in the exported graph, where they cannot be timed alone.
     graph = TorchBackend(*checkpoint.load(DEFAULT_WEIGHTS), torch.device("cpu")).graph
-    projection, image_size, affine = inputs.tensors()[1:]
-    tables = detector.choice.backend.run(inputs)
+    pixels, projection = tensors(inputs)
+    (table,) = detector.choice.backend.run(inputs)[0]
     found = detector(image, camera)
     header, names, pool = Header(frame_id="camera"), detector.spec.classes, []
     with torch.inference_mode():
-        features, peaks = graph.look(inputs.tensors()[0])
-        table = {
-            "preprocess": lambda: GraphInputs.of([image], [camera], detector.spec),
-            "heads, decode, GRM": lambda: graph.locate(
-                graph.read(features, peaks), projection, image_size, affine
-            ),
-            "reading the tables": lambda: detector.read(tables, inputs.affine, [camera]),
-            "messages": lambda: detection_array(found, names, header, pool),
+        features, peaks = graph.look(pixels)
+        steps = {
+            "preprocess": lambda: GraphInputs.of([image], [view]),
+            "heads, decode, GRM": lambda: [
+                pack(found)
+                for found in locate(
+                    without_duplicates(graph.read(features, peaks)),
+                    Pinholes(projection[:, None]),
+                    detector.spec.noise,
+                )
+            ],
+            "reading the table": lambda: detector.read(table, view),
+            "messages": lambda: detection_array(found, names, camera, header, pool),
         }
-        figures = {name: cpu_milliseconds(part, repeat) for name, part in table.items()}
+        figures = {name: cpu_milliseconds(step, repeat) for name, step in steps.items()}
     return figures | {"total": round(sum(figures.values()), 2)}
 
 
@@ -86,18 +95,19 @@ def by_objects(detector: Detector) -> dict[int, Callable[[], object]]:
 
     def answer(count: int) -> None:
         found = fewer(detector, count)(image, camera)
-        detection_array(found, detector.spec.classes, header, pool)
+        detection_array(found, detector.spec.classes, camera, header, pool)
 
     return {count: partial(answer, count) for count in OBJECTS}
 
 
 def messages(detector: Detector) -> dict[str, Callable[[], object]]:
     """Building the messages of a number of objects; markers only for viewers."""
-    found, names = detector(*picture(1280, 384)), detector.spec.classes
+    image, camera = picture(1280, 384)
+    found, names = detector(image, camera), detector.spec.classes
     header, pool = Header(frame_id="camera"), []
     builders = {
-        "detections": lambda objects: detection_array(objects, names, header, pool),
-        "markers": lambda objects: marker_array(objects, names, header, 0.5),
+        "detections": lambda objects: detection_array(objects, names, camera, header, pool),
+        "markers": lambda objects: marker_array(objects, names, camera, header, 0.5),
     }
     return {
         f"{count} {name}": partial(build, found[:count])

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from km3d_ros.inference.preprocess import input_affine
 
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.virtual_camera import virtual_camera
 from km3d_ros.town import render, sample_scene
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -31,7 +31,7 @@ def draw(width: int, height: int, row: float) -> np.ndarray:
     shift = (0.0, (row - 0.5) * height / width)
     frame = render(replace(scene, view=replace(scene.view, shift=shift)), width, height, 0.6)
     camera = CameraModel.from_projection(frame.projection, width, height)
-    scale, top = input_affine(camera, INPUT)[1, 1:]
+    scale, top = virtual_camera(camera, INPUT).affine[1, 1:]
     rows = np.clip((np.array([0, INPUT[0]]) - top) / scale, 0, height).round().astype(int)
     shown = frame.image // 3
     shown[slice(*rows)] = frame.image[slice(*rows)]

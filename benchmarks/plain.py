@@ -14,10 +14,10 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from km3d_ros.inference.preprocess import input_affine, warp
 from torch import Tensor, nn
 
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.virtual_camera import VirtualCamera, virtual_camera
 from km3d_ros.inference.decode import Peaks, decode
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS, Detector, StageSeconds
 from km3d_ros.network import checkpoint
@@ -30,7 +30,7 @@ EQUAL = 1e-3
 
 
 class PlainDetector:
-    """Answers one image with (N, 3) positions and (N,) scores."""
+    """Answers one image of a level pinhole with (N, 3) positions and (N,) scores."""
 
     def __init__(self, model: KM3DNet, spec: ModelSpec):
         # Those that only help training cost nothing here either.
@@ -45,17 +45,17 @@ class PlainDetector:
     ) -> tuple[np.ndarray, np.ndarray, StageSeconds]:
         """Positions, scores and times of an image (h, w, 3) uint8, BGR."""
         times = [time.perf_counter()]
-        affine = input_affine(camera, self._spec.input_size)
-        pixels = self._normalised(image, affine)
+        view = virtual_camera(camera, self._spec.input_size)
+        pixels = self._normalised(image, view)
         times.append(time.perf_counter())
         maps = self._model(pixels)
         times.append(time.perf_counter())
-        positions, scores = self._objects(maps, affine, camera)
+        positions, scores = self._objects(maps, view.affine, camera)
         times.append(time.perf_counter())
         return positions, scores, StageSeconds(*np.diff(times).tolist())
 
-    def _normalised(self, image: np.ndarray, affine: np.ndarray) -> Tensor:
-        warped = warp(image, affine, self._spec.input_size)
+    def _normalised(self, image: np.ndarray, view: VirtualCamera) -> Tensor:
+        warped = view.warp(image)
         if self._spec.channel_order == "rgb":
             warped = warped[..., ::-1]
         values = (warped / 255.0 - np.array(self._spec.mean)) / np.array(self._spec.std)
@@ -109,7 +109,7 @@ def main() -> None:
     camera = CameraModel.from_projection(frame.projection, *frame.image.shape[1::-1])
     positions, _, _ = PlainDetector(*checkpoint.load(DEFAULT_WEIGHTS))(frame.image, camera)
     detector = Detector.from_checkpoint(None, "cpu", 0.0, grm="published", backend="torch")
-    expected = detector(frame.image, camera).center.numpy()
+    expected = detector(frame.image, camera).center
     # The package leaves out second peaks on one object, so compare with the nearest position.
     distances = np.abs(positions - expected[:, None]).max(axis=2).min(axis=1)
     difference = distances / np.abs(expected[:, 2])

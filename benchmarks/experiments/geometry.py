@@ -69,17 +69,18 @@ def with_true_shape(
     if not overlap.size:
         return detections[:0]
     best, hit = overlap.argmax(axis=0), overlap.max(axis=0) > 0.5
-    sizes = torch.tensor([objects[i].size for i in best])
-    yaws = torch.tensor([objects[i].yaw for i in best])
-    return replace(detections, size=sizes, yaw=yaws)[torch.from_numpy(hit)]
+    sizes = np.array([objects[i].size for i in best], np.float32)
+    yaws = np.array([objects[i].yaw for i in best], np.float32)
+    return replace(detections, size=sizes, yaw=yaws)[hit]
 
 
 def solved(detections: Detections, camera: CameraModel, method: str) -> Detections:
     """The same objects in the frame of the camera, their positions solved by a method."""
-    offsets = keypoint_offsets(detections.size, detections.yaw)
-    center = grm.solve(camera.rays(detections.keypoints), offsets, method=method)
-    detections = replace(detections, center=center - camera.translation.float())
-    return detections[center.isfinite().all(-1)]
+    offsets = keypoint_offsets(*map(torch.from_numpy, (detections.size, detections.yaw)))
+    rays = torch.from_numpy(camera.rays(detections.keypoints)).float()
+    center = grm.solve(rays, offsets, method=method).numpy()
+    detections = replace(detections, center=center - camera.translation.astype(np.float32))
+    return detections[np.isfinite(center).all(-1)]
 
 
 def _biases(truth: list, results: list) -> dict[str, float]:
