@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
 from km3d_ros.cli._types import number, whole
-from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
+from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD, VIEWS
 from km3d_ros.network.spec import MAX_DETECTIONS
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="consistent",
         help="how positions are solved; published: as the released code, in the frame of K "
         "(default: %(default)s)",
+    )
+    add(
+        "--field-of-view",
+        type=number(*VIEWS, f"{VIEWS[0]:g} to {VIEWS[1]:g} degrees"),
+        default=0.0,
+        metavar="DEG",
+        help="horizontal field of view of the network's level view, {:g} to {:g} degrees "
+        "(default: that of the camera, within 40 and 100)".format(*VIEWS),
     )
     _options.add_device(parser)
     add(
@@ -63,7 +71,7 @@ def load(args: argparse.Namespace) -> Detector:
     """
     from km3d_ros.inference.detector import Detector
 
-    return Detector.from_checkpoint(
+    detector = Detector.from_checkpoint(
         args.weights,
         args.device,
         args.score_threshold,
@@ -72,3 +80,5 @@ def load(args: argparse.Namespace) -> Detector:
         args.precision,
         args.backend,
     )
+    detector.field_of_view = args.field_of_view
+    return detector

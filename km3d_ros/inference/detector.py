@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class StageSeconds:
     decode: float
 
 
+def release_memory() -> None:
+    """Return the GPU memory of deleted detectors to the system; PyTorch would keep it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
+
+
 class Detector:
     """A compiled graph and the thresholds for its detections.
 
@@ -47,7 +54,7 @@ class Detector:
     grm: "consistent" or "published", how positions are solved (`geometry.grm.solve`).
     classes: names of the classes that are wanted; empty: all. Others do not count as detections.
     field_of_view: horizontal, in degrees, that the network sees; 0: chosen for each camera by the
-        rule of `virtual_camera`.
+        rule of `virtual_camera`, or within `options.VIEWS`.
     These five may be changed between frames.
     """
 

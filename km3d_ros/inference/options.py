@@ -16,6 +16,9 @@ BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 """Number formats of a network; auto: bfloat16 on CPUs with instructions for it, else float32."""
 
+VIEWS = (10.0, 140.0)
+"""Horizontal fields of view, in degrees, that a user can choose for the network."""
+
 SCORE_THRESHOLD = 0.15
 """Default of the lowest score of a reported detection."""
 

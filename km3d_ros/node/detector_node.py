@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
@@ -21,7 +20,7 @@ from rclpy.parameter import Parameter
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.statistics import FrameStatistics
-from km3d_ros.inference.detector import Detector
+from km3d_ros.inference.detector import Detector, release_memory
 from km3d_ros.node import diagnostics, parameters
 from km3d_ros.node.compatibility import refuse_impossible_transitions
 from km3d_ros.node.diagnostics import Health
@@ -248,6 +247,7 @@ class DetectorNode(Node):
                 backend=fixed.backend,
                 threads=fixed.threads,
             )
+        detector.field_of_view = fixed.field_of_view
         wanted = parameters.read(self, LiveSettings).classes
         parameters.check_classes(wanted, detector.spec.classes)
         # Loading has run the backend with one image already.
@@ -265,7 +265,7 @@ class DetectorNode(Node):
         for outputs in self._outputs.values():
             outputs.destroy()
         self._outputs, self._detector = {}, None
-        torch.cuda.empty_cache()  # PyTorch would keep the memory. Without a GPU this does nothing.
+        release_memory()
 
     def _stop_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None

@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.level import MAX_PITCH
-from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD
+from km3d_ros.inference.options import BACKENDS, PRECISIONS, SCORE_THRESHOLD, VIEWS
 from km3d_ros.network.spec import MAX_DETECTIONS
 
 Value = bool | int | float | str | list[str]
@@ -127,6 +127,16 @@ PARAMETERS = (
         fixed=True,
     ),
     Rule(
+        "field_of_view",
+        0.0,
+        "Horizontal field of view of the network's level view, 10 to 140 degrees; 0: that of the "
+        "camera, within 40 and 100 degrees.",
+        unit="degrees",
+        low=0.0,
+        high=VIEWS[1],
+        fixed=True,
+    ),
+    Rule(
         "image_transport",
         "raw",
         "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed.",
@@ -181,6 +191,7 @@ class FixedSettings:
     base_frame_required: bool
     camera_pitch: float
     camera_roll: float
+    field_of_view: float
     image_transport: str
     autostart: bool
 
@@ -224,6 +235,9 @@ def check(parameters: Sequence[Parameter]) -> SetParametersResult:
         value = parameter.value
         if allowed and not any(type(value) is type(c) and value == c for c in allowed):
             reason = f"{parameter.name} is {parameter.value!r}, expected {_names(allowed, ' or ')}"
+            return SetParametersResult(successful=False, reason=reason)
+        if parameter.name == "field_of_view" and 0 < parameter.value < VIEWS[0]:
+            reason = f"field_of_view is {parameter.value:g}, expected 0, or {VIEWS[0]:g} or more"
             return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "cameras" and not _are_cameras(parameter.value):
             reason = f"cameras is {list(parameter.value)}, expected different names of letters, "

@@ -65,6 +65,8 @@ def test_settings_are_read_as_they_are_now(make):
         ("max_detections", 101, "Min: 1, Max: 100"),
         ("marker_lifetime", 0.0, "Min: 0.05, Max: 60.0"),
         ("grm", "exact", "grm is 'exact', expected consistent or published"),
+        ("field_of_view", 141.0, "Min: 0.0, Max: 140.0"),
+        ("field_of_view", 9.0, "field_of_view is 9, expected 0, or 10 or more"),
         ("image_transport", "theora", "expected raw or compressed"),
     ],
 )
