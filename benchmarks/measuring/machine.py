@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from km3d_ros.inference.backends.backend import fast_bfloat16
-from km3d_ros.inference.graph import DetectorGraph, GraphInputs
+from km3d_ros.inference.graph import DetectorGraph, tensors
+from km3d_ros.inference.graph_inputs import GraphInputs
 from km3d_ros.network import checkpoint
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -44,7 +45,7 @@ def gigaflops(weights: Path) -> float:
     model, spec = checkpoint.load(weights)
     graph, counter = DetectorGraph(model, spec), FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        graph(*GraphInputs.zeros(1, spec).tensors())
+        graph(*tensors(GraphInputs.zeros(1, spec)))
     return round(counter.get_total_flops() / 1e9, 1)
 
 

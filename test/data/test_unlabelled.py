@@ -236,9 +236,10 @@ def test_lens_and_mount_are_undone_together(tmp_path, images):
 
 def test_another_mount_makes_other_images(tmp_path, images):
     camera = ros_calibration(tmp_path / "camera.yaml")
-    first, again, other, level = (
-        image_frames(images, camera, tmp_path / "cache", Mounting(pitch=pitch)).images
-        for pitch in (0.1, 0.1, -0.1, 0.0)
-    )
+    folders = []
+    for pitch in (0.1, 0.1, -0.1, 0.0):
+        frame, *_ = image_frames(images, camera, tmp_path / "cache", Mounting(pitch=pitch))
+        folders.append(frame.image_path.parent)
+    first, again, other, level = folders
     assert first == again
     assert len({first, other, level}) == 3

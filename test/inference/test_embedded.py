@@ -27,7 +27,7 @@ def street():
 
 @pytest.mark.parametrize("runtime", [OpenVinoBackend, OnnxRuntime])
 def test_embedded_graph_is_the_embedded_checkpoint_within_half_precision(street, runtime):
-    """If this fails, `tools/embed_weights.py` has not run since the weights or the code changed."""
+    """Otherwise `tools/embed_weights.py` has not run since weights or code changed."""
     model, spec = checkpoint.load(DEFAULT_WEIGHTS)
     expected = TorchBackend(model, spec, torch.device("cpu")).run(street)
     found = runtime(EMBEDDED_GRAPH.read_bytes(), "cpu", "float32").run(street)

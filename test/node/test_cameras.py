@@ -54,13 +54,13 @@ def test_every_camera_is_answered_on_its_own_topics_with_its_own_intrinsics(benc
     detections = {n: bench.listen(Detection3DArray, f"/km3d/{n}/detections") for n in NAMES}
     objects = {n: bench.listen(KeypointDetectionArray, f"/km3d/{n}/objects") for n in NAMES}
     for number, name in enumerate(NAMES):
-        send(bench, cameras, name, 10.0 + number, focal=100.0 * (1 + number))
+        send(bench, cameras, name, 10.0 + number, focal=100.0 + 40 * number)
     for topics in (detections, objects):
         bench.spin_until(lambda topics=topics: all(topics.values()))
     for number, name in enumerate(NAMES):
         (found,), (details,) = detections[name], objects[name]
         assert (found.header.frame_id, found.header.stamp.sec) == (name, 10 + number)
-        assert details.k[0] == 100.0 * (1 + number)
+        assert details.k[0] == 100.0 + 40 * number
         assert len(found.detections) == 5
 
 

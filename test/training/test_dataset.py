@@ -14,8 +14,9 @@ from km3d_ros.data.ros_calibration import write_ros_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets
-from km3d_ros.geometry.camera import CameraModel, unproject
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.level import level_from_angles
+from km3d_ros.geometry.pinhole import unproject
 from km3d_ros.training.dataset import (
     CONSENSUS_PEAKS,
     Boxed,
