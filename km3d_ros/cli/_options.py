@@ -70,14 +70,14 @@ def add_mount(parser: argparse._ActionsContainer, bag: bool) -> None:
         type=_ANGLE,
         default=0.0,
         metavar="RAD",
-        help="pitch of the camera in radians: positive, it looks down (default: 0, level)",
+        help="pitch of the camera in radians: positive, it looks down",
     )
     parser.add_argument(
         "--camera-roll",
         type=_ANGLE,
         default=0.0,
         metavar="RAD",
-        help="roll of the camera in radians: positive, it leans to the right (default: 0)",
+        help="roll of the camera in radians: positive, it leans to the right",
     )
     if bag:
         parser.add_argument(

@@ -8,7 +8,7 @@ DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "lite_streets.safetens
 """The embedded weights."""
 
 EMBEDDED_GRAPH = DEFAULT_WEIGHTS.with_suffix(".onnx")
-"""The same, exported: `make graph` writes it."""
+"""The same, exported: `tools/embed_weights.py` writes it."""
 
 BACKENDS = ("auto", "torch", "openvino")
 """Runtimes of a network; auto: the fastest one that is installed, for the device."""

@@ -11,6 +11,7 @@ from support.plausible import FOCAL, HEIGHT, WIDTH, plausible
 from km3d_ros.cli import main
 from km3d_ros.errors import pip_install
 from km3d_ros.inference import export
+from km3d_ros.inference.exported import read_spec
 from km3d_ros.network import checkpoint
 
 
@@ -77,7 +78,7 @@ def test_int8_from_a_folder_of_images(km3d, files, tmp_path):
                         "--frames", 3)  # fmt: skip
     assert code == 0
     assert f"{graph}: lite, int8, " in out
-    made = export.read_spec(graph.read_bytes(), "g").training["int8"]
+    made = read_spec(graph.read_bytes(), "g").training["int8"]
     assert (made["images"], made["source"]) == (3, "images")
     truth = detections(km3d, files, files / "some.safetensors", tmp_path / "a", "torch")
     found = detections(km3d, files, graph, tmp_path / "b")

@@ -1,7 +1,6 @@
 from dataclasses import fields
 
 import numpy as np
-import torch
 from std_msgs.msg import Header
 
 from km3d_ros.bag import BagWriter
@@ -15,18 +14,19 @@ from km3d_ros.node.messages import detection_array, keypoint_array
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 PROJECTION = np.array([[700.0, 0, 30, 42], [0, 710, 12, 0], [0, 0, 1, 0.003]])
 PIXELS = np.arange(24 * 60 * 3, dtype=np.uint8).reshape(24, 60, 3)
-CAMERA = CameraModel.from_projection(torch.tensor(PROJECTION), 60, 24)
+CAMERA = CameraModel.from_projection(PROJECTION, 60, 24)
 
 
 def detections(count):
-    generator = torch.Generator().manual_seed(count)
+    generator = np.random.default_rng(count)
 
     def random(*shape):
-        return torch.rand(count, *shape, generator=generator)
+        return generator.random((count, *shape), np.float32)
 
     columns = {f.name: random() for f in fields(Detections)}
     columns |= {"box2d": random(4), "keypoints": random(9, 2), "covariance": random(4, 4)}
-    columns |= {"size": random(3), "center": random(3), "class_index": torch.arange(count) % 3}
+    columns["covariance"] += columns["covariance"].swapaxes(1, 2)  # symmetric
+    columns |= {"size": random(3), "center": random(3), "class_index": np.arange(count) % 3}
     return Detections(**columns)
 
 
@@ -41,7 +41,7 @@ def record(path, counts):
             if count is not None:
                 found = detections(count)
                 messages = {
-                    topics.DETECTIONS: detection_array(found, CLASSES, header),
+                    topics.DETECTIONS: detection_array(found, CLASSES, CAMERA, header),
                     topics.OBJECTS: keypoint_array(found, CLASSES, CAMERA, header),
                 }
                 for topic, message in messages.items():
@@ -54,11 +54,11 @@ def test_answers_read_back_are_what_the_messages_were_made_from(tmp_path):
     for second, (answer, count) in enumerate(zip(answers, [4, 0], strict=True)):
         assert answer.stamp == second * 10**9 + 5
         np.testing.assert_array_equal(answer.image, PIXELS + np.uint8(second))
-        torch.testing.assert_close(answer.camera.intrinsics, CAMERA.intrinsics)
-        torch.testing.assert_close(answer.camera.translation, CAMERA.translation)
+        np.testing.assert_allclose(answer.camera.intrinsics, CAMERA.intrinsics)
+        np.testing.assert_allclose(answer.camera.translation, CAMERA.translation)
         expected = detections(count)
         for column in fields(Detections):
-            torch.testing.assert_close(
+            np.testing.assert_array_equal(
                 getattr(answer.detections, column.name), getattr(expected, column.name)
             )
 
