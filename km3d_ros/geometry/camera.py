@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import lens_models
+from km3d_ros.geometry.level import angles_of, check_pitch
 
 MAX_RATIO = 1000.0
 """Largest focal length and principal point, in sizes of the image."""
@@ -31,9 +33,6 @@ ORTHONORMAL_WITHIN = 1e-3
 _STEEPEST_RAY = 100.0
 """Slope of the rays, almost beside the camera, up to which pixels are computed."""
 
-STEEPEST = 60.0
-"""Largest angle in degrees between the optical axis and the horizon."""
-
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
@@ -45,8 +44,8 @@ class CameraModel:
     `q = p + translation` is its position in the frame of the rays, which start at the origin;
     `rotationᵀ q` is in front of the lens; the lens bends the ray; K maps it to a pixel.
 
-    This class is for one camera on the host, in NumPy. `Pinholes` is for batches of cameras inside
-    the network's graph.
+    Cameras of equal numbers are equal. This class is for one camera on the host, in NumPy.
+    `Pinholes` is for batches of cameras inside the network's graph.
 
     width, height: size of the image in pixels.
     intrinsics: (3, 3) float64, K = [fx s cx; h fy cy; 0 0 1] with small skew s and h.
@@ -178,6 +177,17 @@ class CameraModel:
             )
         except InputError as error:
             raise InputError(f"CameraInfo ({'P' if rectified else 'K, D, R'}): {error}") from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CameraModel) and self._numbers == other._numbers
+
+    def __hash__(self) -> int:
+        return hash(self._numbers)
+
+    @cached_property
+    def _numbers(self) -> tuple[int | str | bytes, ...]:
+        values = (getattr(self, item.name) for item in fields(self))
+        return tuple(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)
 
     @property
     def size(self) -> np.ndarray:
@@ -375,12 +385,11 @@ def _check_pose(camera: CameraModel) -> None:
             if not (skewed < ORTHONORMAL_WITHIN and np.linalg.det(rotation) > 0):
                 entries = rotation.flatten().tolist()
                 raise InputError(f"{name} must be a rotation matrix, got {entries}")
-    down = math.degrees(math.asin(max(-1.0, min(1.0, camera.level[1, 2]))))
-    if abs(down) > STEEPEST:
-        raise InputError(
-            f"the camera looks {abs(down):.0f} degrees {'down' if down > 0 else 'up'}, expected "
-            f"at most {STEEPEST:g} from the horizon"
-        )
+    check_pitch(angles_of(camera.level)[0])
+    try:
+        check_pitch(angles_of(camera.level @ camera.rotation)[0])
+    except InputError as error:
+        raise InputError(f"with R and its mounting, {error}") from None
     if not np.isfinite(camera.translation).all():
         raise InputError("translation must be finite, got NaN or infinity")
     if np.abs(camera.translation).max() > MAX_TRANSLATION:

@@ -18,6 +18,9 @@ from km3d_ros.errors import InputError
 MAX_PITCH = math.radians(60)
 """Largest angle between the optical axis and the horizon, in radians."""
 
+_ROUNDING = 1e-6
+"""Radians beyond `MAX_PITCH` that do not count."""
+
 _UNIT_WITHIN = 0.01
 """Largest error of the norm of a quaternion: some are written with few digits."""
 
@@ -38,7 +41,7 @@ def level_from_angles(pitch: float, roll: float) -> np.ndarray:
     for name, angle in (("pitch", pitch), ("roll", roll)):
         if not math.isfinite(angle):
             raise InputError(f"camera {name} must be finite, got {angle}")
-    _check_pitch(pitch)
+    check_pitch(pitch)
     (s, c), (sin_roll, cos_roll) = ((math.sin(a), math.cos(a)) for a in (pitch, roll))
     leaning = np.array([[cos_roll, -sin_roll, 0], [sin_roll, cos_roll, 0], [0, 0, 1]])
     return np.array([[1, 0, 0], [0, c, s], [0, -s, c]]) @ leaning
@@ -55,7 +58,7 @@ def level_from_mount(rotation: np.ndarray) -> np.ndarray:
         InputError: the camera looks too far up or down.
     """
     down = -np.asarray(rotation, np.float64)[2]
-    _check_pitch(math.asin(min(max(down[2], -1.0), 1.0)))
+    check_pitch(_arc_sine(down[2]))
     ahead = np.array([0.0, 0.0, 1.0]) - down[2] * down
     ahead /= np.linalg.norm(ahead)
     return np.stack((np.cross(down, ahead), down, ahead))
@@ -64,7 +67,7 @@ def level_from_mount(rotation: np.ndarray) -> np.ndarray:
 def angles_of(level: np.ndarray) -> tuple[float, float]:
     """Pitch and roll in radians of a camera with this level rotation (3, 3)."""
     _, (down_x, down_y, down_z), _ = np.asarray(level, np.float64).tolist()
-    return math.asin(min(max(down_z, -1.0), 1.0)), math.atan2(down_x, down_y)
+    return _arc_sine(down_z), math.atan2(down_x, down_y)
 
 
 def rotation_matrix(x: float, y: float, z: float, w: float) -> np.ndarray:
@@ -86,10 +89,22 @@ def rotation_matrix(x: float, y: float, z: float, w: float) -> np.ndarray:
     )
 
 
-def _check_pitch(pitch: float) -> None:
-    if abs(pitch) > MAX_PITCH:
+def check_pitch(pitch: float) -> None:
+    """Refuse a camera that looks too far up or down.
+
+    Args:
+        pitch: angle in radians of the optical axis below the horizon.
+
+    Raises:
+        InputError: it is more than `MAX_PITCH`.
+    """
+    if abs(pitch) > MAX_PITCH + _ROUNDING:
         where = "below" if pitch > 0 else "above"
         raise InputError(
             f"the camera looks {math.degrees(abs(pitch)):.0f}° {where} the horizon, expected at "
             f"most {math.degrees(MAX_PITCH):.0f}°: is it an optical frame (z ahead, y down)?"
         )
+
+
+def _arc_sine(value: float) -> float:
+    return math.asin(min(max(value, -1.0), 1.0))

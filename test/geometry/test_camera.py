@@ -440,8 +440,8 @@ def test_level_rotation_takes_the_axis_of_a_camera_that_looks_down_below_the_hor
 @pytest.mark.parametrize(
     ("level", "message"),
     [
-        (pitched(61), "looks 61 degrees down, expected at most 60 from the horizon"),
-        (pitched(-75), "looks 75 degrees up"),
+        (pitched(61), "looks 61° below the horizon, expected at most 60°"),
+        (pitched(-75), "looks 75° above the horizon"),
         (pitched(10) * 1.01, "level must be a rotation matrix"),
         (np.diag([1.0, -1.0, 1.0]), "level must be a rotation matrix"),
         (np.full((3, 3), math.nan), "level must be a rotation matrix"),
@@ -451,5 +451,27 @@ def test_mounting_that_sees_no_street_is_refused(level, message):
     camera = CameraModel.from_intrinsics(K, 1280, 384)
     with pytest.raises(InputError, match=message):
         replace(camera, level=level)
-    assert not replace(camera, level=pitched(59)).is_level
+    assert not replace(camera, level=pitched(60)).is_level
     assert camera.is_level
+
+
+def test_rotation_of_the_lens_and_mounting_count_together():
+    camera = CameraModel.from_intrinsics(K, 1280, 384)
+    with pytest.raises(InputError, match="with R and its mounting, the camera looks 65°"):
+        replace(camera, rotation=pitched(40), level=pitched(25))
+    replace(camera, rotation=pitched(40), level=pitched(-25))
+
+
+def test_cameras_of_equal_numbers_are_equal():
+    lens = {"distortion": [0.1, -0.05], "distortion_model": "plumb_bob"}
+    camera = CameraModel.from_intrinsics(K, 1280, 384, **lens)
+    assert camera == CameraModel.from_intrinsics(K, 1280, 384, **lens)
+    assert len({camera, CameraModel.from_intrinsics(K, 1280, 384, **lens)}) == 1
+    others = [
+        CameraModel.from_intrinsics(K, 1280, 385, **lens),
+        CameraModel.from_intrinsics(K, 1280, 384, [0.1, -0.04], "plumb_bob"),
+        CameraModel.from_intrinsics(K, 1280, 384, [0.1, -0.05], "rational_polynomial"),
+        replace(camera, level=pitched(1)),
+        replace(camera, translation=np.array([0.0, 0.0, 1e-3])),
+    ]
+    assert camera not in others

@@ -145,9 +145,61 @@ def test_camera_that_looks_at_the_ground_is_refused(bench, transforms, cameras):
     transforms.publish(mount(math.radians(70)))
     bench.start(base_frame="base_link")
     bench.spin_until(lambda: send(bench, 1.0) or totals(bench).dropped[DropCause.NO_LEVEL])
-    assert "camera in base_link: the camera looks 70° below the horizon" in (
-        totals(bench).last_error
-    )
+    level, message, values = bench.report()
+    assert (level, values["mount"]) == (ERROR, "unknown")
+    assert "camera in base_link: the camera looks 70° below the horizon" in message
+    transforms.publish(mount(0.2))
+    wait_for_mount(bench, 2.0, "pitch 11.5°, roll 0.0°")
+
+
+def test_camera_that_comes_to_look_at_the_ground_is_refused_from_then_on(
+    bench, transforms, cameras
+):
+    transforms.publish(mount(0.2))
+    bench.start(base_frame="base_link", base_frame_required=True)
+    wait_for_mount(bench, 1.0, "pitch 11.5°, roll 0.0°")
+    transforms.publish(mount(-1.2))
+    wait_for_mount(bench, 200.0, "unknown")
+    before = len(cameras)
+    send(bench, 400.0)
+    level, message, _ = bench.report()
+    assert (level, len(cameras)) == (ERROR, before)
+    assert "the camera looks 69° above the horizon" in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        # A strip beside the axis: with this mount it is farther aside than the view.
+        ({"k": [1000.0, 0, -800, 0, 1000, 48, 0, 0, 1]}, "sees nothing of the network's view"),
+        (
+            {"r": level_from_angles(0.0, 0.5).flatten()},  # leans; sees the street all the same
+            None,
+        ),
+        (
+            {"r": level_from_angles(0.3, 0.0).flatten()},
+            "with R and its mounting, the camera looks 76° below the horizon",
+        ),
+    ],
+    ids=["strip", "leaning", "steep"],
+)
+def test_camera_info_that_does_not_fit_the_mount_is_dropped_with_its_reason(
+    bench, cameras, fields, reason
+):
+    bench.start(camera_pitch=1.03, rectified=False)
+    info = bench.info(1.0)
+    for name, value in fields.items():
+        setattr(info, name, value)
+    bench.infos.publish(info)
+    bench.spin_until(lambda: totals(bench).infos)
+    bench.images.publish(bench.image(1.0))
+    bench.spin_until(lambda: totals(bench).answered + totals(bench).dropped.total())
+    level, message, values = bench.report()
+    if reason is None:
+        assert (level, len(cameras)) == (OK, 1), message
+    else:
+        assert (level, values["dropped.bad_camera_info"]) == (ERROR, "1")
+        assert reason in message
 
 
 def test_fixed_angles_need_no_transform(bench, cameras):
