@@ -214,28 +214,34 @@ def virtual_camera(
 def _edges(camera: CameraModel) -> tuple[float, float, float, float]:
     """Left, right, top and bottom edge of the view of a camera, as pixels of a level pinhole.
 
-    The pinhole has the focal length and the principal point of the camera. Left and right are
-    those of the image, so that a lens does not change the scale. Top and bottom are those of what
-    the camera sees on the vertical line through the principal point.
+    The pinhole has the focal length and the principal point of the camera. They are the ends of
+    the horizontal and the vertical line through the principal point, in the image of a camera that
+    may lie on its side. Left and right are those of the image without its lens, so that a lens
+    does not change the scale; top and bottom those of what the camera sees.
     """
-    down = camera.level[1, :2] / np.linalg.norm(camera.level[1, :2])
-    points = _line(camera, down)
-    rays = camera.rays(points)
+    x, y = (camera.level @ camera.rotation)[1, :2]
+    down = np.array((x, y)) / math.hypot(x, y)
+    across = np.array((down[1], -down[0]))
+    left, right = unproject(_line(camera, across)[[0, -1]], camera.intrinsics) @ across
+    rays = camera.rays(_line(camera, down))
     _, y, z = (with_depth(rays[np.isfinite(rays).all(-1)]) @ camera.level.T).T
     slopes = y[z > 0] / z[z > 0]
-    low, high = (slopes.min(), slopes.max()) if len(slopes) else (0.0, 0.0)
-    top, bottom = camera.fx * low + camera.cy, camera.fx * high + camera.cy
-    if abs(down[0]) < abs(down[1]):
-        return 0, camera.width, top, bottom
-    # A camera on its side: its rows are the columns of the view.
-    right = np.array((down[1], -down[0]))
-    left, right = (_line(camera, right)[[0, -1]] - (camera.cx, camera.cy)) @ right
-    return camera.cx + left, camera.cx + right, top, bottom
+    top, bottom = (slopes.min(), slopes.max()) if len(slopes) else (0.0, 0.0)
+    return (
+        camera.fx * left + camera.cx,
+        camera.fx * right + camera.cx,
+        camera.fx * top + camera.cy,
+        camera.fx * bottom + camera.cy,
+    )
 
 
 def _line(camera: CameraModel, direction: np.ndarray) -> np.ndarray:
-    """Pixels (65, 2) on the line through the principal point, from edge to edge of the image."""
+    """Pixels (65, 2) from edge to edge of the image, on a line through the principal point.
+
+    direction: (2,) of the line, in front of the lens.
+    """
     start = np.clip((camera.cx, camera.cy), 0, camera.size)
+    direction = camera.intrinsics[:2, :2] @ direction
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = (np.stack((np.zeros(2), camera.size)) - start) / direction
     first, last = np.nanmax(ends.min(0)), np.nanmin(ends.max(0))

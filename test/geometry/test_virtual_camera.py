@@ -248,13 +248,37 @@ def test_pixels_that_the_lens_does_not_image_are_black_and_end_at_its_edge():
     np.testing.assert_allclose(outside[:, 1], 200, atol=1)
 
 
-def test_camera_on_its_side_sees_its_rows_as_columns():
+@pytest.mark.parametrize("turned", ["level", "rotation"])
+@pytest.mark.parametrize("roll", [90, -90, 84, -97])
+def test_camera_on_its_side_sees_its_rows_as_columns(roll, turned):
+    k = [[500, 0, 640], [0, 550, 330], [0, 0, 1]]
+    upright = CameraModel.from_intrinsics(k, 1280, 720)
+    view = virtual_camera(replace(upright, **{turned: mounted(0, roll)}), INPUT)
+    above, below = math.atan(330 / 550), math.atan(390 / 550)
+    assert view.field_of_view == pytest.approx(math.degrees(above + below), abs=0.5)
+    white = view.warp(np.full((720, 1280, 3), 255, np.uint8))
+    assert white[100:156, 12:-12].min() == 255
+    # Of the rows, those about the horizon.
+    assert view.intrinsics[1, 2] == pytest.approx(128)
+
+
+def test_narrow_camera_on_its_side_is_padded():
     k = [[600, 0, 640], [0, 600, 200], [0, 0, 1]]
     upright = CameraModel.from_intrinsics(k, 1280, 400)
     view = virtual_camera(replace(upright, level=mounted(0, 90)), INPUT)
     assert view.field_of_view == pytest.approx(40, abs=0.1)  # not more than 37 are seen
     white = view.warp(np.full((400, 1280, 3), 255, np.uint8))
     assert white[:, 40:-40].min() == 255
+    assert white[:, :20].max() == white[:, -20:].max() == 0
+
+
+def test_view_changes_little_where_a_camera_turns_little():
+    """No angle of roll has a rule of its own."""
+    model = pinhole(80, 1280, 720)
+    views = [virtual_camera(replace(model, level=mounted(0, r)), INPUT) for r in range(1, 180)]
+    scales = np.array([view.scale for view in views])
+    assert np.abs(np.diff(np.log(scales))).max() < 0.05
+    assert virtual_camera(model, INPUT).scale == pytest.approx(scales[0], rel=1e-3)
 
 
 def test_camera_whose_image_is_not_in_the_view_is_refused():
@@ -278,4 +302,5 @@ def test_lens_does_not_change_the_scale(strength):
     straight = pinhole(71)
     k, height = straight.intrinsics, straight.height
     bent = CameraModel.from_intrinsics(k, 1280, height, [strength], "plumb_bob")
-    assert virtual_camera(bent, INPUT).scale == virtual_camera(straight, INPUT).scale
+    expected = virtual_camera(straight, INPUT).scale
+    assert virtual_camera(bent, INPUT).scale == pytest.approx(expected, rel=1e-12)
