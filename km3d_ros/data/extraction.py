@@ -17,13 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import Frame, write_calibration
+from km3d_ros.data.kitti import Frame, KittiObject, write_calibration
 from km3d_ros.errors import InputError
-from km3d_ros.geometry.camera import CameraModel, unproject, with_depth
+from km3d_ros.geometry.camera import CameraModel, with_depth
+from km3d_ros.geometry.orientation import corner_offsets
+from km3d_ros.geometry.virtual_camera import VirtualCamera
 
 JPEG_QUALITY = 95
-_BLACK = -2.0
-"""A pixel outside every raw image."""
+_NEAREST = 0.1
+"""Smallest depth in metres of corners that have a pixel."""
 
 
 class CameraImage(NamedTuple):
@@ -78,51 +80,79 @@ def rectified(frame: CameraImage) -> tuple[np.ndarray, np.ndarray]:
     The pinhole has the K of the camera. If the camera does not look level, the principal point is
     moved so that the middle of the image remains there.
     """
-    camera, projection = _in_level_frame(frame.camera), level_projection(frame.camera)
-    if camera.is_rectified:
+    camera, projection = frame.camera, level_projection(frame.camera)
+    if camera.is_rectified and camera.is_level:
         return frame.image, projection
-    return _straightened(frame.image, camera, projection), projection
+    return _pinhole(camera, projection).warp(frame.image), projection
 
 
 def level_projection(camera: CameraModel) -> np.ndarray:
     """The projection (3, 4) float64 of the pinhole of `rectified`."""
-    turned = _in_level_frame(camera)
     intrinsics = camera.intrinsics.copy()
     if not camera.is_level:
         middle = (camera.size - 1) / 2
-        intrinsics[:2, 2] += middle - (intrinsics @ with_depth(turned.rays(middle)))[:2]
-    return intrinsics @ np.column_stack((np.eye(3), turned.translation))
+        x, y, z = camera.level @ with_depth(camera.rays(middle))
+        intrinsics[:2, 2] += middle - (intrinsics @ (x / z, y / z, 1))[:2]
+    return intrinsics @ np.column_stack((np.eye(3), camera.level @ camera.translation))
 
 
-def level_view(frame: Frame) -> np.ndarray:
-    """The image of a frame (height, width, 3) uint8 as the pinhole of its projection sees it.
+def level_view(frame: Frame) -> tuple[np.ndarray, list[KittiObject]]:
+    """A frame as the pinhole of its projection sees it: image and objects.
+
+    The image is (height, width, 3) uint8. Objects of which it shows nothing are left out.
 
     Raises:
-        InputError: it cannot be read, or has not the size of its camera.
+        InputError: the image cannot be read, or has not the size of its camera.
     """
     image, camera = read_image(frame.image_path), frame.camera
     if camera is None:
-        return image
+        return image, frame.objects
     if image.shape[:2] != (camera.height, camera.width):
         raise InputError(
             f"{frame.image_path}: {image.shape[1]}x{image.shape[0]} pixels, expected "
             f"{camera.width}x{camera.height} as of its calibration"
         )
-    return _straightened(image, camera, frame.projection)
+    view = _pinhole(camera, frame.projection)
+    return view.warp(image), _objects_in(view, frame)
 
 
-def _straightened(image: np.ndarray, camera: CameraModel, projection: np.ndarray) -> np.ndarray:
-    """The image of a camera as a pinhole with this projection sees it, black where it ends."""
-    numbers = (projection[:, :3], camera.intrinsics, camera.rotation, camera.distortion)
-    entries = (tuple(matrix.flatten().tolist()) for matrix in numbers)
-    maps = _maps(camera.width, camera.height, camera.distortion_model, *entries)
-    return cv2.remap(image, *maps, cv2.INTER_LINEAR)
+def _pinhole(camera: CameraModel, projection: np.ndarray) -> VirtualCamera:
+    return _with_k(camera, tuple(projection[:, :3].flatten().tolist()))
 
 
-def _in_level_frame(camera: CameraModel) -> CameraModel:
-    """The same camera, with positions in its level frame."""
-    rotation, translation = camera.level @ camera.rotation, camera.level @ camera.translation
-    return replace(camera, rotation=rotation, translation=translation, level=np.eye(3))
+@lru_cache(maxsize=4)
+def _with_k(camera: CameraModel, numbers: tuple[float, ...]) -> VirtualCamera:
+    """A virtual camera of the size of the camera, with the nine numbers of K; it keeps its map."""
+    return VirtualCamera(
+        camera, camera.width, camera.height, np.array(numbers).reshape(3, 3), affine=None
+    )
+
+
+def _objects_in(view: VirtualCamera, frame: Frame) -> list[KittiObject]:
+    """The objects of a frame, with 2D boxes in a view of it."""
+    pinhole = CameraModel.from_projection(frame.projection, view.width, view.height)
+    boxes = np.array([item.box2d for item in frame.objects]).reshape(-1, 4)
+    found = []
+    for item, box in zip(frame.objects, view.boxes_from_camera(boxes), strict=True):
+        if np.isnan(box).any():
+            continue
+        if item.has_box3d:
+            box = _narrowed(box, item, pinhole)
+        found.append(replace(item, box2d=tuple(box.tolist())))
+    return found
+
+
+def _narrowed(box: np.ndarray, item: KittiObject, pinhole: CameraModel) -> np.ndarray:
+    """The part of a 2D box (4,) that shows the 3D box; all of it if that is not known.
+
+    The extent of a box that was turned is too large: the upright box around a leaning one.
+    """
+    corners = item.center + corner_offsets(np.array(item.size), np.array(item.yaw), np.eye(3))
+    if (corners + pinhole.translation)[:, 2].min() < _NEAREST:
+        return box
+    pixels = pinhole.project(corners)
+    low, high = np.maximum(box[:2], pixels.min(0)), np.minimum(box[2:], pixels.max(0))
+    return np.concatenate((low, high)) if (low < high).all() else box
 
 
 def _write(folder: Path, frames: Iterable[CameraImage]) -> None:
@@ -133,24 +163,3 @@ def _write(folder: Path, frames: Iterable[CameraImage]) -> None:
         jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
         (folder / "image_2" / f"{frame.name}.jpg").write_bytes(jpeg.tobytes())
         write_calibration(folder / "calib" / f"{frame.name}.txt", projection)
-
-
-@lru_cache(maxsize=1)
-def _maps(
-    width: int,
-    height: int,
-    model: str,
-    target: tuple[float, ...],
-    entries: tuple[float, ...],
-    rotation: tuple[float, ...],
-    lens: tuple[float, ...],
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel of a rectified image with K `target`: its place in the raw image."""
-    pinhole, intrinsics, turn = np.array((target, entries, rotation)).reshape(3, 3, 3)
-    camera = CameraModel.from_intrinsics(intrinsics, width, height, lens, model)
-    camera = replace(camera, rotation=turn)
-    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-    directions = with_depth(unproject(pixels, pinhole)) @ turn
-    pixels = np.where(camera.images(directions)[..., None], camera.to_pixels(directions), _BLACK)
-    x, y = np.moveaxis(pixels.astype(np.float32), -1, 0)
-    return x, y

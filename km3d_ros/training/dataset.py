@@ -155,7 +155,7 @@ class TrainingViews(Dataset):
             return error
 
     def _view(self, frame: Frame, rng: np.random.Generator) -> Labelled:
-        image, projection, objects = level_view(frame), frame.projection, frame.objects
+        (image, objects), projection = level_view(frame), frame.projection
         if self._is_mirrored(rng):
             image, projection, objects = mirrored(image, projection, objects)
         pixels, view, camera = self._seen(image, projection, rng)

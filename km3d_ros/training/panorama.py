@@ -44,8 +44,8 @@ class Picture(NamedTuple):
 
 def as_picture(frame: Frame) -> Picture:
     """A frame with a calibration, as the pinhole of its projection sees it."""
-    image = level_view(frame)
-    return Picture(image, frame.projection, boxes_of(frame.objects, *image.shape[1::-1]))
+    image, objects = level_view(frame)
+    return Picture(image, frame.projection, boxes_of(objects, *image.shape[1::-1]))
 
 
 def panorama(

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -206,6 +207,21 @@ def test_several_labelled_folders_are_seen_together(data, tmp_path, capsys):
     assert main([*arguments(tmp_path), "--data", str(data), str(other)]) == 0
     assert "5 labelled frames" in capsys.readouterr().out
     assert read_spec(tmp_path / "out.safetensors").training["frames"] == 5
+
+
+def test_tilted_and_bent_frames_are_learned_from(data, tmp_path, capsys):
+    tilted = str(tmp_path / "tilted")
+    town = ["--frames", "3", "--seed", "5", "--size", "320x96", "--tilt", "0.2", "--lenses"]
+    assert main(["town", "--out", tilted, *town]) == 0
+    options = ["--data", str(data), tilted, "--validation", tilted, "--batch-size", "4"]
+    assert main([*arguments(tmp_path), *options, "--boxes", tilted]) == 0
+    shown = capsys.readouterr().out
+    assert "5 labelled frames" in shown
+    assert '"frames": 3' in shown
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    losses = dict(zip(*(line.split(",") for line in log), strict=True))
+    assert all(math.isfinite(float(value)) for value in losses.values())
+    assert float(losses["hps"]) > 0
 
 
 def relabel(data, *lines):
