@@ -719,6 +719,7 @@ def test_cleaned_up_node_is_configured_with_changed_parameters(bench):
     for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
         assert transition(bench, step)
     changes = {"cameras": ["front"], "weights": "", "threads": 1, "rectified": False}
+    changes["backend"] = "torch"  # the only one that shows its number of threads
     results = bench.node.set_parameters([Parameter(n, value=v) for n, v in changes.items()])
     assert all(result.successful for result in results)
     bench.images = bench.peer.create_publisher(Image, "front/image", 10)
