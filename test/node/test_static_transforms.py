@@ -145,6 +145,8 @@ def test_camera_that_looks_at_the_ground_is_refused(bench, transforms, cameras):
     transforms.publish(mount(math.radians(70)))
     bench.start(base_frame="base_link")
     bench.spin_until(lambda: send(bench, 1.0) or totals(bench).dropped[DropCause.NO_LEVEL])
+    bench.report()
+    send(bench, 100.0)  # the only frame of the next report
     level, message, values = bench.report()
     assert (level, values["mount"]) == (ERROR, "unknown")
     assert "camera in base_link: the camera looks 70° below the horizon" in message
