@@ -3,7 +3,7 @@
 ros2 launch km3d_ros km3d.launch.py image:=/camera/image_rect camera_info:=/camera/camera_info
 """
 
-from math import pi
+from math import asin, atan2, cos, sin
 from pathlib import Path
 
 import yaml
@@ -17,7 +17,11 @@ from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("km3d_ros")
 # Spelled as in the parameter file, which those that are left empty do not override.
-OVERRIDES = ("weights", "device", "rectified", "image_transport", "autostart")
+MOUNT = ("camera_pitch", "camera_roll")
+OVERRIDES = (
+    *("weights", "device", "rectified", "image_transport", "autostart"),
+    *("base_frame", *MOUNT),
+)
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="of the node"),
     DeclareLaunchArgument(
@@ -68,15 +72,31 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "log_level", default_value="info", description="debug, info, warn, error or fatal"
     ),
+    DeclareLaunchArgument(
+        "base_frame",
+        default_value="",
+        description="frame of the vehicle, z up: the node takes pitch and roll of the cameras "
+        "from /tf_static, and RViz shows the boxes in it; empty: as in params_file, and base_link",
+    ),
+    DeclareLaunchArgument(
+        "camera_pitch",
+        default_value="",
+        description="radians, positive: the camera looks down; empty: as in params_file",
+    ),
+    DeclareLaunchArgument(
+        "camera_roll",
+        default_value="",
+        description="radians, positive: the camera leans to the right; empty: as in params_file",
+    ),
     DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
     DeclareLaunchArgument(
-        "base_frame", default_value="base_link", description="frame of the vehicle, for RViz"
+        "fixed_frame", default_value="", description="of RViz; empty: base_frame"
     ),
     DeclareLaunchArgument(
         "camera_frame",
         default_value="",
-        description="frame_id of the images; when given, base_frame -> camera_frame is "
-        "published for a camera that looks straight ahead, for bags without TF",
+        description="frame_id of the images; when given, base_frame -> camera_frame is published "
+        "for a camera that looks ahead with camera_pitch and camera_roll, for bags without TF",
     ),
     DeclareLaunchArgument(
         "camera_height", default_value="1.65", description="metres above base_frame"
@@ -103,10 +123,25 @@ def remappings(context: LaunchContext, cameras: list[str]) -> list[tuple[str, st
     return rules
 
 
+def given(context: LaunchContext, *names: str) -> dict[str, str]:
+    """The values of those arguments that are not empty."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in names}
+    return {name: value for name, value in values.items() if value}
+
+
+def base_frame(context: LaunchContext) -> str:
+    return LaunchConfiguration("base_frame").perform(context) or "base_link"
+
+
 def detector(context: LaunchContext) -> list[LifecycleNode]:
     cameras = camera_names(context)
-    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
-    parameters = {name: yaml.safe_load(value) for name, value in given.items() if value}
+    parameters = {k: yaml.safe_load(value) for k, value in given(context, *OVERRIDES).items()}
+    for name in MOUNT:
+        if name in parameters:
+            parameters[name] = float(parameters[name])
+    if {"base_frame", "camera_frame"} <= given(context, "base_frame", "camera_frame").keys():
+        # The published transform has the angles.
+        parameters = {name: value for name, value in parameters.items() if name not in MOUNT}
     if cameras != [""]:
         parameters["cameras"] = cameras
     return [
@@ -131,7 +166,8 @@ def camera_pose(context: LaunchContext) -> list[Node]:
     frame = LaunchConfiguration("camera_frame").perform(context)
     if not frame:
         return []
-    # From the vehicle's axes (x ahead, z up) to the optical ones (z ahead, y down).
+    angles = given(context, *MOUNT)
+    roll, pitch, yaw = optical_angles(*(float(angles.get(name, 0)) for name in MOUNT))
     return [
         Node(
             package="tf2_ros",
@@ -139,17 +175,27 @@ def camera_pose(context: LaunchContext) -> list[Node]:
             name="camera_pose",
             namespace=LaunchConfiguration("namespace"),
             arguments=[
-                *("--frame-id", LaunchConfiguration("base_frame"), "--child-frame-id", frame),
+                *("--frame-id", base_frame(context), "--child-frame-id", frame),
                 *("--z", LaunchConfiguration("camera_height")),
-                *("--roll", str(-pi / 2), "--yaw", str(-pi / 2)),
+                *("--roll", str(roll), "--yaw", str(yaw), "--pitch", str(pitch)),
             ],
         )
     ]
 
 
+def optical_angles(pitch: float, roll: float) -> tuple[float, float, float]:
+    """Roll, pitch and yaw of the optical frame (z ahead, y down) of a camera's body (x ahead)."""
+    return (
+        atan2(-cos(pitch) * cos(roll), -sin(pitch)),
+        asin(cos(pitch) * sin(roll)),
+        atan2(-cos(roll), -sin(pitch) * sin(roll)),
+    )
+
+
 def rviz(context: LaunchContext) -> list[Node]:
     """RViz in the node's namespace, which the topics of its displays are relative to."""
     setup = Path(SHARE.perform(context)) / "rviz" / "km3d.rviz"
+    fixed_frame = LaunchConfiguration("fixed_frame").perform(context) or base_frame(context)
     cameras = camera_names(context)
     if cameras != [""]:
         setup = setup_of_cameras(setup, cameras)
@@ -159,7 +205,7 @@ def rviz(context: LaunchContext) -> list[Node]:
             executable="rviz2",
             name="rviz",
             namespace=LaunchConfiguration("namespace"),
-            arguments=["-d", str(setup), "-f", LaunchConfiguration("base_frame")],
+            arguments=["-d", str(setup), "-f", fixed_frame],
             parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
         )
     ]

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
 from support.launching import LAUNCH, launched
+
+from km3d_ros.geometry.level import angles_of, level_from_mount
 
 pytest.importorskip("ros2launch")
 
@@ -115,3 +119,31 @@ def test_camera_looks_straight_ahead_from_the_given_height(peer, weights, stand_
     values = dict(zip(given[0:10:2], given[1:10:2], strict=True))
     assert values.pop("--roll") == values.pop("--yaw") == "-1.5707963267948966"
     assert values == {"--frame-id": "base_link", "--child-frame-id": "cam", "--z": "1.2"}
+
+
+def test_pitch_and_roll_reach_the_node_or_the_transform(peer, weights, stand_ins):
+    mount = ("camera_pitch:=0.1", "camera_roll:=-0.05")
+    frames = ("camera_frame:=cam", "base_frame:=car", "fixed_frame:=map", "rviz:=true")
+    names = ("base_frame", "camera_pitch", "camera_roll")
+    with launched("km3d.launch.py", *mount, f"weights:={weights}"):
+        peer.wait_until_active("/km3d")
+        frame, *angles = parameters(peer, "/km3d", *names)
+    assert frame.string_value == ""
+    assert [angle.double_value for angle in angles] == [0.1, -0.05]
+    with launched("km3d.launch.py", *mount, *frames, f"weights:={weights}"):
+        peer.wait_until(lambda: stand_ins("static_transform_publisher") and stand_ins("rviz2"))
+        peer.wait_until_active("/km3d")
+        frame, *angles = parameters(peer, "/km3d", *names)
+    assert frame.string_value == "car"
+    assert [angle.double_value for angle in angles] == [0.0, 0.0]
+    (given,) = stand_ins("static_transform_publisher")
+    values = dict(zip(given[0:12:2], given[1:12:2], strict=True))
+    assert values["--frame-id"] == "car"
+    names = ("--roll", "--pitch", "--yaw")
+    x, y, z = (
+        cv2.Rodrigues(axis * float(values[name]))[0]
+        for axis, name in zip(np.eye(3), names, strict=True)
+    )
+    assert angles_of(level_from_mount(z @ y @ x)) == pytest.approx((0.1, -0.05))
+    (rviz,) = stand_ins("rviz2")
+    assert rviz[2:4] == ["-f", "map"]
