@@ -31,6 +31,7 @@ lens = CameraModel.from_intrinsics(
 )
 found = detector(np.zeros((480, 640, 3), np.uint8), lens)
 assert found.center.dtype == np.float32
+node.trigger_deactivate()
 node.trigger_cleanup()
 node.destroy_node()
 rclpy.shutdown()
