@@ -37,6 +37,8 @@ class TownFrame:
     projection: Array
     """(3, 4) float64, K [I | 0]."""
     objects: list[KittiObject]
+    scene: Scene
+    """What was rendered. In a drive, actors keep their order."""
 
 
 def render(
@@ -54,7 +56,7 @@ def render(
     paint_horizon(canvas, scene, camera, shader)
     objects = _Painter(canvas, scene, camera, shader).paint(shade)
     projection = np.hstack([camera.intrinsics, np.zeros((3, 1))])
-    return TownFrame(develop(canvas, scene.film), projection, objects)
+    return TownFrame(develop(canvas, scene.film), projection, objects, scene)
 
 
 class _Painter:

@@ -1,0 +1,1 @@
+"""Objects over time: association, filtering, identity; no ROS, no PyTorch."""

@@ -1,0 +1,53 @@
+"""How the objects of a class move, as far as the filter needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Motion:
+    """An object stands still, or has a constant velocity with random acceleration.
+
+    still: probability that a new object stands still.
+    acceleration: spectral density of the acceleration along the heading, m²/s³.
+    slip: the same across the heading.
+    turn: spectral density of the turn rate, rad²/s.
+    speed: standard deviation of the speed of a new object along its heading, m/s.
+    drift: the same across its heading, m/s.
+    """
+
+    still: float
+    acceleration: float
+    slip: float
+    turn: float
+    speed: float
+    drift: float
+
+
+VEHICLE = Motion(still=0.5, acceleration=1.0, slip=0.05, turn=0.01, speed=8.0, drift=0.3)
+CYCLE = Motion(still=0.1, acceleration=0.5, slip=0.1, turn=0.05, speed=4.0, drift=0.5)
+PERSON = Motion(still=0.3, acceleration=0.2, slip=0.2, turn=0.5, speed=1.2, drift=0.8)
+ANYTHING = Motion(still=0.3, acceleration=1.0, slip=1.0, turn=0.5, speed=5.0, drift=5.0)
+
+_MOTIONS = {
+    "car": VEHICLE,
+    "van": VEHICLE,
+    "truck": VEHICLE,
+    "bus": VEHICLE,
+    "tram": VEHICLE,
+    "cyclist": CYCLE,
+    "bicycle": CYCLE,
+    "motorcycle": CYCLE,
+    "pedestrian": PERSON,
+    "person": PERSON,
+}
+
+
+def motion_of(class_name: str) -> Motion:
+    """The motion of a class; a class that is not known may move in any direction.
+
+    >>> motion_of("Car") is VEHICLE
+    True
+    """
+    return _MOTIONS.get(class_name.lower(), ANYTHING)

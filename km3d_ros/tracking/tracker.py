@@ -1,0 +1,226 @@
+"""The tracker: detections in, objects with identity out (docs/tracking.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from km3d_ros.tracking import filter as kalman
+from km3d_ros.tracking.association import GATE, assign, candidates
+from km3d_ros.tracking.measurements import Measurements
+from km3d_ros.tracking.motion import Motion, motion_of
+from km3d_ros.tracking.state import Tracks
+from km3d_ros.tracking.view import View
+
+Array = np.ndarray
+
+LATEST = 0.3
+"""Seconds that detections may be older than the newest ones."""
+LONGEST_GAP = 2.0
+"""Seconds without detections after which tracking starts again."""
+CONFUSION = 0.05
+"""Probability that a detector names another class than the true one."""
+MATCH_LIMIT = 20.0
+"""Cost above which a detection and a track do not belong together."""
+LIFETIME = 5.0
+"""Seconds that an object that is not detected stays in the scene, on average."""
+BIRTH = 0.7
+"""Log-odds that a detection is an object, minus the log-odds of its score."""
+HIT = 1.3
+"""Log-odds that a detection with a score of one half adds to the existence of a track."""
+LEAST_HIT = 0.2
+"""What any detection adds at least: clutter seldom is at one place again."""
+SURE = 5.0
+"""Limit of the log-odds of existence."""
+DELETED = -2.0
+"""Log-odds of existence below which a track is deleted."""
+DETECTABILITY = 0.8
+"""Probability that a new object is detected again in the next image."""
+LEARNING = 0.1
+"""Share of one image in the probability that an object is detected."""
+LEAST_SCORE = 0.01
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What happened since the start.
+
+    steps: images.
+    late: those that were too old and left out.
+    out_of_order: those that were older than the newest one, but used.
+    duplicates: detections inside an object that was detected in the same image.
+    restarts: after a gap in time.
+    """
+
+    steps: int = 0
+    late: int = 0
+    out_of_order: int = 0
+    duplicates: int = 0
+    restarts: int = 0
+
+
+class Tracker:
+    """Tracks objects in a level frame.
+
+    class_names: of the columns of `Tracks.classes`, in the order in which they were met.
+    counts: what happened so far.
+    """
+
+    def __init__(self) -> None:
+        self.class_names: list[str] = []
+        self.counts = Counts()
+        self._motions: list[Motion] = []
+        self._next = 1
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the tracks. Their identities are not used again."""
+        self._tracks = Tracks.none(len(self.class_names))
+        self._time: float | None = None
+        self._views: dict[str, View] = {}
+
+    @property
+    def time(self) -> float | None:
+        """The time of the newest detections, seconds; None before the first."""
+        return self._time
+
+    def objects(self, existence: float = 0.5) -> Tracks:
+        """The tracks that exist with at least this probability."""
+        return self._tracks[self._tracks.existence >= _logit(existence)]
+
+    def step(self, measured: Measurements, time: float, sensor: str = "") -> bool:
+        """Take all detections of one image.
+
+        Args:
+            measured: the detections; there may be none.
+            time: of the image, seconds.
+            sensor: its name. A track that it should detect and does not becomes less certain.
+
+        Returns:
+            False if the image is too old and was left out.
+        """
+        self._count(steps=1)
+        now = time if self._time is None else max(time, self._time)
+        age = now - time
+        if age > LATEST:
+            self._count(late=1)
+            return False
+        if self._time is not None and now - self._time > LONGEST_GAP:
+            self._count(restarts=1)
+            self.restart()
+        self._predict(now)
+        likelihoods = self._class_likelihoods(measured.class_names)
+        rows, columns = self._associate(measured, age, likelihoods)
+        self._update(rows, measured[columns], age, likelihoods[columns])
+        if age > 0:
+            self._count(out_of_order=1)
+        else:
+            self._miss(rows, measured, self._views.setdefault(sensor, View()))
+        others = np.setdiff1d(np.arange(len(measured)), columns)
+        self._start(rows, measured[others], likelihoods[others])
+        self._tracks = self._tracks[self._tracks.existence >= DELETED]
+        return True
+
+    def _count(self, **more: int) -> None:
+        counts = {name: getattr(self.counts, name) + number for name, number in more.items()}
+        self.counts = replace(self.counts, **counts)
+
+    def _predict(self, now: float) -> None:
+        if self._time is not None and now > self._time and len(self._tracks):
+            seconds, tracks = now - self._time, self._tracks
+            kalman.predict(tracks, self._motions, seconds)
+            # The object may have left the scene.
+            left = -np.expm1(-seconds / LIFETIME)
+            tracks.existence[:] = _logit((1 - left) * _probability(tracks.existence))
+        self._time = now
+
+    def _class_likelihoods(self, names: Sequence[str]) -> Array:
+        """(M, C): of the names of the detections, for each true class."""
+        for name in dict.fromkeys(names):
+            if name not in self.class_names:
+                self.class_names.append(name)
+                self._motions.append(motion_of(name))
+                new = np.full((len(self._tracks), 1), CONFUSION)
+                classes = np.hstack([self._tracks.classes * (1 - CONFUSION), new])
+                self._tracks = replace(self._tracks, classes=classes)
+        count = len(self.class_names)
+        likelihoods = np.full((len(names), count), CONFUSION / max(count - 1, 1))
+        likelihoods[np.arange(len(names)), [self.class_names.index(name) for name in names]] = (
+            1 - CONFUSION
+        )
+        return likelihoods
+
+    def _associate(
+        self, measured: Measurements, age: float, likelihoods: Array
+    ) -> tuple[Array, Array]:
+        """Rows of the tracks and columns of their detections."""
+        tracks = self._tracks
+        mean, covariance = tracks.state()
+        predicted, jacobian = kalman.measurement_model(mean, measured.origin, age)
+        spread = jacobian @ covariance @ jacobian.transpose(0, 2, 1)
+        white, _ = kalman.split(measured)
+        rows, columns = candidates(predicted, spread, measured.position, white)
+        difference = measured.position[columns] - predicted[rows]
+        together = spread[rows] + white[columns]
+        cost = kalman.negative_log(difference, together)
+        near = cost - np.linalg.slogdet(together)[1] <= GATE
+        cost -= 2 * np.log((tracks.classes[rows] * likelihoods[columns]).sum(1))
+        shape = len(tracks), len(measured)
+        return assign(shape, rows[near], columns[near], cost[near], MATCH_LIMIT)
+
+    def _update(self, rows: Array, measured: Measurements, age: float, likelihoods: Array) -> None:
+        tracks = self._tracks[rows]
+        kalman.update(tracks, measured, self._time, age, likelihoods)
+        gain = np.maximum(HIT + _logit(measured.score), LEAST_HIT)
+        tracks.existence[:] = np.minimum(tracks.existence + gain, SURE)
+        tracks.detectability[:] += LEARNING * (1 - tracks.detectability)
+        tracks.seen[:] = np.maximum(tracks.seen, self._time - age)
+        tracks.hits[:] += 1
+        self._tracks.put(rows, tracks)
+
+    def _miss(self, rows: Array, measured: Measurements, view: View) -> None:
+        """Doubt the tracks that should have been detected."""
+        tracks = self._tracks
+        view.add(measured.position - measured.origin, measured.rotation)
+        offset = tracks.state()[0][:, :3] - measured.origin
+        missed = view.contains(offset, measured.rotation)
+        missed[rows] = False
+        doubt = np.log1p(-tracks.detectability[missed])
+        tracks.existence[missed] += doubt
+        tracks.detectability[missed] *= 1 - LEARNING
+
+    def _start(self, rows: Array, measured: Measurements, likelihoods: Array) -> None:
+        """Start tracks with the detections of no track, but not with duplicates."""
+        taken = self._tracks[rows]
+        order = np.argsort(-measured.score, kind="stable")
+        places = np.concatenate([taken.state()[0][:, :2], measured.position[order, :2]])
+        widths = np.concatenate([taken.size[:, 1], measured.size[order, 1]])
+        known = len(taken)
+        apart = np.linalg.norm(places[known:, None] - places, axis=-1)
+        # Two solid objects cannot be nearer than half their widths.
+        overlap = np.tril(apart < (widths[known:, None] + widths) / 4, known - 1)
+        duplicate = overlap.any(1)
+        new = order[~duplicate]
+        self._count(duplicates=int(duplicate.sum()))
+        if not len(new):
+            return
+        measured, likelihoods = measured[new], likelihoods[new]
+        motions = [motion_of(name) for name in measured.class_names]
+        classes = likelihoods / likelihoods.sum(1, keepdims=True)
+        tracks = kalman.born(measured, motions, classes, self._time)
+        tracks.existence[:] = np.minimum(BIRTH + _logit(measured.score), SURE)
+        tracks.detectability[:] = DETECTABILITY
+        tracks.number[:] = np.arange(self._next, self._next + len(new))
+        self._next += len(new)
+        self._tracks = self._tracks + tracks
+
+
+def _logit(probability: Array | float) -> Array:
+    clipped = np.clip(probability, LEAST_SCORE, 1 - LEAST_SCORE)
+    return np.log(clipped / (1 - clipped))
+
+
+def _probability(log_odds: Array) -> Array:
+    return 1 / (1 + np.exp(-log_odds))
