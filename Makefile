@@ -75,7 +75,7 @@ $(BUILD_DONE): $(ENV_DONE) $(SOURCES)
 	colcon build --build-base build/$(ROS) --merge-install --symlink-install --install-base $(VENV) --base-paths $(PACKAGES) \
 		--cmake-args -DBUILD_TESTING=OFF -DPython3_EXECUTABLE=$(PYTHON)
 	@rm -rf $(VENV)/lib/python*/site-packages/km3d_ros-*.egg-info  # pip would remove the build with it
-	@for program in km3d km3d_node; do \
+	@for program in km3d km3d_node km3d_tracker; do \
 		rm -f $(VENV)/bin/$$program; \
 		sed 's#@VENV@#$(VENV)#g; s#@ROOT@#$(CURDIR)#' tools/run.sh > $(VENV)/bin/$$program; \
 		chmod +x $(VENV)/bin/$$program; \

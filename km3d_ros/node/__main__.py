@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,6 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 after an error, 2 after wrong arguments.
     """
+    return start("km3d_node", HELP, "parameters", "detector_node", arguments)
+
+
+def start(
+    program: str, text: str, parameters: str, node: str, arguments: Sequence[str] | None
+) -> int:
+    """Run a program that is one node.
+
+    Args:
+        program: its name.
+        text: help, to which the parameters are added.
+        parameters: module of this package with the table PARAMETERS.
+        node: module of this package with the function `run`.
+        arguments: of the command line, with the program's name; None: sys.argv.
+
+    Returns:
+        The exit code: 0, 1 after an error, 2 after wrong arguments.
+    """
     # Until rclpy handles signals: imports take seconds, and nothing is open that must be closed.
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(0))
@@ -55,16 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         others = remove_ros_args(arguments)[1:]
     except Exception as error:  # rclpy has no public class for it
-        return _print_error(str(error))
+        return _print_error(program, str(error))
     if {"-h", "--help"} & set(others):
-        print(HELP + _parameter_help())
+        print(text + _parameter_help(parameters))
         return 0
     if others:
         return _print_error(
+            program,
             f"unknown arguments: {' '.join(others)}; arguments of ROS follow --ros-args, as in: "
-            "km3d_node --ros-args --params-file FILE"
+            f"{program} --ros-args --params-file FILE",
         )
-    from km3d_ros.node import detector_node  # imports PyTorch
+    # The detector imports PyTorch.
+    module = import_module(f"km3d_ros.node.{node}")
 
     # rclpy calls earlier handlers, too, so ours must go first. Signals in between are delayed.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -72,19 +93,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, signal.SIG_DFL)
     rclpy.init(args=arguments)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    return detector_node.run()
+    return module.run()
 
 
-def _print_error(reason: str) -> int:
-    print(f"km3d_node: {reason}", file=sys.stderr)
+def _print_error(program: str, reason: str) -> int:
+    print(f"{program}: {reason}", file=sys.stderr)
     return 2
 
 
-def _parameter_help() -> str:
-    from km3d_ros.node.parameters import PARAMETERS
-
+def _parameter_help(parameters: str) -> str:
+    rules = import_module(f"km3d_ros.node.{parameters}").PARAMETERS
     return "\n".join(
-        f"  {rule.name} ({rule.default!r})\n      {rule.description}" for rule in PARAMETERS
+        f"  {rule.name} ({rule.default!r})\n      {rule.description}" for rule in rules
     )
 
 

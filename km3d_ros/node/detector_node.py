@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import Node, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -21,7 +18,7 @@ from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.inference.detector import Detector, release_memory
-from km3d_ros.node import diagnostics, parameters
+from km3d_ros.node import diagnostics, parameters, running
 from km3d_ros.node.compatibility import refuse_impossible_transitions
 from km3d_ros.node.diagnostics import Health
 from km3d_ros.node.log import Backoff, library_log
@@ -296,45 +293,5 @@ class DetectorNode(Node):
 
 
 def run() -> int:
-    """Run the node until a signal or an error stops it; returns the exit code.
-
-    rclpy is initialised; it is shut down at the end.
-    """
-    try:
-        return _run()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except Exception:
-        # A signal shuts the context down, which makes calls of rclpy raise. That is not an error.
-        if rclpy.ok():
-            raise
-        return 0
-    finally:
-        rclpy.try_shutdown()
-
-
-def _run() -> int:
-    executor = SingleThreadedExecutor()
-    try:
-        node = DetectorNode()
-    except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-        rclpy.logging.get_logger("km3d").fatal(str(error))
-        return 1
-    executor.add_node(node)
-    try:
-        if not node.autostart() and rclpy.ok():
-            return 1
-        _spin(executor)
-    finally:
-        node.destroy_node()
-    return 0
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    """Execute callbacks until the context is shut down."""
-    while rclpy.ok():
-        try:
-            executor.spin()
-        # rclpy raises this for a request with a parameter of an unknown type.
-        except ValueError as error:
-            rclpy.logging.get_logger("km3d").error(f"a request makes no sense: {error}")
+    """Run the node until a signal or an error stops it; returns the exit code."""
+    return running.run(DetectorNode, "km3d")

@@ -7,10 +7,34 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_policy_name_from_kind
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
 
 from km3d_ros.node.compatibility import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)
+"""QoS policies that `qos_overrides` can change."""
+
+
+def make_latched_reliable(qos: QoSProfile) -> SetParametersResult:
+    """The middleware sends earlier messages to reliable subscriptions only."""
+    if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+        qos.reliability = ReliabilityPolicy.RELIABLE
+    return SetParametersResult(successful=True)
 
 
 class SequenceGaps:

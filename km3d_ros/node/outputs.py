@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rclpy.lifecycle import Node, Publisher
-from rclpy.qos import QoSPolicyKind, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection3D, Detection3DArray
@@ -18,15 +18,7 @@ from km3d_ros.inference.detections import Detections
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, image_message, keypoint_array
-from km3d_ros.node.middleware import IncompatiblePeers
-
-OVERRIDABLE = (
-    QoSPolicyKind.HISTORY,
-    QoSPolicyKind.DEPTH,
-    QoSPolicyKind.RELIABILITY,
-    QoSPolicyKind.DURABILITY,
-)
-"""QoS policies that `qos_overrides` can change."""
+from km3d_ros.node.middleware import OVERRIDABLE, IncompatiblePeers
 
 
 class Outputs:

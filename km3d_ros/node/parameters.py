@@ -207,18 +207,18 @@ class LiveSettings:
     marker_lifetime: float
 
 
-Settings = TypeVar("Settings", FixedSettings, LiveSettings)
+Settings = TypeVar("Settings")
 
 
-def declare(node: Node) -> None:
-    """Declare the parameters on a node. Changes that break a rule are rejected.
+def declare(node: Node, rules: Sequence[Rule] = PARAMETERS) -> None:
+    """Declare parameters on a node. Changes that break a rule are rejected.
 
     Raises:
         rclpy.exceptions.InvalidParameterValueException: a start value breaks its rule.
         rclpy.exceptions.InvalidParameterTypeException: a start value has another type.
     """
     node.add_on_set_parameters_callback(check)
-    for rule in PARAMETERS:
+    for rule in rules:
         node.declare_parameter(rule.name, rule.default, _descriptor(rule))
 
 
@@ -246,20 +246,24 @@ def check(parameters: Sequence[Parameter]) -> SetParametersResult:
     return SetParametersResult(successful=True)
 
 
-def changes_fixed(parameters: Sequence[Parameter]) -> list[str]:
+def changes_fixed(
+    parameters: Sequence[Parameter], rules: Sequence[Rule] = PARAMETERS
+) -> list[str]:
     """Names of those parameters that are read when the node is configured."""
-    fixed = {rule.name for rule in PARAMETERS if rule.fixed}
+    fixed = {rule.name for rule in rules if rule.fixed}
     return [parameter.name for parameter in parameters if parameter.name in fixed]
 
 
-def unknown(node: Node) -> Iterator[str]:
+def unknown(
+    node: Node, rules: Sequence[Rule] = PARAMETERS, program: str = "km3d_node"
+) -> Iterator[str]:
     """What is wrong with each given parameter that the node does not have, as a sentence."""
     # rclpy has no public name for the values from files and the command line.
     for name in sorted(getattr(node, "_parameter_overrides", {})):
         if name.startswith("qos_overrides.") or node.has_parameter(name):
             continue
-        similar = get_close_matches(name, [rule.name for rule in PARAMETERS], n=1)
-        hint = f"did you mean {similar[0]}?" if similar else "km3d_node --help lists all"
+        similar = get_close_matches(name, [rule.name for rule in rules], n=1)
+        hint = f"did you mean {similar[0]}?" if similar else f"{program} --help lists all"
         yield f"there is no parameter {reprlib.repr(name)}: {hint}"
 
 

@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -39,8 +38,8 @@ from km3d_ros.node import parameters
 from km3d_ros.node.compatibility import WithMessageInfo
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.messages import frame_timing
-from km3d_ros.node.middleware import SequenceGaps, other_types
-from km3d_ros.node.outputs import OVERRIDABLE, Outputs
+from km3d_ros.node.middleware import OVERRIDABLE, SequenceGaps, make_latched_reliable, other_types
+from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
 from km3d_ros.node.static_transforms import subscribe_to_static_transforms
 from km3d_ros.node.worker import NewestWorker
@@ -196,7 +195,7 @@ class Pipeline:
 
     def _subscribe(self, name: str, camera: _Camera) -> None:
         """Best effort QoS is compatible with every publisher; `qos_overrides` can change it."""
-        overrides = QoSOverridingOptions(OVERRIDABLE, callback=_make_latched_reliable)
+        overrides = QoSOverridingOptions(OVERRIDABLE, callback=make_latched_reliable)
         prefix = f"{name}/" if name else ""
         image_topic, image_type = f"{prefix}image", Image
         if self._settings.image_transport == "compressed":
@@ -377,10 +376,3 @@ class Pipeline:
         self._node.get_logger().info(
             f"{camera.image_topic}: 16-bit values use {bits} bits, of which the upper 8 are taken"
         )
-
-
-def _make_latched_reliable(qos: QoSProfile) -> SetParametersResult:
-    """The middleware sends earlier messages to reliable subscriptions only."""
-    if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:
-        qos.reliability = ReliabilityPolicy.RELIABLE
-    return SetParametersResult(successful=True)

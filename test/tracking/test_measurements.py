@@ -5,7 +5,7 @@ from km3d_ros.tracking.measurements import Boxes, level_measurements
 
 OPTICAL = np.array([(0, 0, 1), (-1, 0, 0), (0, -1, 0)], float)
 """From a level camera's optical frame into a frame with z up."""
-AHEAD = np.array([0.5, -0.5, 0.5, -0.5])
+AHEAD = np.array([0.5, -0.5, 0.5, 0.5])
 """The quaternion of a box in the optical frame that faces away from the camera."""
 
 

@@ -1,0 +1,64 @@
+"""Running a lifecycle node as a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+
+class Startable(Protocol):
+    """A node that starts itself."""
+
+    def autostart(self) -> bool:
+        """Configure and activate, unless a parameter says otherwise; False if that failed."""
+
+
+def run(create: Callable[[], Startable], name: str) -> int:
+    """Run a node until a signal or an error stops it; returns the exit code.
+
+    rclpy is initialised; it is shut down at the end.
+
+    create: makes the node. name: of the logger.
+    """
+    try:
+        return _run(create, name)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except Exception:
+        # A signal shuts the context down, which makes calls of rclpy raise. That is not an error.
+        if rclpy.ok():
+            raise
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(create: Callable[[], Startable], name: str) -> int:
+    executor = SingleThreadedExecutor()
+    try:
+        node = create()
+    except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+        rclpy.logging.get_logger(name).fatal(str(error))
+        return 1
+    executor.add_node(node)
+    try:
+        if not node.autostart() and rclpy.ok():
+            return 1
+        _spin(executor, name)
+    finally:
+        node.destroy_node()
+    return 0
+
+
+def _spin(executor: SingleThreadedExecutor, name: str) -> None:
+    """Execute callbacks until the context is shut down."""
+    while rclpy.ok():
+        try:
+            executor.spin()
+        # rclpy raises this for a request with a parameter of an unknown type.
+        except ValueError as error:
+            rclpy.logging.get_logger(name).error(f"a request makes no sense: {error}")

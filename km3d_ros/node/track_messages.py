@@ -1,0 +1,264 @@
+"""Tracks as ROS messages and RViz markers."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import (
+    Point,
+    Pose,
+    PoseWithCovariance,
+    Quaternion,
+    Twist,
+    TwistWithCovariance,
+    Vector3,
+)
+from scipy.spatial.transform import Rotation
+from std_msgs.msg import ColorRGBA, Header
+from vision_msgs.msg import (
+    BoundingBox3D,
+    Detection3D,
+    Detection3DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+)
+from visualization_msgs.msg import Marker, MarkerArray
+
+from km3d_ros.drawing.shapes import color_of
+from km3d_ros.msg import ClassProbability, TrackedObject, TrackedObjectArray
+from km3d_ros.tracking.state import SPEED, Tracks
+from km3d_ros.tracking.world import World
+
+Array = np.ndarray
+
+UNKNOWN_ANGLE_VARIANCE = math.pi**2
+"""Variance of rotations and rates of rotation that are not estimated."""
+UPWARD_VARIANCE = 0.1**2
+"""Variance of the vertical velocity, which is not estimated, m²/s²."""
+TRAIL = 2.0
+"""Seconds of the trail behind an object."""
+SHOWN_SPEED = 0.5
+"""Metres per second below which an object has no arrow."""
+LABEL_HEIGHT = 0.6
+LABEL_ABOVE_BOX = 0.5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """N tracks at one time, in the frame in which they are published.
+
+    header: frame and stamp. tracks: in the level frame of the tracker.
+    class_names: of the columns of `tracks.classes`.
+    position: (N, 3). velocity: (N, 3). quaternion: (N, 4) x, y, z, w.
+    pose_covariance, twist_covariance: (N, 6, 6).
+    time: of the tracks, seconds. up: (3,) unit vector in the frame of the header.
+    """
+
+    header: Header
+    tracks: Tracks
+    class_names: Sequence[str]
+    position: Array
+    velocity: Array
+    quaternion: Array
+    pose_covariance: Array
+    twist_covariance: Array
+    time: float
+    up: Array
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    @staticmethod
+    def of(world: World, header: Header, existence: float) -> Snapshot:
+        """The tracks that exist with at least this probability.
+
+        header: of the newest detections; the frame becomes that of the tracks.
+        """
+        tracks = world.tracker.objects(existence)
+        mean, covariance = tracks.state()
+        back, count = world.level.T, len(tracks)
+        velocity = np.zeros((count, 3))
+        velocity[:, :2] = mean[:, SPEED]
+        pose, twist = np.zeros((2, count, 6, 6))
+        pose[:, :3, :3] = covariance[:, :3, :3]
+        # The probability that front and rear are confused adds the variance of half a turn.
+        confused = 1 / (1 + np.exp(tracks.forward))
+        pose[:, [3, 4], [3, 4]] = UNKNOWN_ANGLE_VARIANCE
+        pose[:, 5, 5] = np.minimum(
+            tracks.yaw_variance + confused * math.pi**2, UNKNOWN_ANGLE_VARIANCE
+        )
+        twist[:, :2, :2] = covariance[:, SPEED, SPEED]
+        twist[:, 2, 2] = UPWARD_VARIANCE
+        twist[:, [3, 4, 5], [3, 4, 5]] = UNKNOWN_ANGLE_VARIANCE
+        turn = np.kron(np.eye(2), back)
+        about = np.zeros((count, 3))
+        about[:, 2] = tracks.yaw
+        turned = Rotation.from_matrix(back) * Rotation.from_rotvec(about) if count else None
+        return Snapshot(
+            header=Header(stamp=header.stamp, frame_id=world.frame),
+            tracks=tracks,
+            class_names=world.tracker.class_names,
+            position=mean[:, :3] @ back.T,
+            velocity=velocity @ back.T,
+            quaternion=turned.as_quat() if count else np.empty((0, 4)),
+            pose_covariance=turn @ pose @ turn.T,
+            twist_covariance=turn @ twist @ turn.T,
+            time=world.tracker.time or 0.0,
+            up=back @ (0.0, 0.0, 1.0),
+        )
+
+
+def track_array(snapshot: Snapshot) -> Detection3DArray:
+    """One Detection3D per track with its id, and one hypothesis: the most probable class."""
+    array = Detection3DArray(header=snapshot.header)
+    tracks = snapshot.tracks
+    existence = _probability(tracks.existence).tolist()
+    best = tracks.classes.argmax(1).tolist()
+    rows = zip(
+        tracks.number.tolist(),
+        _poses(snapshot),
+        snapshot.pose_covariance.reshape(-1, 36),
+        tracks.size.tolist(),
+        existence,
+        best,
+        strict=True,
+    )
+    for number, pose, covariance, (length, width, height), score, index in rows:
+        hypothesis = ObjectHypothesis(class_id=snapshot.class_names[index], score=score)
+        result = ObjectHypothesisWithPose(
+            hypothesis=hypothesis, pose=PoseWithCovariance(pose=pose, covariance=covariance)
+        )
+        box = BoundingBox3D(center=pose, size=Vector3(x=length, y=width, z=height))
+        array.detections.append(
+            Detection3D(header=snapshot.header, results=[result], bbox=box, id=str(number))
+        )
+    return array
+
+
+def object_array(snapshot: Snapshot) -> TrackedObjectArray:
+    """Everything about the tracks, in the order of `track_array`."""
+    array, tracks = TrackedObjectArray(header=snapshot.header), snapshot.tracks
+    order = np.argsort(-tracks.classes, axis=1, kind="stable")
+    existence, front = _probability(tracks.existence), _probability(tracks.forward)
+    for row, pose in enumerate(_poses(snapshot)):
+        x, y, z = snapshot.velocity[row].tolist()
+        length, width, height = tracks.size[row].tolist()
+        array.objects.append(
+            TrackedObject(
+                id=int(tracks.number[row]),
+                classes=[
+                    ClassProbability(
+                        class_id=snapshot.class_names[i], probability=float(tracks.classes[row, i])
+                    )
+                    for i in order[row]
+                ],
+                pose=PoseWithCovariance(
+                    pose=pose, covariance=snapshot.pose_covariance[row].flatten()
+                ),
+                twist=TwistWithCovariance(
+                    twist=Twist(linear=Vector3(x=x, y=y, z=z)),
+                    covariance=snapshot.twist_covariance[row].flatten(),
+                ),
+                size=Vector3(x=length, y=width, z=height),
+                existence=float(existence[row]),
+                front=float(front[row]),
+                age=float(snapshot.time - tracks.born[row]),
+                unseen=float(snapshot.time - tracks.seen[row]),
+            )
+        )
+    return array
+
+
+class Trails:
+    """Where the objects were during the last `TRAIL` seconds."""
+
+    def __init__(self) -> None:
+        self._frame = ""
+        self._places: dict[int, deque[tuple[float, Array]]] = {}
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Take the places of the tracks; those of tracks that ended are forgotten."""
+        if snapshot.header.frame_id != self._frame:
+            self._frame, self._places = snapshot.header.frame_id, {}
+        numbers = snapshot.tracks.number.tolist()
+        self._places = {n: self._places.get(n, deque()) for n in numbers}
+        for number, place in zip(numbers, snapshot.position, strict=True):
+            places = self._places[number]
+            while places and (places[0][0] < snapshot.time - TRAIL):
+                places.popleft()
+            if not places or places[-1][0] < snapshot.time:
+                places.append((snapshot.time, place))
+
+    def of(self, number: int) -> Array:
+        """(K, 3): places of a track, the oldest one first."""
+        return np.array([place for _, place in self._places.get(number, ())]).reshape(-1, 3)
+
+
+def track_markers(snapshot: Snapshot, trails: Trails, lifetime: float) -> MarkerArray:
+    """Box, id, velocity arrow and trail of every track, after a marker that deletes the old ones.
+
+    Colour says the class, opacity the probability of existence. An arrow is as long as the way of
+    one second.
+
+    lifetime: seconds after which a marker vanishes when no newer array arrives.
+    """
+    header, tracks = snapshot.header, snapshot.tracks
+    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    span = Duration(sec=int(lifetime), nanosec=int(lifetime % 1 * 1e9))
+    existence = _probability(tracks.existence)
+    speeds = np.linalg.norm(snapshot.velocity, axis=1)
+    for row, pose in enumerate(_poses(snapshot)):
+        number, index = int(tracks.number[row]), int(tracks.classes[row].argmax())
+        blue, green, red = (value / 255 for value in color_of(index))
+        length, width, height = tracks.size[row].tolist()
+        place = snapshot.position[row]
+
+        def marker(name: str, kind: int, number: int = number, **values) -> Marker:
+            return Marker(header=header, ns=name, id=number, type=kind, lifetime=span, **values)
+
+        solid = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+        pale = ColorRGBA(r=red, g=green, b=blue, a=0.2 + 0.5 * float(existence[row]))
+        scale = Vector3(x=length, y=width, z=height)
+        markers.append(marker("box", Marker.CUBE, pose=pose, scale=scale, color=pale))
+        label = marker(
+            "label", Marker.TEXT_VIEW_FACING, color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
+        )
+        label.pose.position = _point(place + snapshot.up * (height / 2 + LABEL_ABOVE_BOX))
+        label.scale.z = LABEL_HEIGHT
+        label.text = f"{number} {snapshot.class_names[index]}  {speeds[row]:.1f} m/s"
+        markers.append(label)
+        if speeds[row] >= SHOWN_SPEED:
+            arrow = marker("velocity", Marker.ARROW, color=solid)
+            arrow.points = [_point(place), _point(place + snapshot.velocity[row])]
+            arrow.scale = Vector3(x=0.15, y=0.4, z=0.0)
+            markers.append(arrow)
+        trail = trails.of(number)
+        if len(trail) > 1:
+            line = marker("trail", Marker.LINE_STRIP, color=solid)
+            line.points = [_point(point) for point in trail]
+            line.scale.x = 0.1
+            markers.append(line)
+    return MarkerArray(markers=markers)
+
+
+def _poses(snapshot: Snapshot) -> list[Pose]:
+    return [
+        Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=a, y=b, z=c, w=d))
+        for (x, y, z), (a, b, c, d) in zip(
+            snapshot.position.tolist(), snapshot.quaternion.tolist(), strict=True
+        )
+    ]
+
+
+def _point(place: Array) -> Point:
+    x, y, z = place.tolist()
+    return Point(x=x, y=y, z=z)
+
+
+def _probability(log_odds: Array) -> Array:
+    return 1 / (1 + np.exp(-log_odds))

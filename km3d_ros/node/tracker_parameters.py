@@ -1,0 +1,69 @@
+"""The parameters of the tracker node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from km3d_ros.node.parameters import Rule
+
+PARAMETERS = (
+    Rule(
+        "inputs",
+        ["km3d/detections"],
+        "Topics with vision_msgs/Detection3DArray, one per sensor.",
+        fixed=True,
+    ),
+    Rule(
+        "base_frame",
+        "",
+        "Frame of the vehicle, z up, in which the sensors are mounted; empty: child_frame_id of "
+        "the odometry.",
+        fixed=True,
+    ),
+    Rule(
+        "mounts",
+        [""],
+        "Where sensors are mounted, if /tf_static does not have it: frame x y z roll pitch yaw in "
+        "base_frame, metres and radians, as for static_transform_publisher.",
+        fixed=True,
+    ),
+    Rule(
+        "autostart",
+        True,
+        "Configure and activate at start; false: wait for lifecycle transitions.",
+        fixed=True,
+    ),
+    Rule(
+        "existence",
+        0.5,
+        "Objects that exist with a lower probability are not published.",
+        low=0.01,
+        high=0.99,
+    ),
+    Rule(
+        "marker_lifetime",
+        0.5,
+        "Markers vanish after this time when no newer ones arrive.",
+        unit="s",
+        low=0.05,
+        high=60.0,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FixedSettings:
+    """The parameters that are read when the node is configured."""
+
+    inputs: list[str]
+    base_frame: str
+    mounts: list[str]
+    autostart: bool
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """The parameters that can change while the node runs."""
+
+    existence: float
+    marker_lifetime: float

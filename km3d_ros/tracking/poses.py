@@ -1,0 +1,191 @@
+"""Poses of frames: rigid transforms, static ones between frames, and the motion of the vehicle."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from km3d_ros.errors import InputError
+
+Array = np.ndarray
+
+KEPT = 5.0
+"""Seconds of odometry that are kept."""
+LONGEST_HOLE = 0.5
+"""Seconds between two poses of the odometry over which it is interpolated."""
+AHEAD = 0.2
+"""Seconds after the newest pose of the odometry up to which it is extrapolated."""
+FASTEST = 100.0
+"""Metres per second. Two poses of the odometry that are farther apart are a jump."""
+NEARBY = 1.0
+"""Metres within which two poses are no jump, whatever their stamps."""
+_SHOWN = 6
+"""Most frames that a message names."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A frame in another one. rotation: (3, 3). translation: (3,) in metres."""
+
+    rotation: Array
+    translation: Array
+
+    def __matmul__(self, other: Pose) -> Pose:
+        """The pose of a third frame: this one of b in a, `other` of c in b."""
+        moved = self.rotation @ other.translation + self.translation
+        return Pose(self.rotation @ other.rotation, moved)
+
+    def inverse(self) -> Pose:
+        """The pose of the other frame in this one."""
+        return Pose(self.rotation.T, -self.rotation.T @ self.translation)
+
+    @staticmethod
+    def identity() -> Pose:
+        """The pose of a frame in itself."""
+        return Pose(np.eye(3), np.zeros(3))
+
+    @staticmethod
+    def of(quaternion: Sequence[float], translation: Sequence[float]) -> Pose:
+        """From a quaternion x, y, z, w and a translation.
+
+        Raises:
+            InputError: a number is not finite, or the quaternion is no rotation.
+        """
+        numbers = np.array([*quaternion, *translation], float)
+        norm = np.linalg.norm(numbers[:4])
+        if not np.isfinite(numbers).all() or not 0.5 < norm < 2:
+            raise InputError(f"the pose {numbers.tolist()} is no rotation and translation")
+        return Pose(Rotation.from_quat(numbers[:4]).as_matrix(), numbers[4:])
+
+
+def parse_mount(text: str) -> tuple[str, Pose]:
+    """Frame and pose from "frame x y z roll pitch yaw", as static_transform_publisher has them.
+
+    >>> frame, pose = parse_mount("front 1.5 0 1.6 -1.5708 0 -1.5708")
+    >>> frame, pose.translation.tolist(), pose.rotation.round(3)[0].tolist()
+    ('front', [1.5, 0.0, 1.6], [-0.0, -0.0, 1.0])
+
+    Raises:
+        InputError: the text is not of that form.
+    """
+    frame, *numbers = text.split() or [""]
+    try:
+        x, y, z, roll, pitch, yaw = map(float, numbers)
+        turn = Rotation.from_euler("xyz", (roll, pitch, yaw)).as_quat()
+        return frame_name(frame), Pose.of(turn, (x, y, z))
+    except (ValueError, InputError):
+        raise InputError(
+            f"mounts has {text!r}, expected: frame x y z roll pitch yaw (metres, radians)"
+        ) from None
+
+
+class StaticTransforms:
+    """The poses of frames that do not move relative to each other, as /tf_static has them."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, tuple[str, Pose]] = {}
+
+    def add(self, parent: str, child: str, pose: Pose) -> None:
+        """Take the pose of `child` in `parent`; it replaces an earlier one."""
+        self._links[frame_name(child)] = frame_name(parent), pose
+
+    def pose(self, base: str, frame: str) -> Pose:
+        """The pose of a frame in `base`.
+
+        Raises:
+            InputError: no chain of static transforms connects them.
+        """
+        of_frame, of_base = self._ancestors(frame_name(frame)), self._ancestors(frame_name(base))
+        common = next((name for name in of_frame if name in of_base), None)
+        if common is None:
+            known = sorted({*self._links, *(parent for parent, _ in self._links.values())})
+            names = ", ".join(known[:_SHOWN]) or "none"
+            raise InputError(f"no static transform from {base} to {frame} (known frames: {names})")
+        return of_base[common].inverse() @ of_frame[common]
+
+    def _ancestors(self, frame: str) -> dict[str, Pose]:
+        """The poses of a frame in itself and in each of its ancestors."""
+        found = {frame: Pose.identity()}
+        while frame in self._links and self._links[frame][0] not in found:
+            parent, pose = self._links[frame]
+            found[parent] = pose @ found[frame]
+            frame = parent
+        return found
+
+
+def frame_name(frame: str) -> str:
+    """A frame without the slash with which ROS 1 began its name."""
+    return frame.removeprefix("/")
+
+
+class Odometry:
+    """The poses of the vehicle over time.
+
+    jumps: how often the vehicle was suddenly elsewhere, or the time went back.
+    """
+
+    def __init__(self) -> None:
+        self.jumps = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all poses."""
+        self._times: list[float] = []
+        self._poses: list[Pose] = []
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def add(self, time: float, pose: Pose) -> bool:
+        """Take a pose. Returns False after a jump: earlier poses are forgotten.
+
+        A pose that is up to `KEPT` seconds older than the newest one is left out.
+        """
+        if not self._times:
+            self._times, self._poses = [time], [pose]
+            return True
+        seconds = time - self._times[-1]
+        if -KEPT < seconds <= 0:
+            return True
+        distance = np.linalg.norm(pose.translation - self._poses[-1].translation)
+        if seconds <= 0 or distance > max(FASTEST * seconds, NEARBY):
+            self.jumps += 1
+            self._times, self._poses = [time], [pose]
+            return False
+        first = bisect(self._times, time - KEPT)
+        self._times = [*self._times[first:], time]
+        self._poses = [*self._poses[first:], pose]
+        return True
+
+    def at(self, time: float) -> Pose:
+        """The pose at a time, interpolated, or extrapolated by up to `AHEAD`.
+
+        Raises:
+            InputError: there is no pose near this time.
+        """
+        if not self._times or time < self._times[0]:
+            raise InputError("there was no odometry yet at the time of the detections")
+        last = bisect(self._times, time)
+        if self._times[last - 1] == time:
+            return self._poses[last - 1]
+        if last == len(self._times):
+            late = time - self._times[-1]
+            if late > AHEAD or last < 2:
+                raise InputError(f"odometry stopped {late:.2f} s before the detections")
+            last -= 1
+        start, end = self._times[last - 1], self._times[last]
+        if end - start > LONGEST_HOLE:
+            raise InputError(f"odometry was missing for {end - start:.2f} s")
+        return _between(self._poses[last - 1], self._poses[last], (time - start) / (end - start))
+
+
+def _between(first: Pose, second: Pose, share: float) -> Pose:
+    """On the way from one pose to another; a share above 1 is beyond the second."""
+    turn = Rotation.from_matrix(first.rotation.T @ second.rotation).as_rotvec()
+    rotation = first.rotation @ Rotation.from_rotvec(share * turn).as_matrix()
+    moved = first.translation + share * (second.translation - first.translation)
+    return Pose(rotation, moved)

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from km3d_ros.tracking.measurements import Boxes
+from km3d_ros.tracking.poses import Pose, parse_mount
+from km3d_ros.tracking.world import DroppedDetections, LeftOut, World
+
+MOUNT = "front 1.0 0 1.6 -1.5707963 0 -1.5707963"
+"""An optical frame that looks ahead, one metre before base_link."""
+
+
+def car(ahead: float, right: float = 0.0) -> Boxes:
+    """A car in the optical frame of a camera 1.6 m above the road; it faces away."""
+    covariance = np.diag((0.02, 0.02, 0.1, np.pi**2, 0.02, np.pi**2))[None]
+    return Boxes(
+        ["Car"],
+        np.array([0.7]),
+        np.array([(right, 0.85, ahead)]),
+        np.array([(0.5, -0.5, 0.5, 0.5)]),
+        np.array([(4.2, 1.8, 1.5)]),
+        covariance,
+    )
+
+
+def vehicle(x: float, yaw: float = 0.0) -> Pose:
+    return Pose.of((0, 0, np.sin(yaw / 2), np.cos(yaw / 2)), (x, 0, 0))
+
+
+def with_mount(base: str = "base_link") -> World:
+    world = World(base)
+    frame, pose = parse_mount(MOUNT)
+    world.transforms.add("base_link", frame, pose)
+    return world
+
+
+def test_without_odometry_the_frame_is_that_of_the_detections():
+    world = World()
+    for k in range(5):
+        world.take("front", "front", k / 10, car(20.0, 3.0))
+    assert world.frame == "front"
+    assert not world.moves
+    mean, _ = world.tracker.objects().state()
+    assert mean[0, :3] @ world.level == pytest.approx((3.0, 0.85, 20.0), abs=0.01)
+    assert world.tracker.objects().yaw[0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_detections_with_z_up_stay_as_they_are():
+    world, boxes = World(), car(20.0)
+    boxes.quaternion[:] = (0, 0, 0, 1)
+    world.take("lidar", "lidar", 0.0, boxes)
+    assert world.level.tolist() == np.eye(3).tolist()
+
+
+def test_with_a_mount_objects_are_tracked_in_the_frame_of_the_vehicle():
+    world = with_mount()
+    world.take("front", "front", 0.0, car(20.0, 3.0))
+    assert world.frame == "base_link"
+    mean, _ = world.tracker.objects().state()
+    assert mean[0, :3] == pytest.approx((21.0, -3.0, 0.75), abs=1e-5)
+
+
+def test_with_odometry_a_parked_car_stands_still_while_the_vehicle_drives_and_turns():
+    world = with_mount()
+    for k in range(20):
+        time, x, yaw = k / 10, 0.8 * k, 0.005 * k
+        world.take_odometry("odom", "base_link", time, vehicle(x, yaw))
+        c, s = np.cos(yaw), np.sin(yaw)
+        offset = np.array([(c, s), (-s, c)]) @ (40.0 - x, 2.0)
+        world.take("front", "front", time, car(offset[0] - 1.0, -offset[1]))
+    mean, _ = world.tracker.objects().state()
+    assert world.frame == "odom"
+    assert world.moves
+    assert mean[0, :2] == pytest.approx((40.0, 2.0), abs=0.2)
+    assert np.abs(mean[0, 3:5]).max() < 0.2
+    assert world.tracker.objects().yaw[0] == pytest.approx(0.095 * 0.7, abs=0.05)
+
+
+def dropped(world: World, *arguments) -> LeftOut:
+    with pytest.raises(DroppedDetections) as caught:
+        world.take(*arguments)
+    return caught.value.cause
+
+
+def test_a_frame_that_nobody_described_is_dropped():
+    world = with_mount()
+    assert dropped(world, "nose", "nose", 0.0, car(20.0)) == LeftOut.UNKNOWN_FRAME
+    world.take("front", "front", 0.0, car(20.0))
+
+
+def test_without_mounts_a_second_sensor_with_another_frame_is_dropped():
+    world = World()
+    world.take("front", "front", 0.0, car(20.0))
+    assert dropped(world, "left", "left", 0.0, car(20.0)) == LeftOut.UNKNOWN_FRAME
+
+
+def test_odometry_that_stops():
+    world = with_mount()
+    for k in range(5):
+        world.take_odometry("odom", "base_link", k / 10, vehicle(0.0))
+    world.take("front", "front", 0.55, car(20.0))
+    assert dropped(world, "front", "front", 0.7, car(20.0)) == LeftOut.NO_ODOMETRY
+
+
+def test_odometry_that_jumps_restarts_tracking():
+    world = with_mount()
+    for k in range(5):
+        world.take_odometry("odom", "base_link", k / 10, vehicle(0.0))
+        world.take("front", "front", k / 10, car(20.0))
+    assert world.tracker.objects().number.tolist() == [1]
+    world.take_odometry("odom", "base_link", 0.5, vehicle(100.0))
+    assert len(world.tracker.objects()) == 0
+    world.take("front", "front", 0.5, car(20.0))
+    assert world.tracker.objects().number.tolist() == [2]
+    assert world.restarts["odometry_jump"] == 1
+
+
+def test_odometry_that_starts_later_restarts_tracking_in_its_frame():
+    world = with_mount()
+    world.take("front", "front", 0.0, car(20.0))
+    world.take_odometry("odom", "base_link", 0.1, vehicle(5.0))
+    world.take("front", "front", 0.1, car(20.0))
+    assert world.frame == "odom"
+    assert world.tracker.objects().number.tolist() == [2]
+
+
+def test_late_detections_are_dropped_and_time_that_went_back_restarts():
+    world = with_mount()
+    for k in range(20):
+        world.take("front", "front", 10 + k / 10, car(20.0))
+    assert dropped(world, "front", "front", 11.0, car(20.0)) == LeftOut.LATE
+    world.take("front", "front", 3.0, car(20.0))
+    assert world.restarts["time_went_back"] == 1
+    assert world.tracker.time == 3.0
+
+
+def test_a_sensor_whose_clock_is_always_late_does_not_disturb_the_others():
+    world = with_mount()
+    for k in range(5):
+        world.take("front", "front", 10 + k / 10, car(20.0))
+        assert dropped(world, "slow", "front", 1 + k / 10, car(30.0)) == LeftOut.LATE
+    assert world.tracker.objects().number.tolist() == [1]
+    assert not world.restarts
+
+
+def test_faults_of_detections_are_counted():
+    world = with_mount()
+    boxes = car(20.0)
+    boxes.covariance[:] = np.nan
+    world.take("front", "front", 0.0, boxes)
+    boxes.position[:] = np.nan
+    world.take("front", "front", 0.1, boxes)
+    assert world.faults == {"rejected": 1, "without_covariance": 1}
