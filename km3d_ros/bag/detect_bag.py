@@ -14,6 +14,7 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
+from km3d_ros.bag.bag_tracker import BagTracker, TrackSummary, Vehicle
 from km3d_ros.bag.camera_topics import Camera, Wanted, choose_cameras
 from km3d_ros.bag.frame_detector import FrameDetector, Result
 from km3d_ros.bag.message import Message, Topic
@@ -59,21 +60,31 @@ class CameraSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Results of a run. messages: of the source; damaged: its spots that cannot be read."""
+    """Results of a run.
+
+    messages: of the source. damaged: its spots that cannot be read. tracking: if it was wanted.
+    """
 
     source: str
     out: str
     messages: int
     damaged: int
     cameras: list[CameraSummary]
+    tracking: TrackSummary | None = None
 
 
 def detect_in_bag(
-    source: Path, out: Path, wanted: Wanted, mounting: Mounting, detector: Detector
+    source: Path,
+    out: Path,
+    wanted: Wanted,
+    mounting: Mounting,
+    detector: Detector,
+    vehicle: Vehicle | None = None,
 ) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
 
     mounting: of the cameras; the static transforms of the recording are added to it.
+    vehicle: to track the objects, too.
 
     The new recording is written in the folder `out.partial` and moved to `out` when complete.
     After an error nothing is left.
@@ -99,12 +110,16 @@ def detect_in_bag(
         )
         storage = "mcap" if recording.storage == "ROS 1" else recording.storage
         writer = RecordingWriter(out, partial / "new", storage, recording.compression)
-        summaries = _write(writer, source, recording, survey, cameras, frames)
+        tracker = None
+        if vehicle:
+            tracker = BagTracker(source, vehicle, recording.messages(lambda spot: None))
+        summaries = _write(writer, source, recording, survey, cameras, frames, tracker)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
         with suppress(OSError):
             partial.rmdir()
-    return Summary(str(source), str(out), survey.messages, damage.count, summaries)
+    tracking = tracker and tracker.summary
+    return Summary(str(source), str(out), survey.messages, damage.count, summaries, tracking)
 
 
 def _write(
@@ -114,6 +129,7 @@ def _write(
     survey: Survey,
     cameras: Sequence[Camera],
     frames: FrameDetector,
+    tracker: BagTracker | None,
 ) -> list[CameraSummary]:
     """Write the new recording: every message, and the results after each image.
 
@@ -136,7 +152,10 @@ def _write(
             if not frames.takes(message):
                 continue
             result = frames(message)
-            for topic, data in result.messages.items():
+            written = dict(result.messages)
+            if tracker and written:
+                written |= tracker(message, message.topic.name, next(iter(written.values())))
+            for topic, data in written.items():
                 writer.write(Message(topic, message.time, data, message.time))
             summaries[message.topic.name].count(result)
             progress.update()

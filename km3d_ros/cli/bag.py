@@ -70,6 +70,27 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "TOPIC/NAME/detections (default: %(default)s)",
     )
     _options.add_mount(parser, bag=True)
+    tracking = parser.add_argument_group("tracking")
+    tracking.add_argument(
+        "--tracks",
+        action="store_true",
+        help="track the objects of all cameras, too (docs/tracking.md); results go to "
+        "PREFIX_tracker/tracks and PREFIX_tracker/objects",
+    )
+    tracking.add_argument(
+        "--odometry",
+        default="",
+        metavar="TOPIC",
+        help="nav_msgs/Odometry of the vehicle (default: the only one in the recording, if any)",
+    )
+    tracking.add_argument(
+        "--mount",
+        action="append",
+        default=[],
+        metavar="MOUNT",
+        help="'FRAME X Y Z ROLL PITCH YAW' of a camera's frame in the odometry's child_frame_id, "
+        "metres and radians, if /tf_static does not have it; may be repeated",
+    )
     _detector.add_options(parser)
     add("--json", action="store_true", help="print the summary as JSON")
 
@@ -77,6 +98,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect and write."""
     try:
+        from km3d_ros.bag.bag_tracker import Vehicle
         from km3d_ros.bag.camera_topics import Wanted
         from km3d_ros.bag.detect_bag import detect_in_bag
     except ImportError as error:
@@ -86,8 +108,12 @@ def run(args: argparse.Namespace) -> int:
     if args.camera and not args.camera.is_file():
         raise InputError(f"{args.camera}: no such file")
     wanted = Wanted(args.image, args.camera_info, args.camera, args.rectified, args.prefix)
+    if not args.tracks and (args.odometry or args.mount):
+        raise InputError("--odometry and --mount need --tracks")
+    vehicle = Vehicle(f"{args.prefix}_tracker", args.odometry, args.mount) if args.tracks else None
     mounting = _options.mounting_of(args)
-    summary = detect_in_bag(args.source, args.out, wanted, mounting, _detector.load(args))
+    detector = _detector.load(args)
+    summary = detect_in_bag(args.source, args.out, wanted, mounting, detector, vehicle)
     print(_as_json(summary) if args.json else _as_text(summary))
     return 0
 
@@ -110,6 +136,17 @@ def _as_text(summary: Summary) -> str:
         )
         if camera.unusable:
             causes = ", ".join(f"{cause} {n}" for cause, n in camera.unusable.items())
+            line += f"; not usable: {causes}"
+        lines.append(line)
+    tracking = summary.tracking
+    if tracking:
+        motion = f"motion from {tracking.odometry}" if tracking.odometry else "no odometry"
+        line = (
+            f"{tracking.tracks}: {tracking.objects} objects in {tracking.images} images; "
+            f"{motion}; frame {tracking.frame or 'not known'}"
+        )
+        if tracking.unusable:
+            causes = ", ".join(f"{cause} {n}" for cause, n in tracking.unusable.items())
             line += f"; not usable: {causes}"
         lines.append(line)
     return "\n".join(lines)

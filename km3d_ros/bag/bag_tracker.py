@@ -1,0 +1,167 @@
+"""Tracks for the detections of a recording."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rclpy.serialization import deserialize_message
+from vision_msgs.msg import Detection3DArray
+
+from km3d_ros.bag.message import Message, Topic
+from km3d_ros.bag.ros_messages import described, type_store
+from km3d_ros.errors import InputError
+from km3d_ros.node.track_messages import Snapshot, object_array, track_array
+from km3d_ros.tracking.poses import parse_mount
+from km3d_ros.tracking.reading import read_boxes, read_pose, read_transform, seconds
+from km3d_ros.tracking.world import DroppedDetections, World
+
+ODOMETRY = "nav_msgs/msg/Odometry"
+STATIC = "/tf_static"
+TRACKS = "vision_msgs/msg/Detection3DArray"
+OBJECTS = "km3d_ros/msg/TrackedObjectArray"
+EXISTENCE = 0.5
+AHEAD = 300_000_000
+"""Nanoseconds of odometry after an image that are known when its detections are used."""
+
+
+@dataclass(frozen=True)
+class Vehicle:
+    """How to track: topic of the results, topic of the odometry ("": the only one, if there is
+    one), and mounts of cameras in the vehicle's frame (`poses.parse_mount`)."""
+
+    results: str
+    odometry: str = ""
+    mounts: Sequence[str] = ()
+
+
+@dataclass
+class TrackSummary:
+    """Results of tracking.
+
+    tracks: topic. frame: in which objects are tracked. odometry: topic, "" without.
+    images: used ones. objects: number of identities that were written.
+    unusable: images by cause.
+    """
+
+    tracks: str
+    odometry: str
+    frame: str = ""
+    images: int = 0
+    objects: int = 0
+    unusable: dict[str, int] = field(default_factory=dict)
+
+
+class BagTracker:
+    """Tracks the objects of all cameras, image by image in the order of the recording.
+
+    summary: of what was done so far.
+    """
+
+    def __init__(self, source: Path, vehicle: Vehicle, messages: Iterable[Message]) -> None:
+        """Read the odometry and the static transforms of a recording.
+
+        Raises:
+            InputError: the topic of the odometry is not there or not clear, a mount makes no
+                sense, or the recording has tracks already.
+        """
+        self._world = World()
+        self._types = type_store()
+        self._poses: dict[str, list[tuple[int, Any]]] = {}
+        topics = set()
+        for message in messages:
+            topics.add(message.topic.name)
+            if message.topic.type == ODOMETRY:
+                entry = self._read_odometry(message)
+                self._poses.setdefault(message.topic.name, []).extend(entry)
+            elif message.topic.name == STATIC:
+                self._read_transforms(message)
+        odometry = self._choose(source, vehicle.odometry)
+        # The next one last; poses of one time stay in the order of the recording.
+        poses = sorted(self._poses.get(odometry, ()), key=lambda entry: entry[0])
+        self._poses_ahead = poses[::-1]
+        self._mount(vehicle.mounts)
+        self._topics = (
+            described(f"{vehicle.results}/tracks", TRACKS, self._types),
+            described(f"{vehicle.results}/objects", OBJECTS, self._types),
+        )
+        for topic in self._topics:
+            if topic.name in topics:
+                raise InputError(f"{source} has {topic.name} already: give another --prefix")
+        self._numbers: set[int] = set()
+        self.summary = TrackSummary(self._topics[0].name, odometry)
+        self._unusable: Counter[str] = Counter()
+
+    def __call__(self, image: Message, sensor: str, detections: bytes) -> Mapping[Topic, bytes]:
+        """The serialised tracks after the detections of an image.
+
+        Empty if the detections cannot be used.
+        """
+        while self._poses_ahead and self._poses_ahead[-1][0] <= image.time + AHEAD:
+            self._world.take_odometry(*self._poses_ahead.pop()[1])
+        message = deserialize_message(detections, Detection3DArray)
+        header = message.header
+        try:
+            boxes = read_boxes(message)
+            self._world.take(sensor, header.frame_id, seconds(header.stamp), boxes)
+        except DroppedDetections as dropped:
+            self._unusable[dropped.cause.value] += 1
+            self.summary.unusable = dict(self._unusable)
+            return {}
+        snapshot = Snapshot.of(self._world, header, EXISTENCE)
+        self._numbers |= set(snapshot.tracks.number.tolist())
+        self.summary.images += 1
+        self.summary.objects = len(self._numbers)
+        self.summary.frame = self._world.frame
+        # With rosbags, as the detections: the same tracks give the same bytes.
+        return {
+            topic: bytes(self._types.serialize_cdr(make(snapshot), topic.type))
+            for topic, make in zip(self._topics, (track_array, object_array), strict=True)
+        }
+
+    def _read_odometry(self, message: Message) -> list[tuple[int, Any]]:
+        """The recorded time and the arguments of `World.take_odometry`; none if unusable."""
+        try:
+            odometry = self._types.deserialize_cdr(message.data, ODOMETRY)
+            pose = read_pose(odometry.pose.pose)
+        except Exception:  # rosbags has no class for what cannot be deserialised
+            return []
+        time = seconds(odometry.header.stamp)
+        arguments = odometry.header.frame_id, odometry.child_frame_id, time, pose
+        return [(message.time, arguments)]
+
+    def _read_transforms(self, message: Message) -> None:
+        try:
+            transforms = self._types.deserialize_cdr(message.data, message.topic.type).transforms
+        except Exception:  # as above
+            return
+        for item in transforms:
+            try:
+                pose = read_transform(item.transform)
+            except InputError:
+                continue
+            self._world.transforms.add(item.header.frame_id, item.child_frame_id, pose)
+
+    def _choose(self, source: Path, wanted: str) -> str:
+        known = sorted(self._poses)
+        if wanted and wanted not in known:
+            names = ", ".join(known) or "none"
+            raise InputError(f"{source} has no odometry on {wanted}; odometry: {names}")
+        if not wanted and len(known) > 1:
+            raise InputError(
+                f"{source} has odometry on {', '.join(known)}: choose one with --odometry"
+            )
+        return wanted or next(iter(known), "")
+
+    def _mount(self, mounts: Sequence[str]) -> None:
+        if not mounts:
+            return
+        if not self._poses_ahead:
+            raise InputError("--mount needs odometry, whose child_frame_id the mounts refer to")
+        child = self._poses_ahead[-1][1][1]
+        for text in mounts:
+            frame, pose = parse_mount(text)
+            self._world.transforms.add(child, frame, pose)
