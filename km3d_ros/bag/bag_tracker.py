@@ -13,14 +13,14 @@ from vision_msgs.msg import Detection3DArray
 
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
+from km3d_ros.bag.survey import Survey
 from km3d_ros.errors import InputError
 from km3d_ros.node.track_messages import Snapshot, object_array, track_array
 from km3d_ros.tracking.poses import parse_mount
-from km3d_ros.tracking.reading import read_boxes, read_pose, read_transform, seconds
+from km3d_ros.tracking.reading import read_boxes, read_pose, seconds
 from km3d_ros.tracking.world import DroppedDetections, World
 
 ODOMETRY = "nav_msgs/msg/Odometry"
-STATIC = "/tf_static"
 TRACKS = "vision_msgs/msg/Detection3DArray"
 OBJECTS = "km3d_ros/msg/TrackedObjectArray"
 EXISTENCE = 0.5
@@ -61,7 +61,9 @@ class BagTracker:
     summary: of what was done so far.
     """
 
-    def __init__(self, source: Path, vehicle: Vehicle, messages: Iterable[Message]) -> None:
+    def __init__(
+        self, source: Path, vehicle: Vehicle, survey: Survey, messages: Iterable[Message]
+    ) -> None:
         """Read the odometry and the static transforms of a recording.
 
         Raises:
@@ -71,14 +73,12 @@ class BagTracker:
         self._world = World()
         self._types = type_store()
         self._poses: dict[str, list[tuple[int, Any]]] = {}
-        topics = set()
         for message in messages:
-            topics.add(message.topic.name)
             if message.topic.type == ODOMETRY:
                 entry = self._read_odometry(message)
                 self._poses.setdefault(message.topic.name, []).extend(entry)
-            elif message.topic.name == STATIC:
-                self._read_transforms(message)
+        for message in survey.static_transforms(self._types):
+            self._world.transforms = self._world.transforms.with_those_of(message)
         odometry = self._choose(source, vehicle.odometry)
         # The next one last; poses of one time stay in the order of the recording.
         poses = sorted(self._poses.get(odometry, ()), key=lambda entry: entry[0])
@@ -89,7 +89,7 @@ class BagTracker:
             described(f"{vehicle.results}/objects", OBJECTS, self._types),
         )
         for topic in self._topics:
-            if topic.name in topics:
+            if topic.name in survey.types:
                 raise InputError(f"{source} has {topic.name} already: give another --prefix")
         self._numbers: set[int] = set()
         self.summary = TrackSummary(self._topics[0].name, odometry)
@@ -133,18 +133,6 @@ class BagTracker:
         arguments = odometry.header.frame_id, odometry.child_frame_id, time, pose
         return [(message.time, arguments)]
 
-    def _read_transforms(self, message: Message) -> None:
-        try:
-            transforms = self._types.deserialize_cdr(message.data, message.topic.type).transforms
-        except Exception:  # as above
-            return
-        for item in transforms:
-            try:
-                pose = read_transform(item.transform)
-            except InputError:
-                continue
-            self._world.transforms.add(item.header.frame_id, item.child_frame_id, pose)
-
     def _choose(self, source: Path, wanted: str) -> str:
         known = sorted(self._poses)
         if wanted and wanted not in known:
@@ -164,4 +152,4 @@ class BagTracker:
         child = self._poses_ahead[-1][1][1]
         for text in mounts:
             frame, pose = parse_mount(text)
-            self._world.transforms.add(child, frame, pose)
+            self._world.transforms = self._world.transforms.with_pose(child, frame, pose)

@@ -112,7 +112,8 @@ def detect_in_bag(
         writer = RecordingWriter(out, partial / "new", storage, recording.compression)
         tracker = None
         if vehicle:
-            tracker = BagTracker(source, vehicle, recording.messages(lambda spot: None))
+            messages = recording.messages(lambda spot: None)
+            tracker = BagTracker(source, vehicle, survey, messages)
         summaries = _write(writer, source, recording, survey, cameras, frames, tracker)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)

@@ -19,7 +19,7 @@ from km3d_ros.data.camera_file import read_camera
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.drops import DropCause, DroppedFrame, dropping
 from km3d_ros.frames.encodings import to_bgr
-from km3d_ros.frames.mounting import STATIC_TRANSFORMS, Mounting
+from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.pairing import Frame, recorded_infos
 from km3d_ros.frames.reading import View, ViewReader
 from km3d_ros.geometry.camera import CameraModel
@@ -75,8 +75,8 @@ class FrameDetector:
             )
             for c in cameras
         }
-        for data in survey.transforms if mounting.base_frame else ():
-            mounting.add(self._types.deserialize_cdr(data, STATIC_TRANSFORMS[1]))
+        for message in survey.static_transforms(self._types) if mounting.base_frame else ():
+            mounting.add(message)
         self._readers = {
             c.images: _view_reader(c, detector, mounting, calibration, report) for c in cameras
         }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from rclpy.serialization import deserialize_message
+from rosbags.typesys.store import Typestore
 from tqdm import tqdm
 
 from km3d_ros.bag.camera_topics import INFO_TYPE, MESSAGE_CLASSES
 from km3d_ros.bag.message import Message
-from km3d_ros.frames.mounting import STATIC_TRANSFORMS
+from km3d_ros.frames.static_transforms import STATIC_TRANSFORMS
 
 SHOWN = 5
 
@@ -73,6 +76,12 @@ class Survey:
             elif (name, kind) == STATIC_TRANSFORMS:
                 survey.transforms.append(message.data)
         return survey
+
+    def static_transforms(self, types: Typestore) -> Iterator[Any]:
+        """The tf2_msgs/TFMessage on /tf_static that can be deserialised."""
+        for data in self.transforms:
+            with suppress(Exception):  # rosbags has no class for what cannot be deserialised
+                yield types.deserialize_cdr(data, STATIC_TRANSFORMS[1])
 
 
 def _encoding(message: Message) -> str:

@@ -20,8 +20,9 @@ from km3d_ros.data.ros1 import Ros1Converter
 from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
-from km3d_ros.frames.mounting import STATIC_TRANSFORMS, Mounting
+from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.pairing import recorded_infos
+from km3d_ros.frames.static_transforms import STATIC_TRANSFORMS
 from km3d_ros.frames.topic_names import (
     IMAGE_TYPES,
     camera_info_beside,

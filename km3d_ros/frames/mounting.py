@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from km3d_ros.errors import InputError
-from km3d_ros.geometry.level import (
-    angles_of,
-    level_from_angles,
-    level_from_mount,
-    rotation_matrix,
-)
+from km3d_ros.frames.static_transforms import StaticTransforms, frame_name
+from km3d_ros.geometry.level import angles_of, level_from_angles, level_from_mount
 
 if TYPE_CHECKING:
     from tf2_msgs.msg import TFMessage
-
-STATIC_TRANSFORMS = ("/tf_static", "tf2_msgs/msg/TFMessage")
-"""Topic and type of the static transforms."""
-
-_SHOWN = 6
-"""Most frames that a message names."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ class Mounting:
                 f"base_frame is {base_frame!r} and the camera's angles are given (pitch "
                 f"{pitch:g}, roll {roll:g} rad), expected one of both"
             )
-        self.base_frame = _name(base_frame)
+        self.base_frame = frame_name(base_frame)
         self.settings = (base_frame, pitch, roll)
         self._required = required
         self._fixed = Mount(level_from_angles(pitch, roll))
@@ -100,7 +90,7 @@ class Mounting:
 
     def _look_up(self, transforms: StaticTransforms, frame_id: str) -> Mount:
         try:
-            rotation = transforms.rotation(self.base_frame, frame_id)
+            rotation = transforms.pose(self.base_frame, frame_id).rotation
         except InputError as error:
             if self._required:
                 raise
@@ -109,61 +99,3 @@ class Mounting:
             return Mount(level_from_mount(rotation))
         except InputError as error:
             raise InputError(f"{frame_id} in {self.base_frame}: {error}") from None
-
-
-@dataclass(frozen=True)
-class StaticTransforms:
-    """The rotations between frames that do not move, as /tf_static has them.
-
-    A chain over several frames is followed. Transforms on /tf, of joints that move, do not count.
-    """
-
-    _links: dict[str, tuple[str, tuple[float, ...]]] = field(default_factory=dict)
-    """Parent and quaternion x, y, z, w of each child frame."""
-
-    def with_those_of(self, message: TFMessage) -> StaticTransforms:
-        """These transforms, and those of a message in place of older ones."""
-        links = dict(self._links)
-        for transform in message.transforms:
-            turn = transform.transform.rotation
-            parent = _name(transform.header.frame_id)
-            links[_name(transform.child_frame_id)] = parent, (turn.x, turn.y, turn.z, turn.w)
-        return StaticTransforms(links)
-
-    def rotation(self, base: str, frame: str) -> np.ndarray:
-        """The rotation (3, 3) float64 from a frame into `base`.
-
-        Raises:
-            InputError: there is no chain between them, or it has no valid rotation.
-        """
-        of_frame, of_base = self._ancestors(_name(frame)), self._ancestors(_name(base))
-        common = next((name for name in of_frame if name in of_base), None)
-        if common is None:
-            raise InputError(f"no static transform from {base} to {frame}; {self._describe()}")
-        return of_base[common].T @ of_frame[common]
-
-    def _ancestors(self, frame: str) -> dict[str, np.ndarray]:
-        """The rotations from a frame into itself and into each of its ancestors."""
-        found = {frame: np.eye(3)}
-        while frame in self._links:
-            parent, turn = self._links[frame]
-            if parent in found:
-                raise InputError(f"static transforms form a loop: {' <- '.join([*found, parent])}")
-            try:
-                found[parent] = rotation_matrix(*turn) @ found[frame]
-            except InputError as error:
-                raise InputError(f"static transform from {parent} to {frame}: {error}") from None
-            frame = parent
-        return found
-
-    def _describe(self) -> str:
-        names = sorted({*self._links, *(parent for parent, _ in self._links.values())})
-        if not names:
-            return "/tf_static has none"
-        more = ", …" if len(names) > _SHOWN else ""
-        return f"frames on /tf_static: {', '.join(names[:_SHOWN])}{more}"
-
-
-def _name(frame: str) -> str:
-    """A frame without the slash with which ROS 1 began its name."""
-    return frame.removeprefix("/")

@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 
 from km3d_ros.errors import InputError
-from km3d_ros.frames.mounting import STATIC_TRANSFORMS
+from km3d_ros.frames.static_transforms import STATIC_TRANSFORMS
 
 # Several publishers may send one message per transform, all of them at once to a new subscription.
 _QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)

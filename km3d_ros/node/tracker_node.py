@@ -17,7 +17,7 @@ from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import Node, Publisher, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from vision_msgs.msg import Detection3DArray
@@ -35,6 +35,7 @@ from km3d_ros.node.middleware import (
     make_latched_reliable,
     other_types,
 )
+from km3d_ros.node.static_transforms import subscribe_to_static_transforms
 from km3d_ros.node.track_messages import (
     Snapshot,
     Trails,
@@ -44,7 +45,7 @@ from km3d_ros.node.track_messages import (
 )
 from km3d_ros.node.tracker_parameters import PARAMETERS, FixedSettings, LiveSettings
 from km3d_ros.tracking.poses import parse_mount
-from km3d_ros.tracking.reading import read_boxes, read_pose, read_transform, seconds
+from km3d_ros.tracking.reading import read_boxes, read_pose, seconds
 from km3d_ros.tracking.world import DroppedDetections, LeftOut, World
 
 REPORT_PERIOD = 1.0
@@ -203,7 +204,7 @@ class TrackerNode(Node):
         if mounts and not base:
             raise InputError("mounts are given, expected base_frame, too")
         for frame, pose in mounts:
-            self.world.transforms.add(base, frame, pose)
+            self.world.transforms = self.world.transforms.with_pose(base, frame, pose)
         for message_type, name in (
             (Detection3DArray, "tracks"),
             (TrackedObjectArray, "objects"),
@@ -217,22 +218,10 @@ class TrackerNode(Node):
                 qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
             )
         self._others = [self._subscribe(Odometry, "odometry", self._take_odometry, depth=50)]
-        self._subscribe_transforms()
-
-    def _subscribe_transforms(self) -> None:
-        """Subscribe to /tf_static, where tf2_msgs is installed.
-
-        Not with a listener of tf2_ros, which would deserialise every message on /tf as well.
-        """
         try:
-            from tf2_msgs.msg import TFMessage
-        except ImportError:
-            self.get_logger().info("tf2_msgs is not installed: only the parameter mounts counts")
-            return
-        qos = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._others.append(
-            self.create_subscription(TFMessage, "/tf_static", self._take_transforms, qos)
-        )
+            self._others.append(subscribe_to_static_transforms(self, self._take_transforms))
+        except InputError:  # tf2_msgs is not installed
+            self.get_logger().info("without tf2_msgs, only the parameter mounts counts")
 
     def _subscribe_input(self, topic: str) -> None:
         name = self.resolve_topic_name(topic)
@@ -302,14 +291,8 @@ class TrackerNode(Node):
         self.world.take_odometry(frame, child, seconds(message.header.stamp), pose)
 
     def _take_transforms(self, message: Any) -> None:
-        for transform in message.transforms if self.world else ():
-            try:
-                pose = read_transform(transform.transform)
-            except InputError as error:
-                self.get_logger().error(f"/tf_static: {transform.child_frame_id}: {error}")
-                continue
-            parent, child = transform.header.frame_id, transform.child_frame_id
-            self.world.transforms.add(parent, child, pose)
+        if self.world is not None:
+            self.world.transforms = self.world.transforms.with_those_of(message)
 
     def _take_detections(self, topic: str, message: Detection3DArray) -> None:
         if not self._inputs:

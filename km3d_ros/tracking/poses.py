@@ -1,17 +1,15 @@
-"""Poses of frames: rigid transforms, static ones between frames, and the motion of the vehicle."""
+"""Where sensors are mounted on the vehicle, and how the vehicle moves."""
 
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from km3d_ros.errors import InputError
-
-Array = np.ndarray
+from km3d_ros.frames.static_transforms import frame_name
+from km3d_ros.geometry.pose import Pose
 
 KEPT = 5.0
 """Seconds of odometry that are kept."""
@@ -23,43 +21,6 @@ FASTEST = 100.0
 """Metres per second. Two poses of the odometry that are farther apart are a jump."""
 NEARBY = 1.0
 """Metres within which two poses are no jump, whatever their stamps."""
-_SHOWN = 6
-"""Most frames that a message names."""
-
-
-@dataclass(frozen=True)
-class Pose:
-    """A frame in another one. rotation: (3, 3). translation: (3,) in metres."""
-
-    rotation: Array
-    translation: Array
-
-    def __matmul__(self, other: Pose) -> Pose:
-        """The pose of a third frame: this one of b in a, `other` of c in b."""
-        moved = self.rotation @ other.translation + self.translation
-        return Pose(self.rotation @ other.rotation, moved)
-
-    def inverse(self) -> Pose:
-        """The pose of the other frame in this one."""
-        return Pose(self.rotation.T, -self.rotation.T @ self.translation)
-
-    @staticmethod
-    def identity() -> Pose:
-        """The pose of a frame in itself."""
-        return Pose(np.eye(3), np.zeros(3))
-
-    @staticmethod
-    def of(quaternion: Sequence[float], translation: Sequence[float]) -> Pose:
-        """From a quaternion x, y, z, w and a translation.
-
-        Raises:
-            InputError: a number is not finite, or the quaternion is no rotation.
-        """
-        numbers = np.array([*quaternion, *translation], float)
-        norm = np.linalg.norm(numbers[:4])
-        if not np.isfinite(numbers).all() or not 0.5 < norm < 2:
-            raise InputError(f"the pose {numbers.tolist()} is no rotation and translation")
-        return Pose(Rotation.from_quat(numbers[:4]).as_matrix(), numbers[4:])
 
 
 def parse_mount(text: str) -> tuple[str, Pose]:
@@ -81,45 +42,6 @@ def parse_mount(text: str) -> tuple[str, Pose]:
         raise InputError(
             f"mounts has {text!r}, expected: frame x y z roll pitch yaw (metres, radians)"
         ) from None
-
-
-class StaticTransforms:
-    """The poses of frames that do not move relative to each other, as /tf_static has them."""
-
-    def __init__(self) -> None:
-        self._links: dict[str, tuple[str, Pose]] = {}
-
-    def add(self, parent: str, child: str, pose: Pose) -> None:
-        """Take the pose of `child` in `parent`; it replaces an earlier one."""
-        self._links[frame_name(child)] = frame_name(parent), pose
-
-    def pose(self, base: str, frame: str) -> Pose:
-        """The pose of a frame in `base`.
-
-        Raises:
-            InputError: no chain of static transforms connects them.
-        """
-        of_frame, of_base = self._ancestors(frame_name(frame)), self._ancestors(frame_name(base))
-        common = next((name for name in of_frame if name in of_base), None)
-        if common is None:
-            known = sorted({*self._links, *(parent for parent, _ in self._links.values())})
-            names = ", ".join(known[:_SHOWN]) or "none"
-            raise InputError(f"no static transform from {base} to {frame} (known frames: {names})")
-        return of_base[common].inverse() @ of_frame[common]
-
-    def _ancestors(self, frame: str) -> dict[str, Pose]:
-        """The poses of a frame in itself and in each of its ancestors."""
-        found = {frame: Pose.identity()}
-        while frame in self._links and self._links[frame][0] not in found:
-            parent, pose = self._links[frame]
-            found[parent] = pose @ found[frame]
-            frame = parent
-        return found
-
-
-def frame_name(frame: str) -> str:
-    """A frame without the slash with which ROS 1 began its name."""
-    return frame.removeprefix("/")
 
 
 class Odometry:

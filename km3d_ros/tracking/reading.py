@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from km3d_ros.geometry.pose import Pose
 from km3d_ros.tracking.measurements import Boxes
-from km3d_ros.tracking.poses import Pose
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
     from geometry_msgs.msg import Pose as PoseMessage
-    from geometry_msgs.msg import Transform
     from vision_msgs.msg import Detection3DArray
 
 
@@ -62,14 +61,4 @@ def read_pose(message: PoseMessage) -> Pose:
         InputError: it is not finite, or its quaternion is no rotation.
     """
     q, p = message.orientation, message.position
-    return Pose.of((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
-
-
-def read_transform(message: Transform) -> Pose:
-    """The pose of a transform.
-
-    Raises:
-        InputError: it is not finite, or its quaternion is no rotation.
-    """
-    q, p = message.rotation, message.translation
     return Pose.of((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))

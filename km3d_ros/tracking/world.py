@@ -11,8 +11,10 @@ from enum import Enum
 import numpy as np
 
 from km3d_ros.errors import InputError
+from km3d_ros.frames.static_transforms import StaticTransforms, frame_name
+from km3d_ros.geometry.pose import Pose
 from km3d_ros.tracking.measurements import Boxes, level_measurements, rotation_matrices
-from km3d_ros.tracking.poses import Odometry, Pose, StaticTransforms, frame_name
+from km3d_ros.tracking.poses import Odometry
 from km3d_ros.tracking.tracker import LATEST, LONGEST_GAP, Tracker
 
 Array = np.ndarray
@@ -44,6 +46,7 @@ class World:
     Objects are tracked in the frame of the odometry if there is any, otherwise in `base_frame` if
     it is given, otherwise in the frame of the first detections.
 
+    transforms: where the sensors are mounted.
     tracker: the objects, in a level frame.
     frame: the frame in which objects are tracked, "" before the first detections.
     level: (3, 3) from `frame` into the level frame of the tracker.

@@ -13,7 +13,8 @@ from km3d_ros import town
 from km3d_ros.bag import read_bag
 from km3d_ros.cli import main
 from km3d_ros.demo.drive import camera_info, image
-from km3d_ros.tracking.poses import Pose, parse_mount
+from km3d_ros.geometry.pose import Pose
+from km3d_ros.tracking.poses import parse_mount
 from km3d_ros.tracking.reading import read_boxes
 
 FRAMES = 8

@@ -22,7 +22,10 @@ def transform(parent, child, turn):
     return SimpleNamespace(
         header=SimpleNamespace(frame_id=parent),
         child_frame_id=child,
-        transform=SimpleNamespace(rotation=SimpleNamespace(x=x, y=y, z=z, w=w)),
+        transform=SimpleNamespace(
+            rotation=SimpleNamespace(x=x, y=y, z=z, w=w),
+            translation=SimpleNamespace(x=0.0, y=0.0, z=0.0),
+        ),
     )
 
 
@@ -99,12 +102,13 @@ def test_newer_transform_replaces_the_older_one():
         ([], "no static transform from base_link to camera; /tf_static has none"),
         (
             [("base", "camera", STRAIGHT)],
-            "no static transform from base_link to camera; frames on /tf_static: base, camera",
+            "no static transform from base_link to camera; frames with static transforms: base, "
+            "camera",
         ),
         (
             [("base_link", f"wheel_{k}", STRAIGHT) for k in range(9)],
-            "no static transform from base_link to camera; frames on /tf_static: base_link, "
-            "wheel_0, wheel_1, wheel_2, wheel_3, wheel_4, …",
+            "no static transform from base_link to camera; frames with static transforms: "
+            "base_link, wheel_0, wheel_1, wheel_2, wheel_3, wheel_4, …",
         ),
         (
             [("base_link", "camera", (0.0, 0.0, 0.0, 0.0))],

@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from support.waiting import spin_until
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -262,7 +263,10 @@ def test_a_frame_that_is_not_known_is_counted(bench):
     bench.send("left", 10.0, (1.0, 20.0))
     level, message, values = bench.report(1)
     assert level == DiagnosticStatus.ERROR
-    assert "no static transform from base_link to left (known frames: base_link, front)" in message
+    assert message.endswith(
+        "no static transform from base_link to left; frames with static transforms: base_link, "
+        "front"
+    )
     assert values["dropped.unknown_frame"] == "1"
 
 
@@ -407,16 +411,15 @@ def test_simulated_time_that_jumps_back_restarts_tracking(bench):
 
 
 def test_mounts_from_static_transforms(bench):
-    tf2_msgs = pytest.importorskip("tf2_msgs.msg")
     node = bench.start()
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    publisher = bench.peer.create_publisher(tf2_msgs.TFMessage, "/tf_static", qos)
+    publisher = bench.peer.create_publisher(TFMessage, "/tf_static", qos)
     transform = TransformStamped(child_frame_id="front")
     transform.header.frame_id = "base_link"
     transform.transform.translation.x = 1.0
     turn = transform.transform.rotation
     turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
-    publisher.publish(tf2_msgs.TFMessage(transforms=[transform]))
+    publisher.publish(TFMessage(transforms=[transform]))
     bench.wait(lambda: "front" in node.world.transforms._links)
     bench.drive(10.0)
     bench.send("front", 10.0, (1.0, 20.0))

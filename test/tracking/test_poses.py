@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from km3d_ros.errors import InputError
-from km3d_ros.tracking.poses import Odometry, Pose, StaticTransforms, parse_mount
+from km3d_ros.geometry.pose import Pose
+from km3d_ros.tracking.poses import Odometry, parse_mount
 
 
 def at(x: float, yaw: float = 0.0) -> Pose:
@@ -16,53 +17,12 @@ def odometry(*poses: tuple[float, Pose]) -> Odometry:
     return result
 
 
-def test_a_chain_of_static_transforms():
-    transforms = StaticTransforms()
-    transforms.add("base_link", "mast", at(1.0, np.pi / 2))
-    transforms.add("/mast", "camera", at(2.0))
-    pose = transforms.pose("base_link", "/camera")
-    assert pose.translation == pytest.approx((1.0, 2.0, 0.0))
-    assert pose.rotation @ (1, 0, 0) == pytest.approx((0, 1, 0))
-    back = transforms.pose("camera", "base_link")
-    assert (back @ pose).translation == pytest.approx((0, 0, 0))
-
-
-def test_two_branches_of_static_transforms():
-    transforms = StaticTransforms()
-    transforms.add("base_link", "left", at(1.0))
-    transforms.add("base_link", "right", at(3.0))
-    assert transforms.pose("left", "right").translation == pytest.approx((2.0, 0, 0))
-
-
-def test_a_frame_that_is_not_connected():
-    transforms = StaticTransforms()
-    transforms.add("base_link", "left", at(1.0))
-    with pytest.raises(InputError, match=r"from base_link to nose .*: base_link, left\)"):
-        transforms.pose("base_link", "nose")
-    assert transforms.pose("nose", "nose").translation.tolist() == [0, 0, 0]
-
-
-def test_static_transforms_in_a_loop_end():
-    transforms = StaticTransforms()
-    transforms.add("a", "b", at(1.0))
-    transforms.add("b", "a", at(1.0))
-    with pytest.raises(InputError):
-        transforms.pose("c", "a")
-
-
 @pytest.mark.parametrize(
     "text", ["front", "front 1 2 3 4 5", "front 1 2 3 4 5 x", "f 1 2 3 4 5 nan"]
 )
 def test_a_mount_that_makes_no_sense(text):
     with pytest.raises(InputError, match="expected: frame x y z roll pitch yaw"):
         parse_mount(text)
-
-
-def test_a_pose_that_is_none():
-    with pytest.raises(InputError):
-        Pose.of((0, 0, 0, 0), (1, 2, 3))
-    with pytest.raises(InputError):
-        Pose.of((0, 0, 0, 1), (1, np.nan, 3))
 
 
 def test_odometry_is_interpolated():

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from km3d_ros.geometry.pose import Pose
 from km3d_ros.tracking.measurements import Boxes
-from km3d_ros.tracking.poses import Pose, parse_mount
+from km3d_ros.tracking.poses import parse_mount
 from km3d_ros.tracking.world import DroppedDetections, LeftOut, World
 
 MOUNT = "front 1.0 0 1.6 -1.5707963 0 -1.5707963"
@@ -29,7 +30,7 @@ def vehicle(x: float, yaw: float = 0.0) -> Pose:
 def with_mount(base: str = "base_link") -> World:
     world = World(base)
     frame, pose = parse_mount(MOUNT)
-    world.transforms.add("base_link", frame, pose)
+    world.transforms = world.transforms.with_pose("base_link", frame, pose)
     return world
 
 
