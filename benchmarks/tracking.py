@@ -1,8 +1,9 @@
 """Tracks against detections as they come and an IoU tracker: `python benchmarks/tracking.py`.
 
 Drives through Town that no constant of the tracker was chosen on, with a moving camera and exact
-truth. The first run renders and detects them (half a minute a drive) and keeps the detections in
---cache. trackeval (`pip install trackeval`) computes HOTA, IDF1 and identity switches.
+truth. The first run renders and detects them (10 s a drive) and keeps the detections in --cache.
+trackeval computes HOTA, IDF1 and identity switches. Install it without its dependencies, which
+replace OpenCV: `pip install --no-deps trackeval==1.3.0`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,10 @@ NO_MATCH = 4.0
 """Horizontal distance in metres at which the similarity of two objects is zero. It is one half at
 2 m, where nuScenes counts a match."""
 NEAR = 30.0
+"""Metres within which the velocity of cars is judged."""
+MOVES = 0.5
+"""Speed in m/s from which an object moves."""
+RECALLS = np.linspace(0.1, 1.0, 19)
 OPTICAL = np.array([(0, 0, 1), (-1, 0, 0), (0, -1, 0)], float)
 """From the camera's optical frame into its level frame."""
 
@@ -43,7 +49,7 @@ class Found:
 
     box: x, y, z, yaw, length, width, height. velocity: (2,) m/s.
     position_deviation, velocity_deviation: (2,) standard deviations of x and y, if known.
-    age: seconds since birth.
+    age: seconds since birth. score: by which the objects of the method can be ranked.
     """
 
     number: int
@@ -53,6 +59,7 @@ class Found:
     position_deviation: Array | None = None
     velocity_deviation: Array | None = None
     age: float = 0.0
+    score: float = 0.0
 
 
 Results = list[list[Found]]
@@ -67,7 +74,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args()
     drives = list(load(args.cache, args.seeds, args.frames))
-    figures = {name: judge(drives, method) for name, method in METHODS.items()}
+    figures = {
+        name: judge(drives, method, SWEPT.get(name, method)) for name, method in METHODS.items()
+    }
     if args.out:
         args.out.write_text(json.dumps(figures, indent=2) + "\n")
     rows = dict.fromkeys(row for values in figures.values() for row in values)
@@ -86,19 +95,20 @@ def as_they_come(frames: Sequence[Frame]) -> Results:
     for frame in frames:
         names, boxes = _level_boxes(frame, frame["camera"])
         found = []
-        for name, box in zip(names, boxes, strict=True):
+        for name, box, record in zip(names, boxes, frame["detections"], strict=True):
             number += 1
-            found.append(Found(number, name, box))
+            found.append(Found(number, name, box, score=record["score"]))
         results.append(found)
     return results
 
 
-def iou_tracker(frames: Sequence[Frame], **options: Any) -> Results:
+def iou_tracker(frames: Sequence[Frame]) -> Results:
     """AB3DMOT's recipe, with the true motion of the camera."""
-    tracker, results = Baseline(**options), []
+    tracker, results = Baseline(), []
     born: dict[int, int] = {}
     for k, frame in enumerate(frames):
-        entries = tracker.step(*_level_boxes(frame, frame["camera"]))
+        scores = np.array([record["score"] for record in frame["detections"]])
+        entries = tracker.step(*_level_boxes(frame, frame["camera"]), scores)
         results.append(
             [
                 Found(
@@ -107,8 +117,9 @@ def iou_tracker(frames: Sequence[Frame], **options: Any) -> Results:
                     box,
                     velocity[:2] * RATE,
                     age=(k - born.setdefault(number, k)) / RATE,
+                    score=score,
                 )
-                for number, name, box, velocity in entries
+                for number, name, box, velocity, score in entries
             ]
         )
     return results
@@ -140,6 +151,7 @@ def ours(frames: Sequence[Frame], noise: float = 0.0, existence: float = 0.5) ->
                     deviation[i, :2],
                     deviation[i, 3:5],
                     k / RATE - float(tracks.born[i]),
+                    float(tracks.existence[i]),
                 )
                 for i in range(len(tracks))
             ]
@@ -147,12 +159,22 @@ def ours(frames: Sequence[Frame], noise: float = 0.0, existence: float = 0.5) ->
     return results
 
 
+def noisy(frames: Sequence[Frame], existence: float = 0.5) -> Results:
+    """The tracker, with an odometry whose speed and turn rate are wrong."""
+    return ours(frames, 0.02, existence)
+
+
 METHODS: dict[str, Callable[[Sequence[Frame]], Results]] = {
     "detections": as_they_come,
     "IoU tracker": iou_tracker,
     "km3d_tracker": ours,
-    "km3d_tracker, noisy odometry": lambda frames: ours(frames, noise=0.02),
+    "km3d_tracker, noisy odometry": noisy,
 }
+SWEPT = {
+    "km3d_tracker": partial(ours, existence=0.15),
+    "km3d_tracker, noisy odometry": partial(noisy, existence=0.15),
+}
+"""For AMOTA: with less certain objects, too, as the other methods report all they have."""
 
 
 def drifting(cameras: Sequence[dict], noise: float) -> list[dict]:
@@ -270,11 +292,17 @@ def truths(frames: Sequence[Frame]) -> list[Truth]:
     return result
 
 
-def judge(drives: Sequence[Sequence[Frame]], method: Callable) -> dict[str, float]:
-    """All figures of one method."""
-    sequences, errors = {}, Errors()
+def judge(
+    drives: Sequence[Sequence[Frame]], method: Callable, swept: Callable
+) -> dict[str, float]:
+    """All figures of one method; swept: the same with less certain objects, for AMOTA."""
+    sequences, errors, answers = {}, Errors(), []
     for number, frames in enumerate(drives):
         results, truth = in_view(frames, method(frames)), truths(frames)
+        if swept is not method:
+            answers.append((in_view(frames, swept(frames)), truth))
+        else:
+            answers.append((results, truth))
         sequences[number] = as_sequence(results, truth)
         errors.add(frames, results, truth)
     figures = {}
@@ -287,8 +315,48 @@ def judge(drives: Sequence[Sequence[Frame]], method: Callable) -> dict[str, floa
     clear = _evaluate(CLEAR({"PRINT_CONFIG": False}), sequences)
     minutes = sum(s["num_gt_dets"] for s in sequences.values()) / RATE / 60
     figures["MOTA"] = 100 * clear["MOTA"]
+    figures["AMOTA"] = amota(answers)
     figures["switches per minute and visible object"] = clear["IDSW"] / minutes
     return figures | errors.figures()
+
+
+def amota(answers: Sequence[tuple[Results, Sequence[Truth]]]) -> float:
+    """Mean over recalls r of the MOTA at that recall, scaled to at most 100.
+
+    As in nuScenes' evaluation (A. H. Lang et al.): objects are ranked by their mean score, each
+    recall takes the best ones that reach it, and counts 1 - (switches + false + missed -
+    (1 - r) P) / (r P), with P true objects; at least 0, and 0 where the recall is not reached.
+    """
+    ranks = []
+    for results, _ in answers:
+        scores = defaultdict(list)
+        for found in results:
+            for item in found:
+                scores[item.number].append(item.score)
+        ranks.append({number: float(np.mean(values)) for number, values in scores.items()})
+    limits = np.quantile([r for rank in ranks for r in rank.values()], np.linspace(0, 1, 40))
+    points = []
+    for limit in limits:
+        sequences = {
+            number: as_sequence(
+                [[item for item in found if rank[item.number] >= limit] for found in results], true
+            )
+            for number, ((results, true), rank) in enumerate(zip(answers, ranks, strict=True))
+        }
+        clear = _evaluate(CLEAR({"PRINT_CONFIG": False}), sequences)
+        points.append([clear[key] for key in ("CLR_TP", "CLR_FP", "CLR_FN", "IDSW")])
+    hits, false, missed, switches = np.array(points, float).T
+    true = hits + missed
+    values = []
+    for recall in RECALLS:
+        reached = np.flatnonzero(hits >= recall * true)
+        if not len(reached):
+            values.append(0.0)
+            continue
+        k = reached[-1]  # the highest limit
+        wrong = switches[k] + false[k] + missed[k] - (1 - recall) * true[k]
+        values.append(max(0.0, 1 - wrong / (recall * true[k])))
+    return 100 * float(np.mean(values))
 
 
 def _evaluate(metric: Any, sequences: dict[int, dict]) -> dict[str, Any]:
@@ -368,8 +436,12 @@ class Errors:
 
     def __init__(self) -> None:
         self.depth: list[float] = []
-        self.velocity: list[float] = []
-        self.normalised: dict[str, list[Array]] = {"position": [], "velocity": []}
+        self.velocity: dict[str, list[float]] = {"": [], " moving": []}
+        self.normalised: dict[str, list[Array]] = {
+            "position": [],
+            "velocity": [],
+            "moving velocity": [],
+        }
         self.flips: list[bool] = []
 
     def add(self, frames: Sequence[Frame], results: Results, truth: Sequence[Truth]) -> None:
@@ -390,13 +462,17 @@ class Errors:
                 turn = (item.box[3] - true.boxes[i, 3] + np.pi) % (2 * np.pi) - np.pi
                 self.flips.append(abs(turn) > np.pi / 2)
                 wrong = item.velocity - true.velocities[i]
+                moves = bool(np.linalg.norm(true.velocities[i]) > MOVES)
                 if item.position_deviation is not None:
                     self.normalised["position"].append(error / item.position_deviation)
                     self.normalised["velocity"].append(wrong / item.velocity_deviation)
+                    if moves:
+                        self.normalised["moving velocity"].append(wrong / item.velocity_deviation)
                 first = item.age > 0.95 and item.number not in judged
                 if first and true.class_names[i] == "Car" and distance <= NEAR:
                     judged.add(item.number)
-                    self.velocity.append(float(np.linalg.norm(wrong)))
+                    for kind in ("", " moving")[: 1 + moves]:
+                        self.velocity[kind].append(float(np.linalg.norm(wrong)))
 
     def figures(self) -> dict[str, float]:
         """Medians and shares."""
@@ -404,10 +480,10 @@ class Errors:
             "median depth error, %": 100 * float(np.median(self.depth)),
             "front and rear confused, %": 100 * float(np.mean(self.flips)),
         }
-        if self.velocity:
-            values["median velocity error of near cars after 1 s, m/s"] = float(
-                np.median(self.velocity)
-            )
+        for kind, errors in self.velocity.items():
+            if errors:
+                name = f"median velocity error of near{kind} cars after 1 s, m/s"
+                values[name] = float(np.median(errors))
         for name, errors in self.normalised.items():
             for limit in (1, 2):
                 if errors:

@@ -230,6 +230,8 @@ def born(measured: Measurements, motions: Sequence[Motion], classes: Array, now:
         + _outer(across) * across_variance[:, None, None]
     )
     means = np.stack([mean, mean], 1)
+    forward = np.array([m.forward for m in motions]).reshape(-1)
+    means[:, MOVING, SPEED] = along * ((1 - sine) * forward)[:, None]
     covariances = np.stack([covariance, covariance], 1)
     covariances[:, STILL, SPEED, SPEED] = 0
     still = np.array([m.still for m in motions]).reshape(-1)

@@ -13,7 +13,7 @@ DEFAULT_POSITION = 0.05
 """Standard deviation of a position without covariance, as a share of the distance."""
 DEFAULT_YAW = 0.3
 """Standard deviation of a yaw without covariance, radians."""
-LEAST_DEVIATION = 0.05
+LEAST_DEVIATION = 0.03
 """Metres and radians. Smaller standard deviations are raised to it: with none, one detection would
 decide for ever."""
 FARTHEST = 1e6

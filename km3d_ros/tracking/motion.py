@@ -13,7 +13,8 @@ class Motion:
     acceleration: spectral density of the acceleration along the heading, m²/s³.
     slip: the same across the heading.
     turn: spectral density of the turn rate, rad²/s.
-    speed: standard deviation of the speed of a new object along its heading, m/s.
+    forward: mean speed along the heading of a new object that moves, m/s.
+    speed: its standard deviation, m/s.
     drift: the same across its heading, m/s.
     """
 
@@ -21,14 +22,19 @@ class Motion:
     acceleration: float
     slip: float
     turn: float
+    forward: float
     speed: float
     drift: float
 
 
-VEHICLE = Motion(still=0.5, acceleration=1.0, slip=0.05, turn=0.01, speed=8.0, drift=0.3)
-CYCLE = Motion(still=0.1, acceleration=0.5, slip=0.1, turn=0.05, speed=4.0, drift=0.5)
-PERSON = Motion(still=0.3, acceleration=0.2, slip=0.2, turn=0.5, speed=1.2, drift=0.8)
-ANYTHING = Motion(still=0.3, acceleration=1.0, slip=1.0, turn=0.5, speed=5.0, drift=5.0)
+VEHICLE = Motion(
+    still=0.5, acceleration=2.0, slip=0.05, turn=0.01, forward=6.0, speed=6.0, drift=0.3
+)
+CYCLE = Motion(still=0.1, acceleration=0.5, slip=0.1, turn=0.05, forward=3.0, speed=3.0, drift=0.5)
+PERSON = Motion(still=0.3, acceleration=0.2, slip=0.2, turn=0.5, forward=0.8, speed=1.0, drift=0.8)
+ANYTHING = Motion(
+    still=0.3, acceleration=1.0, slip=1.0, turn=0.5, forward=0.0, speed=5.0, drift=5.0
+)
 
 _MOTIONS = {
     "car": VEHICLE,

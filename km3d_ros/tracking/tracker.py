@@ -9,6 +9,7 @@ import numpy as np
 
 from km3d_ros.tracking import filter as kalman
 from km3d_ros.tracking.association import GATE, assign, candidates
+from km3d_ros.tracking.ground import Ground
 from km3d_ros.tracking.measurements import Measurements
 from km3d_ros.tracking.motion import Motion, motion_of
 from km3d_ros.tracking.state import Tracks
@@ -80,6 +81,8 @@ class Tracker:
         self._tracks = Tracks.none(len(self.class_names))
         self._time: float | None = None
         self._views: dict[str, View] = {}
+        self._grounds: dict[str, Ground] = {}
+        self._looked: dict[str, float] = {}
 
     @property
     def time(self) -> float | None:
@@ -111,6 +114,7 @@ class Tracker:
             self._count(restarts=1)
             self.restart()
         self._predict(now)
+        measured = self._on_ground(measured, time, sensor)
         likelihoods = self._class_likelihoods(measured.class_names)
         rows, columns = self._associate(measured, age, likelihoods)
         self._update(rows, measured[columns], age, likelihoods[columns])
@@ -135,6 +139,17 @@ class Tracker:
             left = -np.expm1(-seconds / LIFETIME)
             tracks.existence[:] = _logit((1 - left) * _probability(tracks.existence))
         self._time = now
+
+    def _on_ground(self, measured: Measurements, time: float, sensor: str) -> Measurements:
+        """The detections, with the ground that earlier ones of this sensor stood on."""
+        ground = self._grounds.setdefault(sensor, Ground())
+        interval = max(time - self._looked.get(sensor, time - LONGEST_GAP), 0.0)
+        self._looked[sensor] = max(time, self._looked.get(sensor, time))
+        ground.predict(interval)
+        corrected = ground.correct(measured)
+        if interval:
+            ground.learn(measured, interval)
+        return corrected
 
     def _class_likelihoods(self, names: Sequence[str]) -> Array:
         """(M, C): of the names of the detections, for each true class."""

@@ -23,8 +23,8 @@ MOUNTS = {
     "left": f"left 0 0 1.6 {-np.pi / 2} 0 {-np.pi / 2 + TURN}",
     "right": f"right 0 0 1.6 {-np.pi / 2} 0 {-np.pi / 2 - TURN}",
 }
-NEAR = 2.5
-"""Metres within which two detections of a car are of one car: parked cars are 6 m apart."""
+NEAR = 2.0
+"""Metres within which two detections are of one car: the lanes are 2.4 m apart."""
 
 
 def odometry(i, x, frame="odom", child="base_link"):

@@ -27,8 +27,8 @@ def test_a_detection_of_a_camera_in_a_level_frame():
     measured, faults = level_measurements(boxes(), OPTICAL, np.array([1.0, 2.0, 1.6]))
     assert measured.position[0] == pytest.approx((21.0, 0.0, 0.6))
     assert measured.yaw[0] == pytest.approx(0.0)
-    assert np.diag(measured.covariance[0]) == pytest.approx((1.0025, 0.0125, 0.0225))
-    assert measured.yaw_variance[0] == pytest.approx(0.0425, rel=1e-3)
+    assert np.diag(measured.covariance[0]) == pytest.approx((1.0009, 0.0109, 0.0209))
+    assert measured.yaw_variance[0] == pytest.approx(0.0409, rel=1e-3)
     assert measured.origin.tolist() == [1.0, 2.0, 1.6]
     assert faults == type(faults)()
 
@@ -47,7 +47,7 @@ def test_a_pitched_camera_does_not_make_the_yaw_uncertain():
         boxes(quaternion=quaternion[None]), down @ OPTICAL, np.zeros(3)
     )
     assert measured.yaw[0] == pytest.approx(0.0, abs=1e-9)
-    assert measured.yaw_variance[0] == pytest.approx(0.04 / c**2 + 0.0025, rel=0.05)
+    assert measured.yaw_variance[0] == pytest.approx(0.04 / c**2 + 0.0009, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_detection_that_makes_no_sense_is_left_out(name, value):
 def test_a_position_without_covariance_gets_one_that_grows_with_the_distance(covariance):
     measured, faults = level_measurements(boxes(covariance=covariance[None]), OPTICAL, np.zeros(3))
     distance = np.linalg.norm((2, 1, 20))
-    expected = (0.05 * distance) ** 2 + 2 * 0.05**2
+    expected = (0.05 * distance) ** 2 + 2 * 0.03**2
     assert np.diag(measured.covariance[0]) == pytest.approx([expected] * 3)
     assert faults.covariance == 1
     assert faults.rejected == 0
@@ -95,7 +95,7 @@ def test_a_position_without_covariance_gets_one_that_grows_with_the_distance(cov
 def test_a_rotation_without_covariance_gets_one():
     covariance = np.diag([1.0, 1, 1, 0, 0, 0])[None]
     measured, faults = level_measurements(boxes(covariance=covariance), OPTICAL, np.zeros(3))
-    assert measured.yaw_variance[0] == pytest.approx(0.3**2 + 0.05**2)
+    assert measured.yaw_variance[0] == pytest.approx(0.3**2 + 0.03**2)
     assert faults.covariance == 1
 
 
@@ -106,8 +106,8 @@ def test_a_singular_covariance_can_be_used():
     covariance[0, :3, :3] = np.outer(ray, ray) * 0.05**2
     covariance[0, 4, 4] = 0.01
     measured, faults = level_measurements(boxes(covariance=covariance), OPTICAL, np.zeros(3))
-    assert np.linalg.eigvalsh(measured.covariance[0])[0] == pytest.approx(0.05**2)
-    assert measured.yaw_variance[0] == pytest.approx(0.01 + 0.05**2, rel=1e-3)
+    assert np.linalg.eigvalsh(measured.covariance[0])[0] == pytest.approx(0.03**2)
+    assert measured.yaw_variance[0] == pytest.approx(0.01 + 0.03**2, rel=1e-3)
     assert faults.covariance == 0
 
 

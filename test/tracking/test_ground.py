@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.moving import detections
+
+from km3d_ros.tracking.ground import Ground
+from km3d_ros.tracking.measurements import Measurements
+
+PLACES = ((15.0, 0.0), (20.0, 5.0), (25.0, -5.0), (35.0, 2.0))
+
+
+def seen(share: float = 0.0, slope: float = 0.0, rows: tuple[int, ...] = ()) -> Measurements:
+    """Cars of 1.5 m on a road 1.5 m below the camera; those of `rows` are measured too far away
+    along their rays, by a share of the distance."""
+    cars = detections(*PLACES)
+    cars.position[:, 2] = 0.75 + slope * cars.position[:, 0]
+    offset = cars.position - cars.origin
+    ray = offset / np.linalg.norm(offset, axis=1)[:, None]
+    along = (0.06 * np.linalg.norm(offset, axis=1)) ** 2
+    covariance = 0.03**2 * np.eye(3) + along[:, None, None] * ray[:, :, None] * ray[:, None, :]
+    cars = replace(cars, covariance=covariance)
+    cars.position[list(rows)] += share * offset[list(rows)]
+    return cars
+
+
+def learned(**options) -> Ground:
+    ground = Ground()
+    for _ in range(20):
+        ground.predict(0.1)
+        ground.learn(seen(**options), 0.1)
+    return ground
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.02])
+def test_a_car_that_floats_or_sinks_is_moved_along_its_ray(slope):
+    ground, truth = learned(slope=slope), seen(slope=slope)
+    corrected = ground.correct(seen(0.1, slope, rows=(0,)))
+    before, after = (m.position[0, 0] - 15.0 for m in (seen(0.1, slope, (0,)), corrected))
+    assert before == pytest.approx(1.5)
+    assert abs(after) < 0.75 * before
+    np.testing.assert_allclose(corrected.position[1:], truth.position[1:], atol=0.1)
+    # It also knows the distance better than before.
+    assert corrected.covariance[0, 0, 0] < 0.8 * truth.covariance[0, 0, 0]
+    assert np.linalg.eigvalsh(corrected.covariance).min() > 0
+
+
+def test_before_the_ground_is_known_nothing_is_moved():
+    cars = seen()
+    np.testing.assert_allclose(Ground().correct(cars).position, cars.position, atol=0.01)
+
+
+def test_an_object_off_the_ground_stays_where_it_is():
+    cars = seen()
+    cars.position[0, 2] += 5.0
+    np.testing.assert_array_equal(learned().correct(cars).position[0], cars.position[0])
+
+
+def test_one_object_off_the_ground_does_not_move_the_ground():
+    ground = learned()
+    cars = seen()
+    cars.position[0, 2] += 5.0
+    for _ in range(20):
+        ground.predict(0.1)
+        ground.learn(cars, 0.1)
+    np.testing.assert_allclose(ground.correct(seen()).position, seen().position, atol=0.05)
+
+
+def test_another_ground_is_learned_again():
+    ground = learned()
+    lower = seen()
+    lower.position[:, 2] -= 2.0
+    for _ in range(50):
+        ground.predict(0.1)
+        ground.learn(lower, 0.1)
+    corrected = ground.correct(lower)
+    np.testing.assert_allclose(corrected.position, lower.position, atol=0.1)
+    assert corrected.covariance[0, 0, 0] < 0.8 * lower.covariance[0, 0, 0]
+
+
+def test_no_detections():
+    ground, nothing = learned(), detections()
+    assert len(ground.correct(nothing)) == 0
+    ground.learn(nothing, 0.1)
+    np.testing.assert_allclose(ground.correct(seen()).position, seen().position, atol=0.05)
