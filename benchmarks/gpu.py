@@ -100,6 +100,8 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
             found.append((f"{name}, m at 20 m", row["position_difference_at_20_m"], EXACT))
     return [
         f"{name}: {figure:.3g}, bar {most}, {'met' if figure <= most else 'MISSED'}"
+        if figure is not None
+        else f"{name}: no peak to compare"
         for name, figure, most in found
     ]
 
@@ -149,8 +151,10 @@ def eager(backend: TorchBackend, inputs: GraphInputs, device: torch.device) -> N
         table.cpu()
 
 
-def differences(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+def differences(found: np.ndarray, expected: np.ndarray) -> dict[str, float | None]:
     """Largest ones of score and, for objects at 20 m, of position, among the best peaks in both.
+
+    None if no peak is in both.
 
     Scores of random weights are close to each other: peaks are paired by where they are.
     """
@@ -165,8 +169,10 @@ def differences(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
     moved *= COMPARED_AT / np.abs(theirs.center[:, 2])
     return {
         "paired": int(pairs.sum()),
-        "score_difference": float(np.abs(mine.score - theirs.score).max()) if pairs.any() else 0.0,
-        "position_difference_at_20_m": float(moved[usable].max()) if usable.any() else 0.0,
+        "score_difference": float(np.abs(mine.score - theirs.score).max())
+        if pairs.any()
+        else None,
+        "position_difference_at_20_m": float(moved[usable].max()) if usable.any() else None,
     }
 
 

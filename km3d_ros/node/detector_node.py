@@ -30,8 +30,8 @@ REPORT_PERIOD = 1.0
 """Seconds between two diagnostics messages."""
 
 EMBEDDED_LIMITS = (
-    "the embedded weights are for a first look: on real streets they miss more than half of the "
-    "pedestrians, most cyclists and a third of the cars beyond 30 m, and were never measured at "
+    "the embedded weights are for a first look: on real streets they miss half of the "
+    "pedestrians, most cyclists and a fifth of the cars beyond 15 m, and were never measured at "
     "night, in rain or in snow (docs/weights.md)"
 )
 
