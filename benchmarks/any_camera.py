@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.level import level_from_angles

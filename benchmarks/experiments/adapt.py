@@ -26,7 +26,8 @@ from tqdm import tqdm
 from train import RESULTS
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.data.kitti import KittiDataset, KittiObject, write_objects
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.kitti_labels import KittiObject, write_objects
 from km3d_ros.demo.drive import START, camera_info, image
 from km3d_ros.evaluation.validation import LEAST_SCORE, validate
 from km3d_ros.inference.detector import Detector

@@ -19,7 +19,8 @@ from measure import detect
 from tqdm import tqdm
 from train import RESULTS
 
-from km3d_ros.data.kitti import KittiDataset, KittiObject
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import relative_depth_errors
 from km3d_ros.evaluation.overlap import image_iou
 from km3d_ros.geometry import grm

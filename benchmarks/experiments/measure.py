@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import Frame, KittiDataset, KittiObject
+from km3d_ros.data.kitti import Frame, KittiDataset
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.validation import LEAST_SCORE

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from km3d_ros.data.kitti import KittiDataset, KittiObject
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.overlap import image_iou
 from km3d_ros.inference.options import SCORE_THRESHOLD

@@ -115,7 +115,7 @@ def _detect(
     """Write all results; returns the numbers of images and, by class, of objects."""
     from tqdm import tqdm
 
-    from km3d_ros.data.kitti import write_objects
+    from km3d_ros.data.kitti_labels import write_objects
     from km3d_ros.drawing.on_image import draw_detections
     from km3d_ros.inference.formats import to_json, to_kitti, to_records
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from km3d_ros.data.kitti import data_folder, list_images, list_texts, parse_objects
+from km3d_ros.data.kitti import data_folder, list_images, list_texts
+from km3d_ros.data.kitti_labels import parse_objects
 from km3d_ros.errors import InputError
 
 _LONGEST_NAME = 60

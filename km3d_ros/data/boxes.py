@@ -23,7 +23,8 @@ from km3d_ros.data.box_labels import (
 from km3d_ros.data.class_names import plain
 from km3d_ros.data.coco import read_coco_boxes
 from km3d_ros.data.image_file import read_image_size
-from km3d_ros.data.kitti import Frame, read_projection
+from km3d_ros.data.kitti import Frame
+from km3d_ros.data.kitti_calibration import read_projection
 from km3d_ros.data.road_users import Seen, label_objects
 from km3d_ros.errors import InputError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from km3d_ros.data.kitti import read_projection
+from km3d_ros.data.kitti_calibration import read_projection
 from km3d_ros.data.ros_calibration import is_ros_calibration, read_ros_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel

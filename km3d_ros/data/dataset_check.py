@@ -12,18 +12,9 @@ import numpy as np
 from km3d_ros.data.box_labels import counted
 from km3d_ros.data.class_names import CANONICAL, DONT_CARE
 from km3d_ros.data.image_file import read_image_size
-from km3d_ros.data.kitti import (
-    Frame,
-    KittiObject,
-    by_stem,
-    data_folder,
-    find_calibration,
-    list_images,
-    list_texts,
-    read_calibration,
-    read_labels,
-    read_split,
-)
+from km3d_ros.data.kitti import Frame, by_stem, data_folder, list_images, list_texts, read_split
+from km3d_ros.data.kitti_calibration import find_calibration, read_calibration
+from km3d_ros.data.kitti_labels import KittiObject, read_labels
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.orientation import corner_offsets

@@ -17,7 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import Frame, KittiObject, write_calibration
+from km3d_ros.data.kitti import Frame
+from km3d_ros.data.kitti_calibration import write_calibration
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel, with_depth
 from km3d_ros.geometry.orientation import corner_offsets

@@ -1,8 +1,10 @@
-"""Read whole files up to a limit of their size."""
+"""Read whole files up to a limit of their size, and the numbers in them."""
 
 from __future__ import annotations
 
+import math
 import os
+import reprlib
 import stat
 from pathlib import Path
 from textwrap import shorten
@@ -62,3 +64,20 @@ def read_yaml(path: str | Path) -> Any:
     except (yaml.YAMLError, AttributeError, RecursionError, ValueError) as error:
         cause = shorten(str(error), 300, placeholder=" ...")
         raise InputError(f"{path}: not a YAML file ({cause})") from error
+
+
+def numbers(columns: list[str], where: str) -> list[float]:
+    """The numbers in columns of text; `where` is the file and line that messages name.
+
+    Raises:
+        InputError: a column is not a finite number.
+    """
+    found = []
+    for column in columns:
+        try:
+            found.append(float(column))
+        except ValueError:
+            raise InputError(f"{where}: {reprlib.repr(column)} is not a number") from None
+        if not math.isfinite(found[-1]):
+            raise InputError(f"{where}: {reprlib.repr(column)} is not a finite number")
+    return found

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from km3d_ros.data.box_labels import check_pixels, counted, names_with_counts
 from km3d_ros.data.class_names import CANONICAL
-from km3d_ros.data.kitti import KittiDataset, KittiObject
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 
 LARGELY_OCCLUDED = 2

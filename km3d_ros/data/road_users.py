@@ -8,7 +8,7 @@ from itertools import product
 
 from km3d_ros.data.box_labels import NamedBox
 from km3d_ros.data.class_names import DONT_CARE, plain
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 
 _PERSON = "person"
 _BIKES = ("bicycle", "bike", "motorbike", "motorcycle")

@@ -11,7 +11,8 @@ import numpy as np
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, rectified
 from km3d_ros.data.image_file import check_one_size, read_image
-from km3d_ros.data.kitti import Frame, find_calibration, find_images, list_images, read_calibration
+from km3d_ros.data.kitti import Frame, find_images, list_images
+from km3d_ros.data.kitti_calibration import find_calibration, read_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo import session
 from km3d_ros.demo.drive import RATE, render_drive
 from km3d_ros.demo.recorded_frames import read_answers

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo.topics import FRAME_ID
 from km3d_ros.town import drive
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from km3d_ros.bag import read_bag
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo.recorded_frames import Answer
 from km3d_ros.demo.session import Clocking
 from km3d_ros.demo.topics import DIAGNOSTICS, TIMING

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo.recorded_frames import Answer
 from km3d_ros.drawing.film import FilmWriter
 from km3d_ros.drawing.from_above import draw_bev

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import Frame, KittiObject
+from km3d_ros.data.kitti import Frame
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.drawing.on_image import draw_detections
 from km3d_ros.drawing.shapes import WHITE
 from km3d_ros.errors import InputError

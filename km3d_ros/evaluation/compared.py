@@ -10,7 +10,8 @@ from typing import Any
 
 from km3d_ros.data.box_labels import counted, names_with_counts, shown
 from km3d_ros.data.class_names import CANONICAL, DONT_CARE, canonical
-from km3d_ros.data.kitti import KittiObject, list_texts, read_labels, read_results, read_split
+from km3d_ros.data.kitti import list_texts, read_split
+from km3d_ros.data.kitti_labels import KittiObject, read_labels, read_results
 from km3d_ros.errors import InputError
 from km3d_ros.evaluation.kitti_ap import CLASSES
 from km3d_ros.evaluation.validation import Findings, reported

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.evaluation.overlap import match_in_image
 from km3d_ros.evaluation.validation import Findings

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.overlap import match_in_image
 
 BANDS = ((0, 15), (15, 30), (30, 50))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from km3d_ros.data.class_names import DONT_CARE, NEIGHBOURS
-from km3d_ros.data.kitti import UNKNOWN_ANGLE, KittiObject
+from km3d_ros.data.kitti_labels import UNKNOWN_ANGLE, KittiObject
 from km3d_ros.evaluation.overlap import image_coverage, image_iou, solid_iou
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")

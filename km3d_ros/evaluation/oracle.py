@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle, tolerant_iou
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.pinhole import Pinholes

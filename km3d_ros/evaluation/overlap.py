@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, bev_iou, volume_iou
 
 Objects = Sequence[KittiObject]

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS, relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import DIFFICULTIES, Curves, average_precision
 

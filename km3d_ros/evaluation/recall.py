@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import by_band
 from km3d_ros.evaluation.kitti_ap import CLASSES, must_be_found
 from km3d_ros.evaluation.overlap import image_coverage, match_in_image

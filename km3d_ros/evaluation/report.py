@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS, by_band, relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import CLASSES, AveragePrecision
 from km3d_ros.evaluation.recall import FALSE_POSITIVES, RECALL

@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import Frame, KittiDataset, KittiObject
+from km3d_ros.data.kitti import Frame, KittiDataset
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.kitti_ap import evaluate

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from km3d_ros.data.class_names import canonical
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError, check_downloaded
 from km3d_ros.inference.detections import Detections
 

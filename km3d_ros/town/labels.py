@@ -6,7 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.town.faces import Pose
 from km3d_ros.town.projection import NEAR, Camera, clip_hull
 

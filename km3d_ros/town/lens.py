@@ -10,7 +10,8 @@ from itertools import product
 import cv2
 import numpy as np
 
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.camera import CameraModel, with_depth
 from km3d_ros.geometry.level import level_from_angles
 from km3d_ros.town.projection import NEAR, clip_hull

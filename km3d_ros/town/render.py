@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.town.faces import Painting, Pose, paint_actors
 from km3d_ros.town.ground import paint_ground, paint_horizon, paint_sky, texture_ground
 from km3d_ros.town.labels import label

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 
 SCALE = (0.6, 1.3)
 SHIFT = 0.1

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE
+from km3d_ros.data.kitti_labels import KittiObject
 
 BORDER = 3.0
 """An edge within this many pixels of the image border counts as the border."""

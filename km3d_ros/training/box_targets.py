@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.data.kitti import DONT_CARE
+from km3d_ros.data.class_names import DONT_CARE
 from km3d_ros.network.spec import STRIDE, ModelSpec
 from km3d_ros.training.box_edges import Box2D, Edges, seen_boxes
 from km3d_ros.training.targets import MIN_BOX, draw_peak, ignore, joined

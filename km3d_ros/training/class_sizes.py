@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 
 Sides = tuple[float, float, float]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from km3d_ros.data.class_names import NEIGHBOURS
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.data.label_report import MIN_DEPTH, why_not_taught
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel

@@ -7,7 +7,7 @@ import torch
 from support.frames import write_frames
 
 from km3d_ros.cli import main
-from km3d_ros.data.kitti import KittiObject, write_objects
+from km3d_ros.data.kitti_labels import KittiObject, write_objects
 from km3d_ros.errors import pip_install
 
 CAR = KittiObject(

@@ -4,7 +4,9 @@ import pytest
 from support.limited import refusals
 
 from km3d_ros.data.files import read_text, read_yaml
-from km3d_ros.data.kitti import KittiDataset, read_labels, read_projection
+from km3d_ros.data.kitti import KittiDataset
+from km3d_ros.data.kitti_calibration import read_projection
+from km3d_ros.data.kitti_labels import read_labels
 from km3d_ros.errors import InputError
 
 LABEL = b"Car 0 0 0 0 0 9 9 1.5 1.6 3.9 0 1 20 0\n"

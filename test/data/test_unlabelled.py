@@ -10,7 +10,7 @@ from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, pictur
 from km3d_ros.data.camera_file import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti import write_calibration
+from km3d_ros.data.kitti_calibration import write_calibration
 from km3d_ros.data.unlabelled import image_frames, kitti_frames
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting

@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from km3d_ros.msg import FrameTiming
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo import topics
 from km3d_ros.demo.recorded_frames import Answer
 from km3d_ros.demo.session import Clocking

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.drawn_boxes import AWAY, CAMERA, CLASSES, K, boxes
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.drawing.from_above import FIELD_OF_VIEW, draw_bev
 from km3d_ros.geometry.camera import CameraModel
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from km3d_ros.data.kitti import KittiObject, read_labels, read_results
+from km3d_ros.data.kitti_labels import KittiObject, read_labels, read_results
 from km3d_ros.evaluation.kitti_ap import evaluate
 
 OFFICIAL = Path(__file__).parent / "official"

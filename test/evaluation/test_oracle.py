@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.frames import car
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.oracle import detect_with_truth
 from km3d_ros.geometry.camera import CameraModel

@@ -1,6 +1,6 @@
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.overlap import image_coverage, image_iou, solid_iou
 
 

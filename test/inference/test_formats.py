@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from km3d_ros.data.kitti import read_results, write_objects
+from km3d_ros.data.kitti_labels import read_results, write_objects
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.formats import read_records, to_json, to_kitti, to_records

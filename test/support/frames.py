@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from km3d_ros.data.kitti import KittiObject, write_calibration, write_objects
+from km3d_ros.data.kitti_calibration import write_calibration
+from km3d_ros.data.kitti_labels import KittiObject, write_objects
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.virtual_camera import virtual_camera
 from km3d_ros.training.initial_weights import new_spec

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from km3d_ros.data.kitti import DONT_CARE, KittiObject
+from km3d_ros.data.class_names import DONT_CARE
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.town import drive, render, sample_scene
 from km3d_ros.town import palette as colors
 from km3d_ros.town.meshes import Slot

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.training.augment import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.frames import PROJECTION, SPEC, car
 
-from km3d_ros.data.kitti import KittiObject
+from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.decode import BIN_CENTERS
