@@ -118,7 +118,7 @@ def track_array(snapshot: Snapshot) -> Detection3DArray:
     array = Detection3DArray(header=snapshot.header)
     tracks = snapshot.tracks
     existence = _probability(tracks.existence).tolist()
-    best = tracks.classes.argmax(1).tolist()
+    best = tracks.best_classes().tolist()
     rows = zip(
         tracks.number.tolist(),
         _poses(snapshot),

@@ -58,7 +58,7 @@ def predict(tracks: Tracks, motions: Sequence[Motion], seconds: float) -> None:
     _mix(tracks, seconds)
     along, across = _axes(tracks.yaw)
     parameters = np.array([(m.acceleration, m.slip, m.turn) for m in motions]).reshape(-1, 3)
-    acceleration, slip, turn = parameters[tracks.classes.argmax(1)].T
+    acceleration, slip, turn = parameters[tracks.best_classes()].T
     density = _outer(along) * acceleration[:, None, None] + _outer(across) * slip[:, None, None]
     step = np.eye(6)
     step[[0, 1], [3, 4]] = seconds

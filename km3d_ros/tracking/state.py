@@ -91,6 +91,11 @@ class Tracks:
             }
         )
 
+    def best_classes(self) -> Array:
+        """(N,) column of the most probable class of each track."""
+        # argmax raises where no class was met yet.
+        return self.classes.argmax(1) if len(self) else np.empty(0, np.int64)
+
     def state(self) -> tuple[Array, Array]:
         """Mean (N, 6) and covariance (N, 6, 6) over both models of motion."""
         return mixture(self.weights, self.means, self.covariances)

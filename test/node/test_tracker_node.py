@@ -258,6 +258,14 @@ def test_without_odometry_it_says_so_and_tracks_in_the_frame_of_the_detections(b
     assert message == "no odometry on /odometry: velocities are relative to the vehicle"
 
 
+def test_a_message_without_detections_is_answered_by_one_without_tracks(bench):
+    bench.start()
+    bench.send("front", 10.0)
+    assert bench.newest("tracks", 10.0).detections == []
+    assert bench.newest("objects", 10.0).objects == []
+    assert bench.report()[2]["answered"] == "1"
+
+
 def test_a_frame_that_is_not_known_is_counted(bench):
     bench.start(base_frame="base_link", mounts=MOUNTS[:1])
     bench.send("left", 10.0, (1.0, 20.0))
