@@ -14,8 +14,6 @@ from geometry_msgs.msg import (
     Pose,
     PoseWithCovariance,
     Quaternion,
-    Twist,
-    TwistWithCovariance,
     Vector3,
 )
 from scipy.spatial.transform import Rotation
@@ -24,7 +22,6 @@ from vision_msgs.msg import (
     BoundingBox3D,
     Detection3D,
     Detection3DArray,
-    ObjectHypothesis,
     ObjectHypothesisWithPose,
 )
 from visualization_msgs.msg import Marker, MarkerArray
@@ -113,65 +110,93 @@ class Snapshot:
         )
 
 
-def track_array(snapshot: Snapshot) -> Detection3DArray:
-    """One Detection3D per track with its id, and one hypothesis: the most probable class."""
-    array = Detection3DArray(header=snapshot.header)
-    tracks = snapshot.tracks
-    existence = _probability(tracks.existence).tolist()
-    best = tracks.best_classes().tolist()
+def track_array(snapshot: Snapshot, pool: list[Detection3D] | None = None) -> Detection3DArray:
+    """One Detection3D per track with its id, and one hypothesis: the most probable class.
+
+    pool: messages of a former array, to be filled again: making them is most of the work. It
+        grows to the number of tracks.
+    """
+    tracks, header = snapshot.tracks, snapshot.header
+    pool = [] if pool is None else pool
+    pool.extend(_empty_detection() for _ in range(len(tracks) - len(pool)))
     rows = zip(
+        pool,
         tracks.number.tolist(),
-        _poses(snapshot),
+        snapshot.position.tolist(),
+        snapshot.quaternion.tolist(),
         snapshot.pose_covariance.reshape(-1, 36),
         tracks.size.tolist(),
-        existence,
-        best,
-        strict=True,
+        _probability(tracks.existence).tolist(),
+        tracks.best_classes().tolist(),
+        strict=False,
     )
-    for number, pose, covariance, (length, width, height), score, index in rows:
-        hypothesis = ObjectHypothesis(class_id=snapshot.class_names[index], score=score)
-        result = ObjectHypothesisWithPose(
-            hypothesis=hypothesis, pose=PoseWithCovariance(pose=pose, covariance=covariance)
-        )
-        box = BoundingBox3D(center=pose, size=Vector3(x=length, y=width, z=height))
-        array.detections.append(
-            Detection3D(header=snapshot.header, results=[result], bbox=box, id=str(number))
-        )
-    return array
+    for message, number, place, turn, covariance, size, score, index in rows:
+        message.header, message.id = header, str(number)
+        (result,) = message.results
+        result.hypothesis.class_id, result.hypothesis.score = snapshot.class_names[index], score
+        result.pose.covariance = covariance
+        _set_pose(message.bbox.center, place, turn)
+        extent = message.bbox.size
+        extent.x, extent.y, extent.z = size
+    return Detection3DArray(header=header, detections=pool[: len(tracks)])
 
 
-def object_array(snapshot: Snapshot) -> TrackedObjectArray:
-    """Everything about the tracks, in the order of `track_array`."""
-    array, tracks = TrackedObjectArray(header=snapshot.header), snapshot.tracks
+def object_array(
+    snapshot: Snapshot, pool: list[TrackedObject] | None = None
+) -> TrackedObjectArray:
+    """Everything about the tracks, in the order of `track_array`.
+
+    pool: as in `track_array`.
+    """
+    tracks, names = snapshot.tracks, snapshot.class_names
+    pool = [] if pool is None else pool
+    pool.extend(TrackedObject() for _ in range(len(tracks) - len(pool)))
     order = np.argsort(-tracks.classes, axis=1, kind="stable")
-    existence, front = _probability(tracks.existence), _probability(tracks.forward)
-    for row, pose in enumerate(_poses(snapshot)):
-        x, y, z = snapshot.velocity[row].tolist()
-        length, width, height = tracks.size[row].tolist()
-        array.objects.append(
-            TrackedObject(
-                id=int(tracks.number[row]),
-                classes=[
-                    ClassProbability(
-                        class_id=snapshot.class_names[i], probability=float(tracks.classes[row, i])
-                    )
-                    for i in order[row]
-                ],
-                pose=PoseWithCovariance(
-                    pose=pose, covariance=snapshot.pose_covariance[row].flatten()
-                ),
-                twist=TwistWithCovariance(
-                    twist=Twist(linear=Vector3(x=x, y=y, z=z)),
-                    covariance=snapshot.twist_covariance[row].flatten(),
-                ),
-                size=Vector3(x=length, y=width, z=height),
-                existence=float(existence[row]),
-                front=float(front[row]),
-                age=float(snapshot.time - tracks.born[row]),
-                unseen=float(snapshot.time - tracks.seen[row]),
-            )
-        )
-    return array
+    rows = zip(
+        pool,
+        tracks.number.tolist(),
+        snapshot.position.tolist(),
+        snapshot.quaternion.tolist(),
+        snapshot.pose_covariance.reshape(-1, 36),
+        snapshot.velocity.tolist(),
+        snapshot.twist_covariance.reshape(-1, 36),
+        tracks.size.tolist(),
+        order.tolist(),
+        np.take_along_axis(tracks.classes, order, 1).tolist(),
+        _probability(tracks.existence).tolist(),
+        _probability(tracks.forward).tolist(),
+        (snapshot.time - tracks.born).tolist(),
+        (snapshot.time - tracks.seen).tolist(),
+        strict=False,
+    )
+    for message, number, place, turn, covariance, velocity, spread, size, *rest in rows:
+        columns, probabilities, existence, front, age, unseen = rest
+        message.id, message.existence, message.front = number, existence, front
+        message.age, message.unseen = age, unseen
+        _set_pose(message.pose.pose, place, turn)
+        message.pose.covariance = covariance
+        linear = message.twist.twist.linear
+        linear.x, linear.y, linear.z = velocity
+        message.twist.covariance = spread
+        message.size.x, message.size.y, message.size.z = size
+        if len(message.classes) != len(names):
+            message.classes = [ClassProbability() for _ in names]
+        for item, column, probability in zip(message.classes, columns, probabilities, strict=True):
+            item.class_id, item.probability = names[column], probability
+    return TrackedObjectArray(header=snapshot.header, objects=pool[: len(tracks)])
+
+
+def _empty_detection() -> Detection3D:
+    """A detection with one hypothesis, whose pose is that of the box."""
+    pose = Pose()
+    result = ObjectHypothesisWithPose(pose=PoseWithCovariance(pose=pose))
+    return Detection3D(results=[result], bbox=BoundingBox3D(center=pose))
+
+
+def _set_pose(pose: Pose, place: Sequence[float], turn: Sequence[float]) -> None:
+    position, orientation = pose.position, pose.orientation
+    position.x, position.y, position.z = place
+    orientation.x, orientation.y, orientation.z, orientation.w = turn
 
 
 class Trails:

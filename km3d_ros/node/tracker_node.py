@@ -20,11 +20,11 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from vision_msgs.msg import Detection3DArray
+from vision_msgs.msg import Detection3D, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from km3d_ros.errors import InputError
-from km3d_ros.msg import TrackedObjectArray
+from km3d_ros.msg import TrackedObject, TrackedObjectArray
 from km3d_ros.node import diagnostics, parameters, running
 from km3d_ros.node.compatibility import refuse_impossible_transitions
 from km3d_ros.node.diagnostics import Health
@@ -108,6 +108,8 @@ class TrackerNode(Node):
             self.get_logger().warning(problem)
         self._peers = IncompatiblePeers(self)
         self._trails = Trails()
+        self._track_pool: list[Detection3D] = []
+        self._object_pool: list[TrackedObject] = []
         self._seconds: deque[float] = deque(maxlen=LATENCIES)
         self._before: Counter[str] = Counter()
         self._backoffs: dict[str, Backoff] = {}
@@ -307,6 +309,8 @@ class TrackerNode(Node):
         except DroppedDetections as dropped:
             self._drop(statistics, dropped.cause, str(dropped))
         except Exception as error:
+            if not self.context.ok():  # a signal came meanwhile
+                return
             trace = "".join(traceback.format_exception(error))
             self.get_logger().error(trace, throttle_duration_sec=LOG_PERIOD)
             self._drop(statistics, LeftOut.BAD_MESSAGE, f"{type(error).__name__}: {error}")
@@ -321,9 +325,9 @@ class TrackerNode(Node):
     def _publish(self, message: Detection3DArray) -> None:
         settings = parameters.read(self, LiveSettings)
         snapshot = Snapshot.of(self.world, message.header, settings.existence)
-        self._outputs[Detection3DArray].publish(track_array(snapshot))
+        self._outputs[Detection3DArray].publish(track_array(snapshot, self._track_pool))
         if self._outputs[TrackedObjectArray].get_subscription_count():
-            self._outputs[TrackedObjectArray].publish(object_array(snapshot))
+            self._outputs[TrackedObjectArray].publish(object_array(snapshot, self._object_pool))
         if self._outputs[MarkerArray].get_subscription_count():
             self._trails.add(snapshot)
             markers = track_markers(snapshot, self._trails, settings.marker_lifetime)
