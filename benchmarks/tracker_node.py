@@ -51,7 +51,8 @@ class Vehicle(Node):
         self._places = rng.uniform((0, -30), (LENGTH, 30), (objects, 2))
         self._speeds = np.where(np.arange(objects) % 2, 0.0, rng.uniform(-8, 8, objects))
         self._names = ["Pedestrian" if k % 4 == 0 else "Car" for k in range(objects)]
-        self.time, self.sent, self.answers, self._period = 0.0, 0, 0, 1 / rate
+        self.time, self.sent, self.answers = 0.0, 0, 0
+        self._steps, self._each = 0, round(ODOMETRY_RATE / rate)
         self.values: dict[str, str] = {}
         self._odometry = self.create_publisher(Odometry, "odometry", 10)
         self._cameras = {
@@ -61,7 +62,7 @@ class Vehicle(Node):
         self.create_subscription(Detection3DArray, "/km3d_tracker/tracks", self._count, 50)
         self.create_subscription(TrackedObjectArray, "/km3d_tracker/objects", lambda m: None, 50)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
-        self.create_timer(1 / rate, self._step)
+        self.create_timer(1 / ODOMETRY_RATE, self._step)
 
     def _count(self, message: Detection3DArray) -> None:
         self.answers += 1
@@ -70,17 +71,21 @@ class Vehicle(Node):
         self.values = {pair.key: pair.value for pair in message.status[0].values}
 
     def _step(self) -> None:
-        """Publish the odometry up to now, then what the cameras see."""
+        """Publish the odometry and, when it is time, what the cameras see."""
         if not all(p.get_subscription_count() for p in (self._odometry, *self._cameras.values())):
             return
-        for time_ in np.arange(self.time, self.time + self._period, 1 / ODOMETRY_RATE):
-            message = Odometry(child_frame_id="base_link")
-            message.header.frame_id = "odom"
-            _set_stamp(message.header, time_)
-            message.pose.pose.position.x = SPEED * time_
-            message.pose.pose.orientation.w = 1.0
-            self._odometry.publish(message)
-            self.time = time_
+        self._steps += 1
+        self.time = self._steps / ODOMETRY_RATE
+        message = Odometry(child_frame_id="base_link")
+        message.header.frame_id = "odom"
+        _set_stamp(message.header, self.time)
+        message.pose.pose.position.x = SPEED * self.time
+        message.pose.pose.orientation.w = 1.0
+        self._odometry.publish(message)
+        if self._steps % self._each == 0:
+            self._look()
+
+    def _look(self) -> None:
         offset = self._places + np.outer(self.time * self._speeds, (1, 0))
         offset[:, 0] = (offset[:, 0] - SPEED * self.time) % LENGTH - LENGTH / 2
         bearing = np.arctan2(offset[:, 1], offset[:, 0])
