@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detector import Detector
 from km3d_ros.inference.formats import to_records
@@ -61,7 +59,7 @@ def _detect(seed: int, frames: int, detector: Detector) -> Iterator[Frame]:
         yield {
             "detections": list(to_records(found, detector.spec.classes)),
             "objects": list(_objects(frame)),
-            "camera": _camera(frame),
+            "camera": dict(zip(("x", "y", "z", "heading"), frame.scene.view.place, strict=True)),
         }
 
 
@@ -88,12 +86,3 @@ def _objects(frame: TownFrame) -> Iterator[dict[str, Any]]:
             "yaw": actor.yaw - view.heading,
             "label": label and {"occlusion": label.occlusion, "truncation": label.truncation},
         }
-
-
-def _camera(frame: TownFrame) -> dict[str, float]:
-    """The pose of the camera. Where the road descends, the camera descends with it."""
-    view = frame.scene.view
-    c, s = np.cos(view.heading), np.sin(view.heading)
-    right, ahead = view.x * c - view.z * s, view.x * s + view.z * c
-    descent = view.slope * ahead + view.bank * right
-    return {"x": view.z, "y": -view.x, "z": float(-descent), "heading": -view.heading}

@@ -1,7 +1,7 @@
 """The demo: `python -m km3d_ros.demo --out out/demo`.
 
-It renders a drive through Town into a bag and plays the bag into the node over DDS. It records
-inputs and outputs, compares them with the truth, and draws them as a video.
+It renders a drive through Town into a bag and plays the bag into the detector and the tracker over
+DDS. It records inputs and outputs, compares them with the truth, and draws them as a video.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from km3d_ros.demo import session
 from km3d_ros.demo.drive import RATE, render_drive
 from km3d_ros.demo.recorded_frames import read_answers
 from km3d_ros.demo.summary import summarize, table
-from km3d_ros.demo.topics import CAMERA_INFO, IMAGE
+from km3d_ros.demo.topics import CAMERA_INFO, IMAGE, ODOMETRY
 from km3d_ros.demo.video import write_film
 from km3d_ros.errors import InputError
 from km3d_ros.inference.detector import DEFAULT_WEIGHTS
@@ -80,6 +80,7 @@ def record(path: Path, frames: int, seed: int, rate: float) -> dict[int, list[Ki
     truth = {}
     with BagWriter(path) as writer:
         for frame in render_drive(frames, seed, rate):
+            writer.write(ODOMETRY, frame.odometry, frame.stamp)
             writer.write(CAMERA_INFO, frame.info, frame.stamp)
             writer.write(IMAGE, frame.image, frame.stamp)
             truth[frame.stamp] = frame.objects

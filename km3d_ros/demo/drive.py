@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from geometry_msgs.msg import Point, Pose, Quaternion
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
 from km3d_ros.data.kitti_labels import KittiObject
-from km3d_ros.demo.topics import FRAME_ID
+from km3d_ros.demo.topics import BASE_FRAME, FRAME_ID
 from km3d_ros.town import drive
+from km3d_ros.town.scene import View
 
 RATE = 10.0  # Hz
 START = 1_700_000_000 * 10**9  # ns, the stamp of the first image
@@ -25,6 +29,7 @@ class CameraFrame(NamedTuple):
     stamp: int
     info: CameraInfo
     image: Image
+    odometry: Odometry
     objects: list[KittiObject]
 
 
@@ -39,7 +44,8 @@ def render_drive(frames: int, seed: int, rate: float = RATE) -> Iterator[CameraF
         header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
         height, width = frame.image.shape[:2]
         info = camera_info(header, frame.projection, width, height)
-        yield CameraFrame(stamp, info, image(header, frame.image), frame.objects)
+        pixels, moved = image(header, frame.image), odometry(header, frame.scene.view)
+        yield CameraFrame(stamp, info, pixels, moved, frame.objects)
 
 
 def camera_info(header: Header, projection: np.ndarray, width: int, height: int) -> CameraInfo:
@@ -54,6 +60,18 @@ def camera_info(header: Header, projection: np.ndarray, width: int, height: int)
         r=np.eye(3).flatten(),
         p=projection.flatten(),
     )
+
+
+def odometry(header: Header, view: View) -> Odometry:
+    """The pose of the vehicle, with the stamp of the header."""
+    x, y, z, heading = view.place
+    message = Odometry(child_frame_id=BASE_FRAME)
+    message.header.stamp, message.header.frame_id = header.stamp, "odom"
+    message.pose.pose = Pose(
+        position=Point(x=x, y=y, z=z),
+        orientation=Quaternion(z=math.sin(heading / 2), w=math.cos(heading / 2)),
+    )
+    return message
 
 
 def image(header: Header, pixels: np.ndarray) -> Image:

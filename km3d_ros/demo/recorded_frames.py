@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
@@ -12,40 +13,91 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 
 from km3d_ros.bag import read_bag
-from km3d_ros.demo.topics import CAMERA_INFO, DETECTIONS, IMAGE, OBJECTS
+from km3d_ros.demo.topics import (
+    CAMERA_INFO,
+    DETECTIONS,
+    IMAGE,
+    MOUNT,
+    OBJECTS,
+    ODOMETRY,
+    TRACKED_OBJECTS,
+)
+from km3d_ros.drawing.tracks import Track
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.msg import KeypointDetectionArray
+from km3d_ros.tracking.poses import parse_mount
+from km3d_ros.tracking.reading import read_pose
+
+TOPICS = (IMAGE, CAMERA_INFO, DETECTIONS, OBJECTS, ODOMETRY, TRACKED_OBJECTS)
 
 # Rows of PoseWithCovariance that a box has: x, y, z and the rotation about the camera's y axis.
 POSE_ROWS = np.ix_((0, 1, 2, 4), (0, 1, 2, 4))
 
 
+TRAIL = 2.0
+"""Seconds."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """One answered frame; `stamp` in nanoseconds, `image` (H, W, 3) uint8 BGR."""
+    """One answered frame; `stamp` in nanoseconds, `image` (H, W, 3) uint8 BGR.
+
+    tracks: in the camera's optical frame; none if the tracker did not answer.
+    """
 
     stamp: int
     image: np.ndarray
     camera: CameraModel
     detections: Detections
+    tracks: Sequence[Track] = ()
 
 
 def read_answers(path: Path, class_names: Sequence[str]) -> list[Answer]:
     """The answered frames of a recording in order of their stamps."""
     frames: dict[int, dict[str, object]] = {}
-    for topic, message, _ in read_bag(path, (IMAGE, CAMERA_INFO, DETECTIONS, OBJECTS)):
+    for topic, message, _ in read_bag(path, TOPICS):
         frames.setdefault(stamp_of(message.header), {})[topic] = message
+    answered = [(stamp, frame) for stamp, frame in sorted(frames.items()) if DETECTIONS in frame]
+    tracks = _tracks([frame for _, frame in answered], class_names)
     return [
         Answer(
             stamp,
             _pixels(frame[IMAGE]),
             _camera(frame[CAMERA_INFO]),
             _detections(frame[DETECTIONS], frame[OBJECTS], class_names),
+            of_frame,
         )
-        for stamp, frame in sorted(frames.items())
-        if DETECTIONS in frame
+        for (stamp, frame), of_frame in zip(answered, tracks, strict=True)
     ]
+
+
+def _tracks(
+    frames: Sequence[Mapping[str, Any]], class_names: Sequence[str]
+) -> Iterator[list[Track]]:
+    """The tracked objects of every frame."""
+    _, mount = parse_mount(MOUNT)
+    trails: dict[int, list[tuple[float, np.ndarray]]] = {}
+    for frame in frames:
+        if TRACKED_OBJECTS not in frame or ODOMETRY not in frame:
+            yield []
+            continue
+        message = frame[TRACKED_OBJECTS]
+        now = stamp_of(message.header) / 1e9
+        camera = read_pose(frame[ODOMETRY].pose.pose) @ mount
+        tracks = []
+        for entry in message.objects:
+            name = entry.classes[0].class_id
+            p, v = entry.pose.pose.position, entry.twist.twist.linear
+            trail = trails.setdefault(entry.id, [])
+            trail.append((now, np.array([p.x, p.y, p.z])))
+            trail[:] = [item for item in trail if item[0] >= now - TRAIL]
+            places = np.array([place for _, place in trail]) - camera.translation
+            places = places @ camera.rotation
+            velocity = np.array([v.x, v.y, v.z]) @ camera.rotation
+            index = class_names.index(name)
+            tracks.append(Track(entry.id, index, places[-1], velocity, entry.size.z, places))
+        yield tracks
 
 
 def stamp_of(header: Header) -> int:

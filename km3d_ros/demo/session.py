@@ -1,4 +1,4 @@
-"""Starts the node as a user does, plays a bag into it over DDS, and records the results."""
+"""Starts the nodes as a user does, plays a bag into them over DDS, and records the results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from rclpy.node import Node
 
 from km3d_ros.bag import BagWriter
 from km3d_ros.demo.recorder import Recorder
-from km3d_ros.demo.topics import ANSWERS, DETECTIONS, IMAGE, PROFILE_VARIABLES, RECORDED
+from km3d_ros.demo.topics import (
+    ANSWERS,
+    BASE_FRAME,
+    DETECTIONS,
+    IMAGE,
+    MOUNT,
+    PROFILE_VARIABLES,
+    RECORDED,
+)
 from km3d_ros.errors import InputError
 
 START_PATIENCE = 120.0  # seconds until the node must be active
@@ -57,13 +65,19 @@ def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocki
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        with _Program(_node_command(weights), sent.with_name("node.log")) as detector:
+        with (
+            _Program(_detector_command(weights), sent.with_name("node.log")) as detector,
+            _Program(_tracker_command(), sent.with_name("tracker.log")) as tracker,
+        ):
 
             def spin() -> None:
                 detector.check()
+                tracker.check()
                 executor.spin_once(timeout_sec=0.1)
 
-            _wait_until_active(node, spin)
+            for name in ("km3d", "km3d_tracker"):
+                _wait_until_active(node, name, spin)
+            _refuse_others(node)
             with BagWriter(recorded) as writer:
                 recorder = Recorder(node, writer, RECORDED)
                 published = _play(sent, spin)
@@ -113,14 +127,21 @@ class _Program:
             raise InputError(f"the {self._log.stem} ended early, see {self._log}")
 
 
-def _node_command(weights: Path | None) -> list[str]:
-    executable = Path(get_package_prefix("km3d_ros")) / "lib" / "km3d_ros" / "km3d_node"
-    parameters = ["-p", f"weights:={weights.resolve()}"] if weights else []
-    return [str(executable), "--ros-args", *parameters]
+def _detector_command(weights: Path | None) -> list[str]:
+    return _command("km3d_node", *([f"weights:={weights.resolve()}"] if weights else []))
 
 
-def _wait_until_active(node: Node, spin: Callable[[], None]) -> None:
-    client = node.create_client(GetState, "/km3d/get_state")
+def _tracker_command() -> list[str]:
+    return _command("km3d_tracker", f"base_frame:={BASE_FRAME}", f"mounts:=['{MOUNT}']")
+
+
+def _command(executable: str, *parameters: str) -> list[str]:
+    path = Path(get_package_prefix("km3d_ros")) / "lib" / "km3d_ros" / executable
+    return [str(path), "--ros-args", *(word for value in parameters for word in ("-p", value))]
+
+
+def _wait_until_active(node: Node, name: str, spin: Callable[[], None]) -> None:
+    client = node.create_client(GetState, f"/{name}/get_state")
     deadline = time.monotonic() + START_PATIENCE
     answer = None
     while time.monotonic() < deadline:
@@ -132,7 +153,10 @@ def _wait_until_active(node: Node, spin: Callable[[], None]) -> None:
                 break
             answer = None
     else:
-        raise InputError(f"the node was not active after {START_PATIENCE:g} s")
+        raise InputError(f"the node {name} was not active after {START_PATIENCE:g} s")
+
+
+def _refuse_others(node: Node) -> None:
     if node.count_publishers(IMAGE) or node.count_publishers(DETECTIONS) > 1:
         raise InputError(
             f"another program publishes {IMAGE} or {DETECTIONS}: stop it, or set another "
@@ -144,7 +168,7 @@ def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
     """Run the player to its end; returns the publication time of each image, by stamp."""
     log = bag.with_name("published.csv")
     profile = str(get_package_share_path("km3d_ros") / "config" / "fastdds_shm.xml")
-    # The two subscribers are the node and the recorder.
+    # The two subscribers are one of the nodes and the recorder.
     command = [sys.executable, "-m", "km3d_ros.demo.player", bag, "--subscribers", "2"]
     command += ["--log", log]
     words = bag.with_name("player.log")

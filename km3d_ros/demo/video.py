@@ -14,6 +14,7 @@ from km3d_ros.demo.recorded_frames import Answer
 from km3d_ros.drawing.film import FilmWriter
 from km3d_ros.drawing.from_above import draw_bev
 from km3d_ros.drawing.on_image import draw_detections
+from km3d_ros.drawing.tracks import draw_tracks_on_image
 
 TOP_VIEW_HEIGHT = 400  # pixels
 TOP_VIEW_RANGE = 64.0  # metres
@@ -23,8 +24,12 @@ PICTURES = (1 / 6, 1 / 2, 5 / 6)  # of the film
 def compose(
     answer: Answer, truth: Sequence[KittiObject], class_names: Sequence[str]
 ) -> np.ndarray:
-    """The camera image with boxes, and below it the scene from above with the truth in white."""
+    """The camera image with boxes, and below it the scene from above with the truth in white.
+
+    Both show the numbers and velocities of the tracked objects.
+    """
     front = draw_detections(answer.image, answer.detections, answer.camera, class_names)
+    draw_tracks_on_image(front, answer.tracks, answer.camera)
     above = draw_bev(
         answer.detections,
         answer.camera,
@@ -32,6 +37,7 @@ def compose(
         size=(front.shape[1], TOP_VIEW_HEIGHT),
         range=TOP_VIEW_RANGE,
         ground_truth=truth,
+        tracks=answer.tracks,
     )
     return np.vstack([front, above])
 

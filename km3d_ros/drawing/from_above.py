@@ -18,6 +18,7 @@ from km3d_ros.drawing.shapes import (
     fill,
     mix,
 )
+from km3d_ros.drawing.tracks import Track, draw_tracks_from_above
 from km3d_ros.geometry.camera import CameraModel, with_depth
 from km3d_ros.geometry.orientation import corner_offsets
 from km3d_ros.inference.detections import Detections
@@ -36,6 +37,7 @@ def draw_bev(
     size: tuple[int, int] = (600, 600),
     range: float = 60.0,
     ground_truth: Sequence[KittiObject] | None = None,
+    tracks: Sequence[Track] = (),
 ) -> np.ndarray:
     """Draw the scene from straight above: grid, field of view, boxes with heading, ellipses.
 
@@ -51,6 +53,7 @@ def draw_bev(
         range: metres ahead of the camera that the picture shows.
         ground_truth: boxes to outline, if they are known: white, or grey where the model does
             not know their class.
+        tracks: objects whose numbers, velocities and trails are drawn.
 
     Returns:
         (height, width, 3) uint8, BGR.
@@ -70,6 +73,7 @@ def draw_bev(
             color = WHITE if box.class_name in class_names else TEXT
             draw_outline(canvas, outline, color)
             draw_lines(canvas, _heading(outline)[None], color)
+    draw_tracks_from_above(canvas, tracks, camera, view.pixels)
     _legend(canvas, class_names, ground_truth is not None)
     return canvas
 

@@ -5,6 +5,7 @@ World frame: x right and z forward on a flat map, height upwards, in metres.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +48,17 @@ class View:
     """In image widths."""
     shift: tuple[float, float]
     """Principal point from the image centre, in image widths."""
+
+    @property
+    def place(self) -> tuple[float, float, float, float]:
+        """Camera in a level frame: x ahead, y left, z up in metres, and heading in radians.
+
+        The heading is counterclockwise from x. Where the road descends, the camera does.
+        """
+        c, s = math.cos(self.heading), math.sin(self.heading)
+        right, ahead = self.x * c - self.z * s, self.x * s + self.z * c
+        descent = self.slope * ahead + self.bank * right
+        return self.z, -self.x, -descent, -self.heading
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,17 @@ def test_independent_reader_finds_well_formed_answers_in_the_recording(finished)
             stamps.setdefault(connection.topic, []).append((stamp.sec, stamp.nanosec))
             for found in getattr(message, "detections", ()):
                 assert found.header == message.header
-                assert found.header.frame_id == "camera"
+                tracked = connection.topic.startswith("/km3d_tracker/")
+                assert found.header.frame_id == ("odom" if tracked else "camera")
                 q = found.bbox.center.orientation
                 assert np.linalg.norm([q.x, q.y, q.z, q.w]) == pytest.approx(1.0, abs=1e-6)
     assert len(set(stamps["/image"])) == FRAMES
     assert stamps["/camera_info"] == stamps["/image"]
     assert set(stamps["/km3d/detections"]) <= set(stamps["/image"])
     assert stamps["/km3d/detections"] == stamps["/km3d/objects"] == stamps["/km3d/timing"]
+    assert stamps["/odometry"] == stamps["/image"]
+    assert stamps["/km3d_tracker/tracks"] == stamps["/km3d_tracker/objects"]
+    assert stamps["/km3d_tracker/tracks"] == stamps["/km3d/detections"]
 
 
 def test_film_and_pictures_show_the_answered_frames(finished):

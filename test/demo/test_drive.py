@@ -1,4 +1,7 @@
+import pytest
+
 from km3d_ros.demo.drive import START, render_drive
+from km3d_ros.town.drive import EGO_SPEED
 
 
 def test_frames_of_a_drive_are_those_of_one_camera():
@@ -12,3 +15,11 @@ def test_frames_of_a_drive_are_those_of_one_camera():
         assert (frame.info.width, frame.info.height) == (frame.image.width, frame.image.height)
         assert len(frame.image.data) == frame.image.height * frame.image.step
         assert frame.info.p[0] > 100
+
+
+def test_odometry_is_the_motion_of_the_camera():
+    first, second = (frame.odometry for frame in render_drive(2, seed=7, rate=4.0))
+    assert (first.header.frame_id, first.child_frame_id) == ("odom", "base_link")
+    assert second.header.stamp.nanosec == 250_000_000
+    step = second.pose.pose.position.x - first.pose.pose.position.x
+    assert step == pytest.approx(EGO_SPEED / 4)
