@@ -1,1 +1,1 @@
-"""What is solved: cameras, boxes and the geometric reasoning module. Tensors only."""
+"""Cameras, lenses, 3D boxes and the geometric reasoning module; no ROS."""

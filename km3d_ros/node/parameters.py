@@ -60,14 +60,15 @@ PARAMETERS = (
     Rule(
         "backend",
         "auto",
-        "What runs the network; auto: the quickest that is installed, for the device.",
+        "What runs the network; auto: the fastest that is installed, for the device.",
         choices=BACKENDS,
         fixed=True,
     ),
     Rule(
         "precision",
         "auto",
-        "Number format of the network; auto: the quickest that costs next to no accuracy.",
+        "Number format of the network; auto: bfloat16 on a CPU with instructions for it, otherwise "
+        "float32.",
         choices=PRECISIONS,
         fixed=True,
     ),

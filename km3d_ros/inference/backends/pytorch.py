@@ -52,7 +52,8 @@ class TorchBackend:
 def number_format(device: torch.device, precision: str) -> str:
     """The number format of the network for one of `options.PRECISIONS`.
 
-    On a GPU "auto" is float32: the accuracy of float16 has not been measured there.
+    On a GPU "auto" is float32: float16 saves little time there and costs some accuracy
+    (docs/performance.md, On a GPU).
     """
     if device.type == "cuda":
         return "float32" if precision == "auto" else precision
