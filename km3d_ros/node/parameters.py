@@ -67,7 +67,7 @@ PARAMETERS = (
     Rule(
         "precision",
         "auto",
-        "Number format of the network; auto: bfloat16 on a CPU with instructions for it, otherwise "
+        "Number format of the network; auto: bfloat16 on a CPU with instructions for it, else "
         "float32.",
         choices=PRECISIONS,
         fixed=True,
