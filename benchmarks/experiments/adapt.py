@@ -33,7 +33,6 @@ from km3d_ros.evaluation.validation import LEAST_SCORE, validate
 from km3d_ros.inference.detector import Detector
 from km3d_ros.town import TownFrame, render, sample_scene
 from km3d_ros.town.dataset import prepare, write_frame
-from km3d_ros.town.labels import dont_care
 from km3d_ros.town.render import SIZE
 
 FOCAL = 1.2
@@ -96,7 +95,7 @@ def in_image(item: KittiObject, known: list[Outline]) -> KittiObject:
         if seen.class_name == item.class_name and np.allclose(box(seen.cuboid), side, atol=0.5):
             side = tuple(box(seen.painted).tolist())
             break
-    return replace(dont_care(side), class_name=item.class_name)
+    return KittiObject.of_box2d(item.class_name, side)
 
 
 def strange(frame: TownFrame, seed: int) -> np.ndarray:

@@ -20,6 +20,27 @@ def printed(name: str, *options: str) -> str:
     return done.stdout
 
 
+IMPORT = """
+import runpy, sys
+own = {path.rpartition("/")[2].removesuffix(".py") for path in sys.argv[1:]} | {"km3d_ros"}
+former = list(sys.path)
+for path in sys.argv[1:]:
+    sys.path[:] = [path.rpartition("/")[0], *former]
+    try:
+        runpy.run_path(path, run_name="imported")
+    except ModuleNotFoundError as error:
+        assert error.name.partition(".")[0] not in own, f"{path}: {error}"
+"""
+
+
+def test_every_benchmark_imports_what_exists():
+    scripts = [str(path) for path in FOLDER.rglob("*.py") if path.name != "__init__.py"]
+    assert len(scripts) > 20
+    command = [sys.executable, "-c", IMPORT, *scripts]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_table_of_speed_has_a_row_for_each_configuration(tmp_path):
     text = printed("speed", "--quick", "--backends", "torch", "--data", str(tmp_path))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| lite")]
