@@ -3,7 +3,7 @@
 ros2 launch km3d_ros km3d.launch.py image:=/camera/image_rect camera_info:=/camera/camera_info
 """
 
-from math import asin, atan2, cos, sin
+from math import asin, atan2, cos, isfinite, sin
 from pathlib import Path
 
 import yaml
@@ -17,11 +17,9 @@ from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("km3d_ros")
 # Spelled as in the parameter file, which those that are left empty do not override.
+TEXTS = ("weights", "device", "image_transport", "base_frame")
+SWITCHES = ("rectified", "autostart")
 MOUNT = ("camera_pitch", "camera_roll")
-OVERRIDES = (
-    *("weights", "device", "rectified", "image_transport", "autostart"),
-    *("base_frame", *MOUNT),
-)
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="of the node"),
     DeclareLaunchArgument(
@@ -129,19 +127,36 @@ def given(context: LaunchContext, *names: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
+def number(context: LaunchContext, name: str) -> float:
+    """The value of an argument; 0 if it is empty."""
+    text = LaunchConfiguration(name).perform(context)
+    try:
+        value = float(text or 0)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise ValueError(f"{name} is {text!r}, expected a number")
+    return value
+
+
+def params_file(context: LaunchContext) -> str:
+    path = LaunchConfiguration("params_file").perform(context)
+    if not Path(path).is_file():  # launch_ros would start the node without it
+        raise ValueError(f"params_file is {path!r}: no such file")
+    return path
+
+
 def base_frame(context: LaunchContext) -> str:
     return LaunchConfiguration("base_frame").perform(context) or "base_link"
 
 
 def detector(context: LaunchContext) -> list[LifecycleNode]:
     cameras = camera_names(context)
-    parameters = {k: yaml.safe_load(value) for k, value in given(context, *OVERRIDES).items()}
-    for name in MOUNT:
-        if name in parameters:
-            parameters[name] = float(parameters[name])
-    if {"base_frame", "camera_frame"} <= given(context, "base_frame", "camera_frame").keys():
-        # The published transform has the angles.
-        parameters = {name: value for name, value in parameters.items() if name not in MOUNT}
+    parameters: dict = given(context, *TEXTS)
+    parameters |= {name: LaunchConfiguration(name) for name in given(context, *SWITCHES)}
+    # With both frames, the published transform has the angles.
+    if len(given(context, "base_frame", "camera_frame")) < 2:
+        parameters |= {name: number(context, name) for name in given(context, *MOUNT)}
     if cameras != [""]:
         parameters["cameras"] = cameras
     return [
@@ -151,7 +166,7 @@ def detector(context: LaunchContext) -> list[LifecycleNode]:
             name="km3d",
             namespace=LaunchConfiguration("namespace"),
             parameters=[
-                LaunchConfiguration("params_file"),
+                params_file(context),
                 parameters,
                 {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],
@@ -166,8 +181,7 @@ def camera_pose(context: LaunchContext) -> list[Node]:
     frame = LaunchConfiguration("camera_frame").perform(context)
     if not frame:
         return []
-    angles = given(context, *MOUNT)
-    roll, pitch, yaw = optical_angles(*(float(angles.get(name, 0)) for name in MOUNT))
+    roll, pitch, yaw = optical_angles(*(number(context, name) for name in MOUNT))
     return [
         Node(
             package="tf2_ros",
@@ -176,7 +190,7 @@ def camera_pose(context: LaunchContext) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             arguments=[
                 *("--frame-id", base_frame(context), "--child-frame-id", frame),
-                *("--z", LaunchConfiguration("camera_height")),
+                *("--z", str(number(context, "camera_height"))),
                 *("--roll", str(roll), "--yaw", str(yaw), "--pitch", str(pitch)),
             ],
         )
@@ -194,6 +208,8 @@ def optical_angles(pitch: float, roll: float) -> tuple[float, float, float]:
 
 def rviz(context: LaunchContext) -> list[Node]:
     """RViz in the node's namespace, which the topics of its displays are relative to."""
+    if not IfCondition(LaunchConfiguration("rviz")).evaluate(context):
+        return []
     setup = Path(SHARE.perform(context)) / "rviz" / "km3d.rviz"
     fixed_frame = LaunchConfiguration("fixed_frame").perform(context) or base_frame(context)
     cameras = camera_names(context)
@@ -231,12 +247,10 @@ def display_of_camera(display: dict, camera: str) -> dict:
     return display | {"Name": name, "Topic": display["Topic"] | {"Value": topic}}
 
 
+def nodes(context: LaunchContext) -> list[Node]:
+    """The package that may be missing comes first: an error does not end what already runs."""
+    return [*rviz(context), *camera_pose(context), *detector(context)]
+
+
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription(
-        [
-            *ARGUMENTS,
-            OpaqueFunction(function=detector),
-            OpaqueFunction(function=camera_pose),
-            OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz"))),
-        ]
-    )
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=nodes)])

@@ -3,15 +3,14 @@
 ros2 launch km3d_ros km3d_tracker.launch.py odometry:=/odometry/filtered
 """
 
-import yaml
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.substitutions import FindPackageShare
 
-# Spelled as in the parameter file, which those that are left empty do not override.
-OVERRIDES = ("base_frame", "autostart")
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="of the node"),
     DeclareLaunchArgument(
@@ -51,12 +50,26 @@ ARGUMENTS = [
 ]
 
 
+def params_file(context: LaunchContext) -> str:
+    path = LaunchConfiguration("params_file").perform(context)
+    if not Path(path).is_file():  # launch_ros would start the node without it
+        raise ValueError(f"params_file is {path!r}: no such file")
+    return path
+
+
 def tracker(context: LaunchContext) -> list[LifecycleNode]:
-    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
-    parameters = {name: yaml.safe_load(value) for name, value in given.items() if value}
-    inputs = LaunchConfiguration("inputs").perform(context).strip("[]").replace(",", " ").split()
-    if inputs:
-        parameters["inputs"] = inputs
+    inputs, base_frame, autostart = (
+        LaunchConfiguration(name).perform(context)
+        for name in ("inputs", "base_frame", "autostart")
+    )
+    # An empty argument does not override the parameter file.
+    parameters = {}
+    if topics := inputs.strip("[]").replace(",", " ").split():
+        parameters["inputs"] = topics
+    if base_frame:
+        parameters["base_frame"] = base_frame
+    if autostart:
+        parameters["autostart"] = LaunchConfiguration("autostart")
     return [
         LifecycleNode(
             package="km3d_ros",
@@ -64,7 +77,7 @@ def tracker(context: LaunchContext) -> list[LifecycleNode]:
             name="km3d_tracker",
             namespace=LaunchConfiguration("namespace"),
             parameters=[
-                LaunchConfiguration("params_file"),
+                params_file(context),
                 parameters,
                 {"use_sim_time": LaunchConfiguration("use_sim_time")},
             ],

@@ -75,9 +75,7 @@ def stand_ins(tmp_path, monkeypatch) -> Callable[[str], list[list[str]]]:
         (index / package).touch()
         program = prefix / "lib" / package / name
         program.parent.mkdir(parents=True)
-        program.write_text(
-            '#!/bin/sh\nprintf "%s\\n" "$@" > "$0.$$" && mv "$0.$$" "$0.$$.started"\n'
-        )
+        program.write_text(STAND_IN)
         program.chmod(0o755)
     path = f"{prefix}{os.pathsep}{os.environ['AMENT_PREFIX_PATH']}"
     monkeypatch.setenv("AMENT_PREFIX_PATH", path)

@@ -9,7 +9,7 @@ import yaml
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
-from support.launching import LAUNCH, launched
+from support.launching import LAUNCH, PATIENCE, launched
 
 from km3d_ros.geometry.level import angles_of, level_from_mount
 
@@ -78,8 +78,45 @@ def test_cameras_have_their_names_in_the_given_topics(peer, weights):
 
 def test_one_topic_for_several_cameras_is_refused(capfd):
     with launched("km3d.launch.py", "cameras:=front,rear", "image:=/image") as process:
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=PATIENCE) == 1
     assert "image is '/image': several cameras need {camera} in it" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("camera_pitch:=abc", "camera_pitch is 'abc', expected a number"),
+        ("camera_roll:=[0.1]", "camera_roll is '[0.1]', expected a number"),
+        ("camera_pitch:=nan", "camera_pitch is 'nan', expected a number"),
+        ("camera_height:=1,65", "camera_height is '1,65', expected a number"),
+        ("autostart:=[", "parameter autostart"),
+        ("rviz:=maybe", "got 'maybe'"),
+        ("namespace:=a b", "Invalid namespace"),
+        ("params_file:=mine.yaml", "params_file is 'mine.yaml': no such file"),
+    ],
+)
+def test_value_that_makes_no_sense_starts_nothing(argument, message, stand_ins, capfd):
+    arguments = ("autostart:=false", "camera_frame:=cam", argument)
+    with launched("km3d.launch.py", *arguments) as process:
+        assert process.wait(timeout=PATIENCE) == 1
+    assert message in capfd.readouterr().out
+
+
+def test_texts_that_look_like_yaml_reach_the_node_as_they_are(peer):
+    texts = {"weights": "a: b", "device": "[", "base_frame": "7"}
+    arguments = (f"{name}:={text}" for name, text in texts.items())
+    with launched("km3d.launch.py", "autostart:=false", *arguments):
+        values = parameters(peer, "/km3d", *texts)
+    assert [value.string_value for value in values] == list(texts.values())
+
+
+def test_missing_package_starts_nothing(stand_ins, capfd, tmp_path):
+    (tmp_path / "stand_ins/share/ament_index/resource_index/packages/rviz2").unlink()
+    arguments = ("rviz:=true", "camera_frame:=cam", "autostart:=false")
+    with launched("km3d.launch.py", *arguments) as process:
+        assert process.wait(timeout=PATIENCE) == 1
+    assert "package 'rviz2' not found" in capfd.readouterr().out
+    assert stand_ins("static_transform_publisher") == []
 
 
 def test_rviz_starts_beside_the_node_with_its_setup_and_frame(peer, weights, stand_ins):

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from rcl_interfaces.srv import GetParameters
-from support.launching import launched
+from support.launching import PATIENCE, launched
 
 pytest.importorskip("ros2launch")
 
@@ -33,3 +33,15 @@ def test_arguments_that_are_not_given_leave_the_parameter_file_its_say(peer, tmp
         assert inputs.string_array_value == ["/lidar/boxes"]
         assert autostart.bool_value is False
         assert peer.state("/km3d_tracker") == "unconfigured"
+
+
+def test_text_that_looks_like_a_number_reaches_the_node_as_it_is(peer):
+    with launched("km3d_tracker.launch.py", "autostart:=false", "base_frame:=7"):
+        (base_frame,) = parameters(peer, "base_frame")
+    assert base_frame.string_value == "7"
+
+
+def test_parameter_file_that_is_missing_is_refused(capfd):
+    with launched("km3d_tracker.launch.py", "params_file:=mine.yaml") as process:
+        assert process.wait(timeout=PATIENCE) == 1
+    assert "params_file is 'mine.yaml': no such file" in capfd.readouterr().out
