@@ -45,7 +45,8 @@ PATIENCE = 60.0
 class Vehicle(Node):
     """Three cameras and the odometry of a vehicle among objects, half of which move."""
 
-    def __init__(self, objects: int, rate: float) -> None:
+    def __init__(self, objects: int, rate: float, watched: bool) -> None:
+        """`watched`: also subscribe to ~/objects."""
         super().__init__("vehicle")
         rng = self._rng = np.random.default_rng(0)
         self._places = rng.uniform((0, -30), (LENGTH, 30), (objects, 2))
@@ -60,7 +61,9 @@ class Vehicle(Node):
             for name in CAMERAS
         }
         self.create_subscription(Detection3DArray, "/km3d_tracker/tracks", self._count, 50)
-        self.create_subscription(TrackedObjectArray, "/km3d_tracker/objects", lambda m: None, 50)
+        if watched:
+            topic = "/km3d_tracker/objects"
+            self.create_subscription(TrackedObjectArray, topic, lambda message: None, 50)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
         self.create_timer(1 / ODOMETRY_RATE, self._step)
 
@@ -146,7 +149,8 @@ def drive(options: argparse.Namespace) -> dict[str, object]:
     """Run the node for some time; returns counts, milliseconds and memory."""
     node = launch()
     rclpy.init()
-    vehicle, executor = Vehicle(options.objects, options.rate), SingleThreadedExecutor()
+    vehicle = Vehicle(options.objects, options.rate, options.watched)
+    executor = SingleThreadedExecutor()
     executor.add_node(vehicle)
     resident: list[tuple[float, float]] = []
     try:
@@ -186,6 +190,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to publish")
     parser.add_argument("--rate", type=float, default=10.0, help="images per second and camera")
     parser.add_argument("--objects", type=int, default=100, help="around the vehicle")
+    parser.add_argument("--watched", action="store_true", help="subscribe to ~/objects, too")
     options = parser.parse_args()
     os.environ |= ENVIRONMENT
     print(json.dumps(drive(options), indent=2))

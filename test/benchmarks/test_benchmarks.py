@@ -1,5 +1,6 @@
 """The benchmarks of the detector run and print what they promise; nothing is said of speed."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -67,6 +68,21 @@ def test_node_benchmark_prints_the_processor_seconds_of_each_answer():
         (figures["answered"] - 1) / 2, rel=0.3
     )
     assert len(figures["unconfigured_mb"]) == 2
+
+
+def test_tracker_benchmark_prints_times_and_memory():
+    pytest.importorskip("nav_msgs")
+    options = ("--rate=25", "--seconds=2", "--objects=12", "--watched")
+    figures = json.loads(printed("tracker_node", *options))
+    assert 2 < figures["answered"] <= figures["sent"]
+    assert figures["tracks"] >= 6
+    assert 0 < figures["milliseconds"]["p50"] <= figures["milliseconds"]["p95"]
+
+
+def test_tracking_benchmark_without_trackeval_says_so():
+    if importlib.util.find_spec("trackeval"):
+        pytest.skip("trackeval is installed")
+    assert printed("tracking").startswith("no trackeval here: nothing measured")
 
 
 def test_gpu_benchmark_runs_on_a_processor():
