@@ -21,7 +21,7 @@ LASTING = 0.55
 measured too far away in every frame."""
 LASTING_TIME = 0.7
 """Seconds in which the lasting error of the range changes."""
-SHORT_TIME = 0.2
+SHORT_TIME = 0.15
 """Seconds in which the other errors of a position change. Two detections with less time between
 them carry little more information than one."""
 LEAST_INTERVAL = 0.05
