@@ -62,6 +62,24 @@ class Counts:
     restarts: int = 0
 
 
+class _Sensor:
+    """What is known about a sensor: where it looks, and the ground below it."""
+
+    def __init__(self) -> None:
+        self.view, self._ground = View(), Ground()
+        self._newest = -np.inf
+
+    def on_ground(self, measured: Measurements, time: float) -> Measurements:
+        """The detections, corrected by the ground on which the earlier ones stood."""
+        seconds = min(max(time - self._newest, 0.0), LONGEST_GAP)
+        self._newest = max(time, self._newest)
+        self._ground.predict(seconds)
+        corrected = self._ground.correct(measured)
+        if seconds:
+            self._ground.learn(measured, seconds)
+        return corrected
+
+
 class Tracker:
     """Tracks objects in a level frame.
 
@@ -80,9 +98,7 @@ class Tracker:
         """Forget the tracks. Their identities are not used again."""
         self._tracks = Tracks.none(len(self.class_names))
         self._time: float | None = None
-        self._views: dict[str, View] = {}
-        self._grounds: dict[str, Ground] = {}
-        self._looked: dict[str, float] = {}
+        self._sensors: dict[str, _Sensor] = {}
 
     @property
     def time(self) -> float | None:
@@ -114,14 +130,15 @@ class Tracker:
             self._count(restarts=1)
             self.restart()
         self._predict(now)
-        measured = self._on_ground(measured, time, sensor)
+        seen_by = self._sensors.setdefault(sensor, _Sensor())
+        measured = seen_by.on_ground(measured, time)
         likelihoods = self._class_likelihoods(measured.class_names)
         rows, columns = self._associate(measured, age, likelihoods)
         self._update(rows, measured[columns], age, likelihoods[columns])
         if age > 0:
             self._count(out_of_order=1)
         else:
-            self._miss(rows, measured, self._views.setdefault(sensor, View()))
+            self._miss(rows, measured, seen_by.view)
         others = np.setdiff1d(np.arange(len(measured)), columns)
         self._start(rows, measured[others], likelihoods[others])
         self._tracks = self._tracks[self._tracks.existence >= DELETED]
@@ -139,17 +156,6 @@ class Tracker:
             left = -np.expm1(-seconds / LIFETIME)
             tracks.existence[:] = _logit((1 - left) * _probability(tracks.existence))
         self._time = now
-
-    def _on_ground(self, measured: Measurements, time: float, sensor: str) -> Measurements:
-        """The detections, with the ground that earlier ones of this sensor stood on."""
-        ground = self._grounds.setdefault(sensor, Ground())
-        interval = max(time - self._looked.get(sensor, time - LONGEST_GAP), 0.0)
-        self._looked[sensor] = max(time, self._looked.get(sensor, time))
-        ground.predict(interval)
-        corrected = ground.correct(measured)
-        if interval:
-            ground.learn(measured, interval)
-        return corrected
 
     def _class_likelihoods(self, names: Sequence[str]) -> Array:
         """(M, C): of the names of the detections, for each true class."""
