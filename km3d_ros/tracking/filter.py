@@ -19,6 +19,9 @@ Array = np.ndarray
 LASTING = 0.55
 """Part of the variance along the ray that lasts: an object whose size is estimated too large is
 measured too far away in every frame."""
+LARGEST = 0.3
+"""Largest standard deviation of the relative error of a range that lasts. The filter is linear in
+it, which fails for larger ones."""
 LASTING_TIME = 0.7
 """Seconds in which the lasting error of the range changes."""
 SHORT_TIME = 0.15
@@ -26,6 +29,8 @@ SHORT_TIME = 0.15
 them carry little more information than one."""
 LEAST_INTERVAL = 0.05
 """Seconds. Detections of several cameras at one time count as if they had this interval."""
+NEAREST = 0.1
+"""Metres. The range of nearer objects is not divided by."""
 CREEP = 0.02
 """Spectral density of the position of every object, m²/s."""
 CHANGE_TIME = 60.0
@@ -100,12 +105,16 @@ def split(measured: Measurements) -> tuple[Array, Array]:
         (M, 3, 3) covariances of the former, and (M,) variances of the relative error of the
         range, the latter.
     """
-    ray = measured.position - measured.origin
-    distance = np.maximum(np.linalg.norm(ray, axis=1), 1e-3)
-    ray /= distance[:, None]
+    offset = measured.position - measured.origin
+    distance = np.linalg.norm(offset, axis=1)
+    # An object at the sensor has no direction: any one will do.
+    ray = np.where((distance < NEAREST)[:, None], (1.0, 0.0, 0.0), offset)
+    ray /= np.linalg.norm(ray, axis=1)[:, None]
+    distance = np.maximum(distance, NEAREST)
     information = np.linalg.inv(measured.covariance)
     # The largest part along the ray that leaves a covariance behind.
     along = LASTING / np.einsum("ni,nij,nj->n", ray, information, ray)
+    along = np.minimum(along, (LARGEST * distance) ** 2)
     white = measured.covariance - _outer(ray) * along[:, None, None]
     return white, along / distance**2
 
@@ -147,6 +156,8 @@ def update(
     gain = _transposed(np.linalg.solve(innovation, _transposed(cross)))
     difference = measured.position[:, None] - predicted
     tracks.means[:] += (gain @ difference[..., None])[..., 0]
+    error = tracks.means[..., RANGE]
+    np.clip(error, -2 * LARGEST, 2 * LARGEST, out=error)
     covariances = tracks.covariances - gain @ innovation @ _transposed(gain)
     tracks.covariances[:] = (covariances + _transposed(covariances)) / 2
     fit = np.exp(-0.5 * np.minimum(negative_log(difference, innovation), 60.0))

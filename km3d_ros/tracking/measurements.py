@@ -16,8 +16,11 @@ DEFAULT_YAW = 0.3
 LEAST_DEVIATION = 0.03
 """Metres and radians. Smaller standard deviations are raised to it: with none, one detection would
 decide for ever."""
-FARTHEST = 1e6
-"""Metres. Positions beyond it are not finite for the filter."""
+FARTHEST = 1e4
+"""Metres. Farther or larger objects make no sense."""
+WIDEST = 1e3
+"""Metres and radians. A covariance with a larger standard deviation says nothing, and the filter
+could not tell it from a singular one."""
 
 
 @dataclass(frozen=True)
@@ -169,10 +172,10 @@ def _covariances(covariance: Array, offset: Array, rotation: Array) -> tuple[Arr
 
 
 def _checked(blocks: Array) -> tuple[Array, Array]:
-    """Symmetric blocks (N, 3, 3), and which (N,) are no covariance: of zeros, or not finite, or
-    with a negative variance in some direction."""
+    """Symmetric blocks (N, 3, 3), and which (N,) are no covariance: of zeros, or beyond `WIDEST`,
+    or with a negative variance in some direction."""
     with np.errstate(all="ignore"):
-        finite = (np.abs(blocks) < FARTHEST**2).all((1, 2))
+        finite = (np.abs(blocks) < WIDEST**2).all((1, 2))
         blocks = np.where(finite[:, None, None], blocks, 0.0)
         blocks = (blocks + blocks.transpose(0, 2, 1)) / 2
         values = np.linalg.eigvalsh(blocks)

@@ -17,6 +17,8 @@ LONGEST_HOLE = 0.5
 """Seconds between two poses of the odometry over which it is interpolated."""
 AHEAD = 0.2
 """Seconds after the newest pose of the odometry up to which it is extrapolated."""
+BASELINE = 0.05
+"""Least seconds between the two poses from which the odometry is extrapolated."""
 FASTEST = 100.0
 """Metres per second. Two poses of the odometry that are farther apart are a jump."""
 NEARBY = 1.0
@@ -95,14 +97,17 @@ class Odometry:
         if self._times[last - 1] == time:
             return self._poses[last - 1]
         if last == len(self._times):
-            late = time - self._times[-1]
-            if late > AHEAD or last < 2:
-                raise InputError(f"odometry stopped {late:.2f} s before the detections")
             last -= 1
-        start, end = self._times[last - 1], self._times[last]
+            first = bisect(self._times, self._times[last] - BASELINE) - 1
+            late = time - self._times[last]
+            if late > AHEAD or first < 0:
+                raise InputError(f"odometry stopped {late:.2f} s before the detections")
+        else:
+            first = last - 1
+        start, end = self._times[first], self._times[last]
         if end - start > LONGEST_HOLE:
             raise InputError(f"odometry was missing for {end - start:.2f} s")
-        return _between(self._poses[last - 1], self._poses[last], (time - start) / (end - start))
+        return _between(self._poses[first], self._poses[last], (time - start) / (end - start))
 
 
 def _between(first: Pose, second: Pose, share: float) -> Pose:

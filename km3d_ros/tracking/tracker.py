@@ -42,6 +42,8 @@ DETECTABILITY = 0.8
 LEARNING = 0.1
 """Share of one image in the probability that an object is detected."""
 LEAST_SCORE = 0.01
+MOST_CLASSES = 100
+"""Number of classes from which on those that no track has are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ class Tracker:
         others = np.setdiff1d(np.arange(len(measured)), columns)
         self._start(rows, measured[others], likelihoods[others])
         self._tracks = self._tracks[self._tracks.existence >= DELETED]
+        if len(self.class_names) > MOST_CLASSES:
+            self._forget_classes()
         return True
 
     def _count(self, **more: int) -> None:
@@ -172,6 +176,15 @@ class Tracker:
             1 - CONFUSION
         )
         return likelihoods
+
+    def _forget_classes(self) -> None:
+        """Keep the classes that are the most probable ones of a track."""
+        kept = np.unique(self._tracks.best_classes())
+        self.class_names = [self.class_names[column] for column in kept]
+        self._motions = [self._motions[column] for column in kept]
+        classes = self._tracks.classes[:, kept]
+        classes /= classes.sum(1, keepdims=True)
+        self._tracks = replace(self._tracks, classes=classes)
 
     def _associate(
         self, measured: Measurements, age: float, likelihoods: Array

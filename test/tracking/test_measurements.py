@@ -58,6 +58,7 @@ def test_a_pitched_camera_does_not_make_the_yaw_uncertain():
         ("score", [-0.1]),
         ("position", [(np.nan, 1, 20)]),
         ("position", [(np.inf, 1, 20)]),
+        ("position", [(1, 1, 2e4)]),
         ("size", [(4, 0, 1.5)]),
         ("size", [(4, np.nan, 1.5)]),
         ("size", [(-4, 1.8, 1.5)]),
@@ -80,6 +81,7 @@ def test_a_detection_that_makes_no_sense_is_left_out(name, value):
         np.full((6, 6), np.nan),
         np.diag([-1.0, 1, 1, 1, 1, 1]),
         np.diag([np.inf, 1, 1, 1, 1, 1]),
+        np.diag([1e7, 1, 1, 1, 1, 1]),
         np.diag([0, 0, 0, 1.0, 1, 1]),
     ],
 )

@@ -40,6 +40,14 @@ def test_odometry_is_extrapolated_for_a_fifth_of_a_second():
         poses.at(0.35)
 
 
+def test_odometry_is_extrapolated_from_poses_that_are_apart():
+    """Two poses in a nanosecond, as of two publishers, say nothing about the speed."""
+    poses = odometry((0.0, at(0.0)), (0.1, at(1.0)), (0.1 + 1e-9, at(1.01)))
+    assert poses.at(0.2).translation == pytest.approx((2.02, 0, 0))
+    with pytest.raises(InputError, match="stopped"):
+        odometry((0.1, at(1.0)), (0.1 + 1e-9, at(1.01))).at(0.2)
+
+
 def test_odometry_that_does_not_reach_back():
     with pytest.raises(InputError, match="no odometry yet"):
         odometry((1.0, at(0.0)), (1.1, at(0.0))).at(0.9)

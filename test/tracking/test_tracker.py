@@ -153,6 +153,19 @@ def test_the_class_is_what_most_detections_say():
     assert sum(probabilities.values()) == pytest.approx(1.0)
 
 
+def test_classes_that_no_track_has_are_forgotten():
+    """A detector that writes a number of its own into every class name."""
+    tracker = Tracker()
+    for k in range(1000):
+        names = ("Car", f"object {k}")
+        tracker.step(detections((20.0, 0.0), (30.0, 5.0 * (k % 2)), names=names), k / 10)
+        assert len(tracker.class_names) < 150
+    tracks = tracker.objects()
+    assert tracks.classes.shape == (len(tracks), len(tracker.class_names))
+    np.testing.assert_allclose(tracks.classes.sum(1), 1)
+    assert tracker.class_names[tracks[tracks.number == 1].best_classes()[0]] == "Car"
+
+
 def test_no_detections_and_no_tracks():
     tracker = Tracker()
     assert tracker.time is None

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -151,3 +153,45 @@ def test_faults_of_detections_are_counted():
     boxes.position[:] = np.nan
     world.take("front", "front", 0.1, boxes)
     assert world.faults == {"rejected": 1, "without_covariance": 1}
+
+
+def garbage(rng: np.random.Generator) -> Boxes:
+    """Boxes with all that a message can have, some of it plausible."""
+    count = int(rng.integers(0, 30))
+    position = np.abs(rng.normal(0, 30, (count, 3)))
+    size = np.abs(rng.normal(2, 1, (count, 3)))
+    factors = rng.normal(0, rng.choice([1e-8, 0.1, 1, 1e4]), (count, 6, 6))
+    covariance = factors @ factors.transpose(0, 2, 1)
+    for values, wrong in (
+        (position, (np.nan, np.inf, 0, 1e7, 9e3, 1e-12)),
+        (size, (0, 1e-9, 1e5, np.nan)),
+        (covariance, (0, np.nan, 1e30, -1)),
+    ):
+        if count and rng.random() < 0.3:
+            values[rng.integers(count)] = rng.choice(wrong)
+    if count and rng.random() < 0.2:
+        position[:] = position[0]
+    quaternion = rng.choice([np.array((0.5, -0.5, 0.5, 0.5)), rng.normal(0, 1, 4)])
+    names = [str(name) for name in rng.choice(["Car", "Pedestrian", "x", ""], count)]
+    scores = rng.uniform(0, 1, count)
+    return Boxes(names, scores, position, np.tile(quaternion, (count, 1)), size, covariance)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_comes_the_tracks_stay_finite(seed):
+    rng, world, time = np.random.default_rng(seed), with_mount(), 0.0
+    for _ in range(60):
+        time += rng.choice([0.1, 0.0, -0.2, 1e-9, 3.0, -5.0], p=[0.7, 0.1, 0.1, 0.06, 0.02, 0.02])
+        if rng.random() < 0.6:
+            pose = vehicle(time + rng.normal(0, 0.3), rng.normal(0, 0.1))
+            world.take_odometry("odom", "base_link", time + rng.choice([0, 0.05, -0.1]), pose)
+        sensor = str(rng.integers(2))
+        with suppress(DroppedDetections):
+            world.take(sensor, "front", time, garbage(rng))
+        tracks = world.tracker.objects(0.01)
+        mean, covariance = tracks.state()
+        assert (np.abs(mean) < 1e6).all()
+        assert (np.linalg.eigvalsh(covariance)[:, 0] > -1e-3).all()
+        assert (np.abs(tracks.yaw) <= np.pi).all()
+        assert (tracks.size > 0).all()
