@@ -21,6 +21,7 @@ from km3d_ros.drawing.shapes import (
 from km3d_ros.drawing.tracks import Track, draw_tracks_from_above
 from km3d_ros.geometry.camera import CameraModel, with_depth
 from km3d_ros.geometry.orientation import corner_offsets
+from km3d_ros.geometry.virtual_camera import axis_lines
 from km3d_ros.inference.detections import Detections
 
 BACKGROUND: Color = (30, 26, 23)
@@ -99,9 +100,8 @@ class _TopView:
 
 def _ground(canvas: np.ndarray, view: _TopView, camera: CameraModel) -> None:
     """Draw the field of view, the metre grid with its distances, and the vehicle."""
-    columns = np.linspace(0, camera.width - 1, 65)
-    rays = camera.rays(np.stack((columns, np.full(65, camera.cy)), axis=-1))
-    x, _, z = (with_depth(rays) @ camera.level.T).T
+    across, _ = axis_lines(camera)
+    x, _, z = (with_depth(camera.rays(across)) @ camera.level.T).T
     slopes = x[z > 0] / z[z > 0]
     if len(slopes):
         far = 2 * view.reach

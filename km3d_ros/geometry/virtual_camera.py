@@ -211,22 +211,42 @@ def virtual_camera(
     return view
 
 
+def axis_lines(camera: CameraModel) -> tuple[np.ndarray, np.ndarray]:
+    """The lines in the image that cross at the principal point, one along the true horizon.
+
+    Returns:
+        Pixels (65, 2) each, from edge to edge of the image: from left to right, and from top to
+        bottom, as a level camera would see it. Those of a camera on its side are its columns and
+        its rows.
+    """
+    x, y = (camera.level @ camera.rotation)[1, :2]
+    start = np.clip((camera.cx, camera.cy), 0, camera.size)
+    across, down = (_line(camera, start, direction) for direction in ((y, -x), (x, y)))
+    return across, down
+
+
+def _line(camera: CameraModel, start: np.ndarray, direction: tuple[float, float]) -> np.ndarray:
+    """Pixels (65, 2) through `start`; the direction is in front of the lens."""
+    step = camera.intrinsics[:2, :2] @ direction
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = (np.stack((np.zeros(2), camera.size)) - start) / step
+    first, last = np.nanmax(ends.min(0)), np.nanmin(ends.max(0))
+    return start + np.linspace(first, last, 65)[:, None] * step
+
+
 def _edges(camera: CameraModel) -> tuple[float, float, float, float]:
     """Left, right, top and bottom edge of the view of a camera, as pixels of a level pinhole.
 
-    The pinhole has the focal length and the principal point of the camera. They are the ends of
-    the horizontal and the vertical line through the principal point, in the image of a camera that
-    may lie on its side. Left and right are without the lens, and the length of a leaning line is
-    that of its longer component: neither a lens nor a small roll changes the scale. The network
-    places the objects of an image with another scale about 0.8 % elsewhere. Top and bottom are
-    those of what the camera sees.
+    The pinhole has the focal length and the principal point of the camera. The edges are the ends
+    of `axis_lines`. Left and right are without the lens, and the length of a leaning line is that
+    of its longer component: neither a lens nor a small roll changes the scale. The network places
+    the objects of an image with another scale about 0.8 % elsewhere. Top and bottom are those of
+    what the camera sees.
     """
-    x, y = (camera.level @ camera.rotation)[1, :2]
-    down = np.array((x, y)) / math.hypot(x, y)
-    across = np.array((down[1], -down[0]))
-    ends = unproject(_line(camera, across)[[0, -1]], camera.intrinsics)
-    left, right = np.sign(ends @ across) * np.abs(ends).max(axis=-1)
-    rays = camera.rays(_line(camera, down))
+    across, down = axis_lines(camera)
+    ends = unproject(across[[0, -1]], camera.intrinsics)
+    left, right = np.sign(ends @ (ends[1] - ends[0])) * np.abs(ends).max(axis=-1)
+    rays = camera.rays(down)
     _, y, z = (with_depth(rays[np.isfinite(rays).all(-1)]) @ camera.level.T).T
     slopes = y[z > 0] / z[z > 0]
     top, bottom = (slopes.min(), slopes.max()) if len(slopes) else (0.0, 0.0)
@@ -236,16 +256,3 @@ def _edges(camera: CameraModel) -> tuple[float, float, float, float]:
         camera.fx * top + camera.cy,
         camera.fx * bottom + camera.cy,
     )
-
-
-def _line(camera: CameraModel, direction: np.ndarray) -> np.ndarray:
-    """Pixels (65, 2) from edge to edge of the image, on a line through the principal point.
-
-    direction: (2,) of the line, in front of the lens.
-    """
-    start = np.clip((camera.cx, camera.cy), 0, camera.size)
-    direction = camera.intrinsics[:2, :2] @ direction
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ends = (np.stack((np.zeros(2), camera.size)) - start) / direction
-    first, last = np.nanmax(ends.min(0)), np.nanmin(ends.max(0))
-    return start + np.linspace(first, last, 65)[:, None] * direction

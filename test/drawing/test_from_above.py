@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from support.drawn_boxes import AWAY, CAMERA, CLASSES, K, boxes
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.drawing.from_above import FIELD_OF_VIEW, draw_bev
 from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.geometry.level import level_from_angles
 
 
 def drawn_pixels(picture, **options):
@@ -89,3 +91,18 @@ def test_field_of_view_is_that_of_the_rays_that_the_lens_has():
     lens = (-2.3, 0, 0, 0, 0, -2.35)
     narrow = CameraModel.from_intrinsics(K, 1280, 384, lens, "rational_polynomial")
     assert 300 < width_at_the_far_end(narrow) <= width_at_the_far_end(CAMERA)
+
+
+@pytest.mark.parametrize("turned", ["level", "rotation"])
+@pytest.mark.parametrize("roll", [90, -90])
+def test_field_of_view_of_a_camera_on_its_side_is_that_of_its_columns(roll, turned):
+    level = level_from_angles(0.0, math.radians(roll))
+    on_its_side = replace(CAMERA, **{turned: level})
+    angle = 2 * math.atan(CAMERA.height / 2 / CAMERA.fy)
+    narrow = CameraModel.from_intrinsics(
+        [[CAMERA.fx, 0, CAMERA.height / 2], [0, CAMERA.fy, 96], [0, 0, 1]], CAMERA.height, 192
+    )
+    assert 0.3 < angle < 0.8
+    pictures = (draw_bev(boxes(), camera, CLASSES) for camera in (on_its_side, narrow))
+    seen, expected = ((p == FIELD_OF_VIEW).all(-1).sum() for p in pictures)
+    assert seen == pytest.approx(expected, rel=0.1)
