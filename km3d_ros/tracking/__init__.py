@@ -1,1 +1,1 @@
-"""Objects over time: association, filtering, identity; no ROS, no PyTorch."""
+"""Tracking of objects over time: association, filter and ids; without rclpy and PyTorch."""

@@ -1,4 +1,4 @@
-"""Which detection belongs to which track."""
+"""Assignment of detections to tracks. `Tracker._associate` computes the costs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from scipy.optimize import linear_sum_assignment
 Array = np.ndarray
 
 GATE = 16.3
-"""Squared Mahalanobis distance in 3 dimensions that 99.9 % of the detections of an object keep."""
+"""Squared Mahalanobis distance below which 99.9 % of the detections of an object lie (chi-square,
+3 degrees of freedom)."""
 
 
 def candidates(
     predicted: Array, spread: Array, measured: Array, noise: Array
 ) -> tuple[Array, Array]:
-    """Pairs (rows, columns) that may be in the gate, by the largest variances alone.
+    """Pairs (rows, columns) that may be in the gate: a fast test that excludes distant pairs.
 
     predicted: (N, 3) positions with covariances `spread` (N, 3, 3).
     measured: (M, 3) positions with covariances `noise` (M, 3, 3).
@@ -30,7 +31,7 @@ def assign(
 ) -> tuple[Array, Array]:
     """The assignment of tracks and detections with the lowest sum of costs.
 
-    A pair with a cost above `limit` is not formed; a pair not formed costs `limit`.
+    A pair with a cost above `limit` is not formed. In the sum it counts as `limit`.
 
     Args:
         shape: numbers of tracks and detections.

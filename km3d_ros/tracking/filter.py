@@ -1,7 +1,7 @@
 """The Kalman filter, for all tracks at once (docs/tracking.md, Filter).
 
-The equations are those of any textbook, for example Y. Bar-Shalom, X. Li, T. Kirubarajan,
-Estimation with Applications to Tracking and Navigation, chapters 5, 6 and 10.
+The equations are in Y. Bar-Shalom, X. Li, T. Kirubarajan, Estimation with Applications to Tracking
+and Navigation, chapters 5, 6, 10 and 11.
 """
 
 from __future__ import annotations
@@ -17,40 +17,41 @@ from km3d_ros.tracking.state import MOVING, RANGE, SPEED, STILL, Tracks, mixture
 Array = np.ndarray
 
 LASTING = 0.55
-"""Part of the variance along the ray that lasts: an object whose size is estimated too large is
-measured too far away in every frame."""
+"""Part of the variance along the ray that is a lasting error: an object whose size is estimated
+too large is measured too far away in every frame."""
 LARGEST = 0.3
 """Largest standard deviation of the relative error of a range that lasts. The filter is linear in
 it, which fails for larger ones."""
 LASTING_TIME = 0.7
-"""Seconds in which the lasting error of the range changes."""
+"""Correlation time of the lasting error of the range, seconds."""
 SHORT_TIME = 0.15
-"""Seconds in which the other errors of a position change. Two detections with less time between
-them carry little more information than one."""
+"""Correlation time of the other errors of a position, seconds. Two detections with less time
+between them carry little more information than one."""
 LEAST_INTERVAL = 0.05
 """Seconds. Detections of several cameras at one time count as if they had this interval."""
 NEAREST = 0.1
 """Metres. The range of nearer objects is not divided by."""
 CREEP = 0.02
-"""Spectral density of the position of every object, m²/s."""
+"""Spectral density of the random motion of every object, also of those that stand still, m²/s."""
 CHANGE_TIME = 60.0
-"""Seconds after which an object that stands still moves, or the other way round, on average."""
+"""Mean time in seconds until a standing object starts to move, or a moving one stops."""
 LEAST_WEIGHT = 1e-6
 """Least probability of a model of motion."""
 CLASS_MEMORY = 0.9
-"""Exponent of the class probabilities at each detection: errors of the class last, too."""
+"""Exponent of the earlier class probabilities at each detection. It is below 1 because a wrong
+class persists over several frames."""
 YAW_NOISE = 3.0
 """Factor on the variance of measured yaws, whose errors last for a few frames."""
 SIZE_DEVIATION = 0.1
 """Standard deviation of the logarithm of a measured side."""
 SIZE_NOISE = 4.0
-"""Factor on its variance after the first measurement: its errors last."""
+"""Factor on this variance after the first measurement, because errors of the size last."""
 FLIP_VOTE = 0.5
-"""Log-odds that one measured yaw adds for its direction, against the opposite one."""
+"""Log-odds that one measured yaw adds to its direction, against the opposite one."""
 MOTION_VOTE = 1.0
-"""Log-odds that an object that surely moves forwards adds for its direction."""
+"""Log-odds that clear motion adds to its direction, against the opposite one."""
 SLOW = 0.5
-"""Speed in m/s at which an object may as well move backwards."""
+"""Speed in m/s below which motion says little about the direction of an object."""
 SURE = 6.0
 """Limit of the log-odds of the direction."""
 
@@ -99,11 +100,11 @@ def _mix(tracks: Tracks, seconds: float) -> None:
 
 
 def split(measured: Measurements) -> tuple[Array, Array]:
-    """The errors of measured positions: what changes soon, and what lasts along the ray.
+    """Split the errors of measured positions into short-lived and lasting errors.
 
     Returns:
-        (M, 3, 3) covariances of the former, and (M,) variances of the relative error of the
-        range, the latter.
+        (M, 3, 3) covariances of the short-lived errors, and (M,) variances of the lasting relative
+        error of the range.
     """
     offset = measured.position - measured.origin
     distance = np.linalg.norm(offset, axis=1)
@@ -120,7 +121,7 @@ def split(measured: Measurements) -> tuple[Array, Array]:
 
 
 def measurement_model(means: Array, origin: Array, age: float) -> tuple[Array, Array]:
-    """Where a sensor measures states (..., 6): positions (..., 3) and Jacobians (..., 3, 6).
+    """Expected measurements (..., 3) of states (..., 6), and their Jacobians (..., 3, 6).
 
     The measured position is origin + (1 + e) (p - origin), where e is the relative error of the
     range, and p the position `age` seconds ago.
@@ -143,7 +144,7 @@ def update(
 
     now: time of the tracks, seconds.
     age: how much older the detections are than the tracks, seconds.
-    likelihoods: (N, C) of the detections' classes, for each true class.
+    likelihoods: (N, C) probabilities of the detected class, for each true class.
     """
     white, range_variance = split(measured)
     interval = np.maximum(now - age - tracks.seen, LEAST_INTERVAL)
@@ -181,7 +182,7 @@ def negative_log(difference: Array, covariance: Array) -> Array:
 
 
 def _update_yaw(tracks: Tracks, measured: Measurements) -> None:
-    """Measured yaws may be wrong by pi: such a yaw corrects the axis, and votes for a flip."""
+    """Correct axis and direction. A measured yaw may be wrong by pi: it still corrects the axis."""
     difference = wrap(measured.yaw - tracks.yaw)
     same = np.abs(difference) <= np.pi / 2
     difference = np.where(same, difference, wrap(difference + np.pi))
@@ -199,8 +200,7 @@ def _update_yaw(tracks: Tracks, measured: Measurements) -> None:
 
 
 def _ahead(tracks: Tracks) -> Array:
-    """(N,): 1 for objects that surely move towards their front, -1 for the opposite, 0 for objects
-    of which neither is known."""
+    """(N,) from 1 (clearly moves towards its front) over 0 (not known) to -1 (towards its rear)."""
     along, _ = _axes(tracks.yaw)
     speed = (tracks.means[:, MOVING, SPEED] * along).sum(-1)
     covariance = tracks.covariances[:, MOVING, SPEED, SPEED]

@@ -1,7 +1,7 @@
 """The ground on which the objects stand, learned from their boxes.
 
-A box slides along its ray when its distance is wrong. Where the ray does not run along the ground,
-the height of the ground corrects the distance.
+An error of the distance moves a box along its ray, and so above or below the ground. The height of
+the ground therefore corrects the distance, unless the ray is nearly parallel to the ground.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CURVATURE = 1 / 5000
 HALF_HEIGHT = 0.02
 """Standard deviation of half the height of a box, as a share of its height."""
 LASTING = 0.5
-"""Seconds in which the errors of one object change."""
+"""Correlation time of the errors of one object, seconds."""
 OFF_GROUND = 9.0
 """Squared normalised distance from the ground above which a box does not stand on it."""
 
@@ -45,12 +45,12 @@ class Ground:
         self._covariance = np.diag([UNKNOWN_HEIGHT, UNKNOWN_SLOPE, UNKNOWN_SLOPE]) ** 2
 
     def predict(self, seconds: float) -> None:
-        """The ground ahead in time changes slowly."""
+        """Increase the uncertainty of the plane by its slow change in this time."""
         change = np.array([HEIGHT_CHANGE, SLOPE_CHANGE, SLOPE_CHANGE]) ** 2
         self._covariance += np.diag(change) * seconds
 
     def correct(self, measured: Measurements) -> Measurements:
-        """The detections, with the knowledge that they stand on the ground."""
+        """The detections, corrected to stand on the plane if they are near it."""
         direction, gap, variance, of_ground = self._gaps(measured)
         along = np.einsum("nij,nj->ni", measured.covariance, direction)
         total = np.einsum("ni,ni->n", along, direction) + variance + of_ground
@@ -65,7 +65,7 @@ class Ground:
     def learn(self, measured: Measurements, interval: float) -> None:
         """Correct the plane with detections; interval: seconds since the last ones.
 
-        A plane on which most of them do not stand is forgotten.
+        If more than half of them do not stand on the plane, it is forgotten.
         """
         direction, gap, variance, of_ground = self._gaps(measured)
         noise = np.einsum("ni,nij,nj->n", direction, measured.covariance, direction) + variance

@@ -14,8 +14,8 @@ DEFAULT_POSITION = 0.05
 DEFAULT_YAW = 0.3
 """Standard deviation of a yaw without covariance, radians."""
 LEAST_DEVIATION = 0.03
-"""Metres and radians. Smaller standard deviations are raised to it: with none, one detection would
-decide for ever."""
+"""Metres and radians. It is added to all standard deviations (as variance): a detection with a
+variance of 0 would outweigh all later ones."""
 FARTHEST = 1e4
 """Metres. Farther or larger objects make no sense."""
 WIDEST = 1e3
@@ -66,8 +66,8 @@ class Measurements:
 class Faults:
     """Numbers of detections with a fault.
 
-    rejected: position, rotation, size or score make no sense; the detection is left out.
-    covariance: the covariance was missing, not finite or no covariance, and was replaced.
+    rejected: position, rotation, size or score are invalid; the detection is left out.
+    covariance: the covariance was missing or invalid, and was replaced.
     """
 
     rejected: int = 0
@@ -84,7 +84,7 @@ class Boxes:
     class_names: N names.
     score: (N,). position: (N, 3). quaternion: (N, 4) x, y, z, w of the box frame
     (x along the length, y along the width, z up). size: (N, 3). covariance: (N, 6, 6) of x, y, z
-    and the rotations about the header's axes; a position or a rotation of zeros has none.
+    and the rotations about the header's axes; a block of zeros is a missing covariance.
     """
 
     class_names: Sequence[str]
@@ -98,7 +98,7 @@ class Boxes:
 def level_measurements(
     boxes: Boxes, rotation: Array, translation: Array
 ) -> tuple[Measurements, Faults]:
-    """Detections in a level frame, without those that make no sense.
+    """Detections in a level frame, without the invalid ones.
 
     Args:
         boxes: the detections.

@@ -1,4 +1,4 @@
-"""How the objects of a class move, as far as the filter needs it."""
+"""Motion parameters of the filter for each class."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Motion:
 
     still: probability that a new object stands still.
     acceleration: spectral density of the acceleration along the heading, m²/s³.
-    slip: the same across the heading.
+    slip: spectral density of the acceleration across the heading, m²/s³.
     turn: spectral density of the turn rate, rad²/s.
     forward: mean speed along the heading of a new object that moves, m/s.
-    speed: its standard deviation, m/s.
-    drift: the same across its heading, m/s.
+    speed: standard deviation of this speed, m/s.
+    drift: standard deviation of the speed across the heading of a new object, m/s.
     """
 
     still: float
@@ -51,7 +51,7 @@ _MOTIONS = {
 
 
 def motion_of(class_name: str) -> Motion:
-    """The motion of a class; a class that is not known may move in any direction.
+    """The motion of a class; unknown classes may move in any direction.
 
     >>> motion_of("Car") is VEHICLE
     True

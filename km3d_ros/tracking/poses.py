@@ -20,13 +20,13 @@ AHEAD = 0.2
 BASELINE = 0.05
 """Least seconds between the two poses from which the odometry is extrapolated."""
 FASTEST = 100.0
-"""Metres per second. Two poses of the odometry that are farther apart are a jump."""
+"""Metres per second. A faster change between two poses of the odometry counts as a jump."""
 NEARBY = 1.0
-"""Metres within which two poses are no jump, whatever their stamps."""
+"""Metres. A smaller change of the position is never a jump."""
 
 
 def parse_mount(text: str) -> tuple[str, Pose]:
-    """Frame and pose from "frame x y z roll pitch yaw", as static_transform_publisher has them.
+    """Frame and pose from "frame x y z roll pitch yaw", as for static_transform_publisher.
 
     >>> frame, pose = parse_mount("front 1.5 0 1.6 -1.5708 0 -1.5708")
     >>> frame, pose.translation.tolist(), pose.rotation.round(3)[0].tolist()
@@ -49,7 +49,7 @@ def parse_mount(text: str) -> tuple[str, Pose]:
 class Odometry:
     """The poses of the vehicle over time.
 
-    jumps: how often the vehicle was suddenly elsewhere, or the time went back.
+    jumps: number of jumps of the position, and of jumps back in time.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Odometry:
         return len(self._times)
 
     def add(self, time: float, pose: Pose) -> bool:
-        """Take a pose. Returns False after a jump: earlier poses are forgotten.
+        """Add a pose. Returns False if it is a jump; earlier poses are then forgotten.
 
         A pose that is up to `KEPT` seconds older than the newest one is left out.
         """

@@ -1,4 +1,4 @@
-"""Messages of ROS as the tracker takes them; without rclpy."""
+"""ROS messages to arrays and poses for the tracker; without rclpy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def seconds(stamp: Time) -> float:
 def read_boxes(message: Detection3DArray) -> Boxes:
     """The detections of a message: boxes, and score, class and covariance of the best hypothesis.
 
-    A detection without hypothesis has the class "" and a score of NaN: it will be left out.
+    A detection without a hypothesis gets the class "" and the score NaN. `level_measurements`
+    rejects it.
     """
     rows, names, scores, covariances = [], [], [], []
     for detection in message.detections:

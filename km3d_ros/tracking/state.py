@@ -20,15 +20,15 @@ STILL, MOVING = 0, 1
 class Tracks:
     """N tracks; float64 unless stated, in the level frame of the tracker.
 
-    A state is x, y, z, vx, vy and the relative error with which the range is measured.
+    A state is x, y, z, vx, vy and the relative error of the measured range.
 
     number: (N,) int64 identity, from 1 on, never used twice.
     means: (N, 2, 6) states, one for each model of motion.
     covariances: (N, 2, 6, 6) of them.
     weights: (N, 2) probabilities of the models.
-    range_variance: (N,) of the relative error of the range, before anything is known about it.
+    range_variance: (N,) prior variance of the relative error of the range.
     yaw: (N,) rotation of the box about z, radians, [-pi, pi).
-    yaw_variance: (N,) without the doubt about front and rear.
+    yaw_variance: (N,) if front and rear are not confused.
     forward: (N,) log-odds that the front is at `yaw` and not opposite.
     size: (N, 3) length, width, height. size_variance: (N, 3) of their logarithms.
     classes: (N, C) probabilities of the classes that the tracker has met.

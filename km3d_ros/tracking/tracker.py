@@ -1,4 +1,4 @@
-"""The tracker: detections in, objects with identity out (docs/tracking.md)."""
+"""The tracker: from detections to objects with ids and velocities (docs/tracking.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from km3d_ros.tracking.view import View
 Array = np.ndarray
 
 LATEST = 0.3
-"""Seconds that detections may be older than the newest ones."""
+"""Seconds by which detections may be older than the newest ones."""
 LONGEST_GAP = 2.0
 """Seconds without detections after which tracking starts again."""
 CONFUSION = 0.05
@@ -26,13 +26,13 @@ CONFUSION = 0.05
 MATCH_LIMIT = 20.0
 """Cost above which a detection and a track do not belong together."""
 LIFETIME = 5.0
-"""Seconds that an object that is not detected stays in the scene, on average."""
+"""Mean time in seconds that an undetected object stays in the scene."""
 BIRTH = 0.7
-"""Log-odds that a detection is an object, minus the log-odds of its score."""
+"""A new track has the log-odds of the score of its detection, plus this number."""
 HIT = 1.3
-"""Log-odds that a detection with a score of one half adds to the existence of a track."""
+"""A further detection adds the log-odds of its score, plus this number."""
 LEAST_HIT = 0.2
-"""What any detection adds at least: clutter seldom is at one place again."""
+"""Smallest log-odds that a further detection adds, because clutter rarely repeats at one place."""
 SURE = 5.0
 """Limit of the log-odds of existence."""
 DELETED = -2.0
@@ -40,7 +40,7 @@ DELETED = -2.0
 DETECTABILITY = 0.8
 """Probability that a new object is detected again in the next image."""
 LEARNING = 0.1
-"""Share of one image in the probability that an object is detected."""
+"""Weight of the newest image in the moving average of this probability."""
 LEAST_SCORE = 0.01
 MOST_CLASSES = 100
 """Number of classes from which on those that no track has are forgotten."""
@@ -48,13 +48,13 @@ MOST_CLASSES = 100
 
 @dataclass(frozen=True)
 class Counts:
-    """What happened since the start.
+    """Counts since the start.
 
     steps: images.
-    late: those that were too old and left out.
-    out_of_order: those that were older than the newest one, but used.
-    duplicates: detections inside an object that was detected in the same image.
-    restarts: after a gap in time.
+    late: images that were too old, and left out.
+    out_of_order: images that were older than the newest one, but used.
+    duplicates: detections at the place of another object of the same image, which were left out.
+    restarts: restarts after a gap in time.
     """
 
     steps: int = 0
@@ -85,8 +85,8 @@ class _Sensor:
 class Tracker:
     """Tracks objects in a level frame.
 
-    class_names: of the columns of `Tracks.classes`, in the order in which they were met.
-    counts: what happened so far.
+    class_names: of the columns of `Tracks.classes`, in the order of their first detection.
+    counts: counts since the start.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Tracker:
         self.restart()
 
     def restart(self) -> None:
-        """Forget the tracks. Their identities are not used again."""
+        """Forget the tracks. Their ids are not used again."""
         self._tracks = Tracks.none(len(self.class_names))
         self._time: float | None = None
         self._sensors: dict[str, _Sensor] = {}
@@ -112,12 +112,13 @@ class Tracker:
         return self._tracks[self._tracks.existence >= _logit(existence)]
 
     def step(self, measured: Measurements, time: float, sensor: str = "") -> bool:
-        """Take all detections of one image.
+        """Update the tracks with all detections of one image.
 
         Args:
             measured: the detections; there may be none.
             time: of the image, seconds.
-            sensor: its name. A track that it should detect and does not becomes less certain.
+            sensor: name of the sensor. Tracks in its field of view that it does not detect lose
+                existence.
 
         Returns:
             False if the image is too old and was left out.
@@ -215,7 +216,7 @@ class Tracker:
         self._tracks.put(rows, tracks)
 
     def _miss(self, rows: Array, measured: Measurements, view: View) -> None:
-        """Doubt the tracks that should have been detected."""
+        """Lower the existence of the tracks in view that were not detected."""
         tracks = self._tracks
         view.add(measured.position - measured.origin, measured.rotation)
         offset = tracks.state()[0][:, :3] - measured.origin

@@ -1,4 +1,4 @@
-"""What a sensor looks at, learned from where its detections were."""
+"""The field of view of a sensor, learned from its detections."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import numpy as np
 Array = np.ndarray
 
 ROUND = np.radians(300)
-"""A sensor with detections over a wider angle looks all around."""
+"""A sensor with detections over a wider angle sees in all directions."""
 
 
 class View:
-    """The horizontal angle and the distance in which a sensor had detections so far."""
+    """The range of horizontal angles and distances of all detections of a sensor so far."""
 
     def __init__(self) -> None:
         self._ahead: Array | None = None
         self._low = self._high = self._far = 0.0
 
     def add(self, offset: Array, rotation: Array) -> None:
-        """Take the detections of an image.
+        """Extend the field of view to the detections of an image.
 
-        offset: (M, 3) from the sensor to them, in the level frame.
+        offset: (M, 3) from the sensor to the detections, in the level frame.
         rotation: (3, 3) from the frame of the sensor into the level frame.
         """
         if not len(offset):
@@ -33,7 +33,7 @@ class View:
         self._far = max(self._far, distance.max())
 
     def contains(self, offset: Array, rotation: Array) -> Array:
-        """Which objects (N,) with such offsets (N, 3) the sensor looks at."""
+        """Whether objects (N,) at these offsets (N, 3) are in the field of view."""
         if self._ahead is None:
             return np.zeros(len(offset), bool)
         angle, distance = self._polar(offset, rotation)

@@ -1,6 +1,6 @@
-"""From detections in the frames of sensors to tracks in one frame; no ROS.
+"""From detections in the frames of sensors to tracks in one frame; without rclpy.
 
-The node and `km3d bag` put messages in, in the order of their arrival.
+The node and `km3d bag` pass detections and odometry in the order of their arrival.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class World:
         return self._odometry_frames is not None
 
     def restart(self, cause: str = "") -> None:
-        """Forget objects and times. Static transforms and identities in use stay."""
+        """Forget objects and times, but not the static transforms. Ids are not used again."""
         if cause:
             self.restarts[cause] += 1
         self.frame, self.level = "", np.eye(3)
@@ -79,7 +79,7 @@ class World:
         self.tracker.restart()
 
     def take_odometry(self, frame: str, child: str, time: float, pose: Pose) -> None:
-        """Take the pose of the vehicle's frame `child` in the level frame `frame`."""
+        """Add the pose of the vehicle's frame `child` in the level frame `frame`."""
         frames = frame_name(frame), frame_name(child)
         if frames != self._odometry_frames:
             self._odometry_frames = frames
@@ -90,7 +90,7 @@ class World:
             self.restart("odometry_jump")
 
     def take(self, sensor: str, frame: str, time: float, boxes: Boxes) -> None:
-        """Take all detections of one image.
+        """Update the tracks with all detections of one image.
 
         Args:
             sensor: name of the sensor, for example its topic.
