@@ -1,4 +1,4 @@
-"""What differs between the versions of rclpy, asked by capability."""
+"""Differences between the versions of rclpy, detected by capability instead of version number."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = [
 
 
 class WithMessageInfo:
-    """A subscription callback that gets the message information where rclpy passes it.
+    """A subscription callback that receives the message information if rclpy passes it.
 
-    Newer versions of rclpy pass it to callbacks that do not accept one argument alone. Older ones
-    (Humble) pass the message alone to every callback. So the signature has two parameters, and
+    Newer versions of rclpy pass it to callbacks whose signature has two parameters. Older versions
+    (Humble) call every callback with the message only. So the signature has two parameters, and
     the second one is optional in calls.
     """
 
@@ -51,10 +51,10 @@ class WithMessageInfo:
 
 
 def refuse_impossible_transitions(node: Node) -> None:
-    """Answer requests for transitions that the state of the node does not allow.
+    """Refuse requests for transitions that the state of the node does not allow.
 
-    rclpy of Humble and Jazzy raises an error instead: the node would end, and the client would
-    wait forever.
+    rclpy of Humble and Jazzy raises an error on such a request: the node would end, and the client
+    would wait forever.
     """
 
     def guarded(change_state: Callable) -> Callable:

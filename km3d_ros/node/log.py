@@ -1,4 +1,4 @@
-"""What the plain library logs, in the log of the node."""
+"""Log messages of the library in the log of the node, and repeated warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_WAIT, LONGEST_WAIT = 5.0, 300.0
 
 @contextmanager
 def library_log(logger: RcutilsLogger) -> Iterator[None]:
-    """Give what the library logs meanwhile, from INFO on, to the logger of a node."""
+    """Forward log messages of the library, from INFO on, to a node's logger inside `with`."""
     library, handler = logging.getLogger(LIBRARY), _Handler(logger)
     level = library.level
     library.addHandler(handler)
@@ -28,7 +28,7 @@ def library_log(logger: RcutilsLogger) -> Iterator[None]:
 
 
 class Backoff:
-    """Decides when a lasting problem is logged again: after 5, 10, 20, ... seconds."""
+    """Decides when a persistent problem is logged again: after 5, 10, 20, ... 300 seconds."""
 
     def __init__(self) -> None:
         self._key, self._next, self._wait = "", 0.0, FIRST_WAIT

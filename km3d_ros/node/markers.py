@@ -32,14 +32,14 @@ def marker_array(
 ) -> MarkerArray:
     """Box, heading and label of every object, after a marker that deletes the previous ones.
 
-    Colour says the class, opacity the score.
+    The colour shows the class (`drawing.shapes.color_of`), the opacity shows the score.
 
     Args:
         detections: the objects.
         camera: the camera that saw them.
         class_names: names by class index.
         header: of the image.
-        lifetime: seconds after which a marker vanishes when no newer array arrives.
+        lifetime: seconds after which RViz removes a marker if no newer array arrives.
     """
     # A copy costs a quarter of a new Marker.
     box, heading, label = (

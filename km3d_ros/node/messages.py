@@ -51,8 +51,8 @@ def detection_array(
     The box frame is REP 103 body: x forward (length), y left (width), z up (height) along the
     vertical of the camera's level frame.
 
-    pool: messages of a former array, to be filled anew: making them is most of the work. It grows
-        to the number of objects.
+    pool: messages of an earlier array, which are filled again because creating messages takes most
+        of the time. The function extends it to the number of objects.
     """
     pool = [] if pool is None else pool
     pool.extend(_empty_detection() for _ in range(len(detections) - len(pool)))
@@ -120,7 +120,8 @@ def pose_covariances(detections: Detections, camera: CameraModel) -> np.ndarray:
 def keypoint_array(
     detections: Detections, class_names: Sequence[str], camera: CameraModel, header: Header
 ) -> KeypointDetectionArray:
-    """What stands behind the detections, index by index, and the camera that saw them."""
+    """Keypoints, 2D boxes and scores of the detections, in their order, and K and the level of the
+    camera."""
     scalars = zip(*(getattr(detections, name).tolist() for name in _SCALARS), strict=True)
     rows = zip(
         detections.class_index.tolist(),
@@ -162,7 +163,7 @@ def frame_timing(
     total: float,
     drops: Mapping[DropCause, int],
 ) -> FrameTiming:
-    """Where the time of a frame went, in seconds, and the drops by cause since the last one."""
+    """Durations of the stages of a frame in seconds, and drops by cause since the last message."""
     return FrameTiming(
         header=header,
         wait=wait,

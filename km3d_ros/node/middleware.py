@@ -1,4 +1,4 @@
-"""What the middleware reports: missing messages, and peers that it does not connect."""
+"""Reports of the middleware: missing messages, and peers with incompatible QoS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OVERRIDABLE = (
 
 
 def make_latched_reliable(qos: QoSProfile) -> SetParametersResult:
-    """The middleware sends earlier messages to reliable subscriptions only."""
+    """Make a transient_local subscription reliable: only then it receives earlier messages."""
     if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:
         qos.reliability = ReliabilityPolicy.RELIABLE
     return SetParametersResult(successful=True)

@@ -24,13 +24,13 @@ from km3d_ros.node.middleware import OVERRIDABLE, IncompatiblePeers
 class Outputs:
     """Publishes the results of one camera.
 
-    Objects, markers and pictures are only made if the topic has a subscriber.
+    Objects, markers and pictures are built only if their topic has a subscriber.
 
-    peers: incompatible peers of this camera's topics.
+    peers: peers of this camera's topics with incompatible QoS.
     """
 
     def __init__(self, node: Node, camera: str) -> None:
-        """Create the publishers; QoS is reliable with depth 10, `qos_overrides` can change it.
+        """Create the publishers. Their QoS is reliable with depth 10; `qos_overrides` changes it.
 
         Args:
             node: owner of the publishers.

@@ -258,7 +258,7 @@ def changes_fixed(
 def unknown(
     node: Node, rules: Sequence[Rule] = PARAMETERS, program: str = "km3d_node"
 ) -> Iterator[str]:
-    """What is wrong with each given parameter that the node does not have, as a sentence."""
+    """One sentence for each given parameter that the node does not have."""
     # rclpy has no public name for the values from files and the command line.
     for name in sorted(getattr(node, "_parameter_overrides", {})):
         if name.startswith("qos_overrides.") or node.has_parameter(name):

@@ -145,13 +145,13 @@ class Pipeline:
         del self._detector
 
     def reset(self) -> None:
-        """Offer the waiting images and forget stamps: the time jumped back."""
+        """Handle a jump back in time: offer the waiting images and forget stamps."""
         for camera in self._cameras.values():
             self._offer(camera, camera.pairer.flush())
             camera.pairer.forget_stamps()
 
     def check(self, name: str) -> tuple[Health, dict[str, object]]:
-        """The health of a camera since the last check, its rates in Hz, and how it is mounted."""
+        """Health of a camera since the last check, and diagnostic values: its rates and mount."""
         self._end_waits()
         camera = self._cameras[name]
         announced = self._node.count_publishers(camera.image_topic) > 0

@@ -22,7 +22,7 @@ def run(create: Callable[[], Startable], name: str) -> int:
 
     rclpy is initialised; it is shut down at the end.
 
-    create: makes the node. name: of the logger.
+    create: returns the node. name: of the logger.
     """
     try:
         return _run(create, name)

@@ -17,9 +17,9 @@ _QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def subscribe_to_static_transforms(node: Node, callback: Callable[[Any], None]) -> Subscription:
-    """Subscribe to the static transforms, also to those that were published earlier.
+    """Subscribe to the static transforms, including those that were published earlier.
 
-    Not with a listener of tf2_ros, which would deserialise every message on /tf as well.
+    A listener of tf2_ros is not used, because it also deserialises every message on /tf.
 
     Args:
         node: owner of the subscription.

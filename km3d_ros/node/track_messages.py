@@ -113,8 +113,8 @@ class Snapshot:
 def track_array(snapshot: Snapshot, pool: list[Detection3D] | None = None) -> Detection3DArray:
     """One Detection3D per track with its id, and one hypothesis: the most probable class.
 
-    pool: messages of a former array, to be filled again: making them is most of the work. It
-        grows to the number of tracks.
+    pool: messages of an earlier array, which are filled again because creating messages takes most
+        of the time. The function extends it to the number of tracks.
     """
     tracks, header = snapshot.tracks, snapshot.header
     pool = [] if pool is None else pool
@@ -207,7 +207,7 @@ class Trails:
         self._places: dict[int, deque[tuple[float, Array]]] = {}
 
     def add(self, snapshot: Snapshot) -> None:
-        """Take the places of the tracks; those of tracks that ended are forgotten."""
+        """Add the positions of the tracks, and forget the tracks that ended."""
         if snapshot.header.frame_id != self._frame:
             self._frame, self._places = snapshot.header.frame_id, {}
         numbers = snapshot.tracks.number.tolist()
@@ -220,17 +220,17 @@ class Trails:
                 places.append((snapshot.time, place))
 
     def of(self, number: int) -> Array:
-        """(K, 3): places of a track, the oldest one first."""
+        """Positions (K, 3) of a track, the oldest one first."""
         return np.array([place for _, place in self._places.get(number, ())]).reshape(-1, 3)
 
 
 def track_markers(snapshot: Snapshot, trails: Trails, lifetime: float) -> MarkerArray:
     """Box, id, velocity arrow and trail of every track, after a marker that deletes the old ones.
 
-    Colour says the class, opacity the probability of existence. An arrow is as long as the way of
-    one second.
+    The colour shows the class, the opacity shows the probability of existence. The length of an
+    arrow is the distance that the object moves in one second.
 
-    lifetime: seconds after which a marker vanishes when no newer array arrives.
+    lifetime: seconds after which RViz removes a marker if no newer array arrives.
     """
     header, tracks = snapshot.header, snapshot.tracks
     markers = [Marker(header=header, action=Marker.DELETEALL)]

@@ -13,9 +13,10 @@ Item = TypeVar("Item")
 class NewestWorker(Generic[Source, Item]):
     """Calls `handle` with the newest item of each source, in its own thread.
 
-    At most one item of a source waits; a newer item replaces it and keeps its place. `handle` gets
-    one item at a time, or all waiting items together. So every source gets the same share, and no
-    source waits for a silent one. Every item is either handled or returned, exactly once.
+    At most one item of each source waits. A newer item of the source replaces it and takes its
+    place in the order of the sources. `handle` receives one item at a time, or all waiting items
+    together. So every source gets the same share, and no source waits for a silent one. Every item
+    is passed to `handle` or returned to the caller, exactly once.
     """
 
     def __init__(
