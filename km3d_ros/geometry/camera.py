@@ -1,4 +1,4 @@
-"""A calibrated camera: from pixels to rays and back (docs/design.md, Mathematics)."""
+"""A calibrated camera: pixels to rays and points to pixels (docs/design.md, Mathematics)."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def unproject(pixels: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 def check_intrinsics(
     intrinsics: np.ndarray, width: int | None = None, height: int | None = None
 ) -> None:
-    """Refuse a K (3, 3) that no camera has; its image size is checked where it is given.
+    """Refuse an implausible K (3, 3). Limits relative to the image size need this size.
 
     Raises:
         InputError: names the entry and its limit.

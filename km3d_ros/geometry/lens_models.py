@@ -1,7 +1,8 @@
-"""Lens distortion models of sensor_msgs/CameraInfo on pinhole rays, as OpenCV defines them.
+"""Lens distortion models of sensor_msgs/CameraInfo, as OpenCV defines them.
 
-Rays are (..., 2) arrays of x/z, y/z. Coefficients are plain floats, so that results keep the dtype
-of the rays.
+They map pinhole rays to distorted rays, both (..., 2) arrays of x/z, y/z. Coefficients are plain
+floats, so that results keep the dtype of the rays. A new model needs an entry in `COEFFICIENTS`
+and a branch in `distort`, `undistort` and `largest_radius`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def ros_name(model: str) -> str | None:
 
 
 def distort(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.ndarray:
-    """Bend pinhole rays (..., 2) as the lens does; meaningful where the lens `images` them.
+    """Distort pinhole rays (..., 2); valid only for rays for which `images` is true.
 
     Args:
         rays: x/z, y/z of the scene points.
@@ -60,10 +61,10 @@ def distort(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.n
 
 
 def undistort(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.ndarray:
-    """Find the pinhole rays (..., 2) that the lens bends to `rays`; the inverse of `distort`.
+    """The inverse of `distort`: pinhole rays (..., 2) of distorted rays.
 
-    Newton iterations from the bent ray. The result is NaN where the lens bends no ray to this
-    one, or only a ray beyond the region in which the model is one-to-one.
+    Newton iterations that start at the distorted ray. The result is NaN if there is no such ray in
+    the region in which the model is one-to-one.
     """
     if model == "":
         return rays
@@ -77,7 +78,8 @@ def undistort(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np
 def images(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.ndarray:
     """Whether rays (..., 2) lie in the region in which the lens model is one-to-one; (...) bool.
 
-    Beyond it the model turns back or has a pole, which no lens has: it was fitted to nearer rays.
+    Outside this region the polynomials fold back or have a pole. A real lens does neither: the
+    model was fitted to rays inside the region.
     """
     limit = largest_radius(model, tuple(coefficients))
     return (rays**2).sum(-1) < limit * limit
@@ -87,8 +89,8 @@ def images(rays: np.ndarray, model: str, coefficients: Sequence[float]) -> np.nd
 def largest_radius(model: str, coefficients: tuple[float, ...]) -> float:
     """Distance from the axis, in units of pinhole rays, up to which the model is one-to-one.
 
-    Where the bent radius stops growing or, of the rational model, the denominator is zero.
-    Tangential and thin prism terms, which are small, are left out.
+    This is the smallest radius at which the distorted radius stops growing or, for the rational
+    model, the denominator is zero. The small tangential and thin prism terms are left out.
     """
     if model == "":
         return math.inf

@@ -1,7 +1,8 @@
 """The level frame of a camera: its own frame without pitch and roll.
 
-The level frame has the origin of the camera's frame and its axes of REP 103: y points down, along
-gravity, and z is the direction ahead in which the camera looks, on the horizon.
+The level frame has the same origin as the camera's frame. Its y axis points down, along gravity.
+Its z axis is horizontal and has the heading of the optical axis. `frames.mounting` gets pitch and
+roll from parameters or from static transforms.
 
 Pitch and roll follow REP 103, right-handed about the left and the forward axis of a vehicle: with
 a positive pitch the camera looks down, with a positive roll it leans to the right.
@@ -19,10 +20,10 @@ MAX_PITCH = math.radians(60)
 """Largest angle between the optical axis and the horizon, in radians."""
 
 _ROUNDING = 1e-6
-"""Radians beyond `MAX_PITCH` that do not count."""
+"""Tolerance of `MAX_PITCH` in radians."""
 
 _UNIT_WITHIN = 0.01
-"""Largest error of the norm of a quaternion: some are written with few digits."""
+"""Largest error of the norm of a quaternion. Some drivers publish few digits."""
 
 
 def level_from_angles(pitch: float, roll: float) -> np.ndarray:
@@ -51,8 +52,8 @@ def level_from_mount(rotation: np.ndarray) -> np.ndarray:
     """The rotation (3, 3) float64 from the frame of a camera into its level frame.
 
     Args:
-        rotation: (3, 3), from the frame of the camera into a frame whose z axis points up, as
-            base_link. Only its pitch and roll count, not its yaw.
+        rotation: (3, 3), from the frame of the camera into a frame whose z axis points up, such as
+            base_link. Its yaw has no effect.
 
     Raises:
         InputError: the camera looks too far up or down.

@@ -1,4 +1,4 @@
-"""Boxes in the frame of a camera that need not be level, in NumPy (design.md, Conventions)."""
+"""Boxes in the frame of a level or tilted camera, in NumPy (docs/design.md, Conventions)."""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pinholes:
-    """A batch of pinholes (...), inside the graph that is exported to ONNX and in training.
+    """A batch of pinholes (...), for the exported ONNX graph and for training.
 
-    `CameraModel` is for one camera. It checks its numbers and has a lens, which a graph cannot.
+    `CameraModel` is for one camera. It checks its numbers and has a lens model. A graph can do
+    neither.
 
     projection: (..., 3, 4) P = K [I | t], pixels and metres.
     """

@@ -21,9 +21,9 @@ CENTRED_SURPLUS = 0.05
 as the published code does with KITTI's images of various sizes."""
 
 BLACK_ROWS = 0.1
-"""Part of the input's height that may be black above or below an image that is turned or bent, so
-that its horizon is in the middle of the input. Otherwise the network would see the same street
-higher or lower through another camera, and place objects up to 3 % nearer or farther."""
+"""Part of the input's height that may be black, so that the horizon of a tilted or distorted image
+is in the middle of the input. Otherwise the network would see the same street higher or lower
+through another camera, and place objects up to 3 % nearer or farther."""
 
 SMOOTHED_BELOW = 0.7
 """Scale below which an image is smoothed before it is shrunk."""
@@ -41,16 +41,16 @@ Convert = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class VirtualCamera:
-    """A level pinhole at the place of a camera; its image is the input of the network.
+    """A level pinhole at the position of a real camera; its image is the input of the network.
 
-    A point `p` of the camera frame is at `camera.level @ (p + camera.translation)` in the frame of
-    its rays.
+    A point `p` of the camera frame has the coordinates `camera.level @ (p + camera.translation)`
+    in the frame of the rays of the virtual camera.
 
-    camera: the camera whose images it turns into its own.
-    width, height: of its image, the network input, in pixels.
-    intrinsics: (3, 3) float64, K.
-    affine: (2, 3) float64, from pixels of the camera to its own, if nothing has to be turned or
-        bent; else None.
+    camera: the real camera.
+    width, height: size of the virtual image, the network input, in pixels.
+    intrinsics: (3, 3) float64, K of the virtual camera.
+    affine: (2, 3) float64, from pixels of the camera to virtual pixels; None if the camera is
+        tilted or has a lens model.
     """
 
     camera: CameraModel
@@ -61,30 +61,30 @@ class VirtualCamera:
 
     @property
     def sees_anything(self) -> bool:
-        """Whether any part of its image comes from that of the camera."""
+        """Whether any part of the virtual image shows a part of the camera's image."""
         grid = np.meshgrid(np.linspace(0, self.width, 33), np.linspace(0, self.height, 33))
         pixels = self._imaged(np.stack(grid, axis=-1))
         return bool(((pixels >= 0) & (pixels < self.camera.size)).all(-1).any())
 
     @property
     def projection(self) -> np.ndarray:
-        """P = K [I | t], (3, 4) float64: from points of the level frame to its pixels."""
+        """P = K [I | t], (3, 4) float64: from points of the level frame to virtual pixels."""
         translation = self.camera.level @ self.camera.translation
         return np.column_stack((self.intrinsics, self.intrinsics @ translation))
 
     @property
     def field_of_view(self) -> float:
-        """Horizontal angle of its image, in degrees."""
+        """Horizontal field of view in degrees."""
         focal, center = self.intrinsics[0, 0], self.intrinsics[0, 2]
         return math.degrees(math.atan(center / focal) + math.atan((self.width - center) / focal))
 
     @property
     def scale(self) -> float:
-        """Its pixels per pixel of the camera, near the principal point."""
+        """Virtual pixels per pixel of the camera, near the principal point."""
         return float(self.intrinsics[0, 0] / self.camera.intrinsics[0, 0])
 
     def moved(self, affine: np.ndarray) -> VirtualCamera:
-        """The same view after an affine (2, 3) of its pixels."""
+        """The virtual camera whose pixels are these ones after an affine (2, 3)."""
         both = None if self.affine is None else affine[:, :2] @ self.affine
         if both is not None:
             both[:, 2] += affine[:, 2]
@@ -92,7 +92,7 @@ class VirtualCamera:
         return replace(self, intrinsics=intrinsics, affine=both)
 
     def warp(self, image: np.ndarray) -> np.ndarray:
-        """Its image (height, width, 3) uint8, from one of the camera; bilinear, black outside."""
+        """The virtual image (height, width, 3) uint8 of a camera image; bilinear, else black."""
         if self.scale < SMOOTHED_BELOW:
             # Bilinear sampling reads two pixels per axis: at half size every other one is lost.
             image = cv2.GaussianBlur(image, (3, 3), 0)
@@ -102,7 +102,7 @@ class VirtualCamera:
         return cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
 
     def from_camera(self, pixels: np.ndarray) -> np.ndarray:
-        """Its own pixels (..., 2) of pixels (..., 2) of the camera; NaN where there is no ray."""
+        """Virtual pixels (..., 2) of camera pixels (..., 2); NaN where there is no ray."""
         if self.affine is not None:
             return pixels * self.affine[0, 0] + self.affine[:, 2]
         x, y, z = np.moveaxis(with_depth(self.camera.rays(pixels)) @ self.camera.level.T, -1, 0)
@@ -112,9 +112,9 @@ class VirtualCamera:
         return own @ self.intrinsics[:2, :2].T + self.intrinsics[:2, 2]
 
     def to_camera(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of the camera where its own pixels (..., 2) come from.
+        """Camera pixels (..., 2) of virtual pixels (..., 2).
 
-        Where the lens images nothing, the pixel in that direction at the edge of what it images.
+        A direction outside the region that the lens images gives the nearest pixel on its edge.
         """
         if self.affine is not None:
             return (pixels - self.affine[:, 2]) / self.affine[0, 0]
@@ -122,11 +122,11 @@ class VirtualCamera:
         return self.camera.to_pixels(self.camera.nearest_imaged(directions))
 
     def boxes_from_camera(self, boxes: np.ndarray) -> np.ndarray:
-        """Its own 2D boxes (N, 4) of those of the camera; NaN where these have no ray."""
+        """2D boxes (N, 4) of the virtual image from those of the camera; NaN without a ray."""
         return self._extent(boxes, self.from_camera)
 
     def boxes_to_camera(self, boxes: np.ndarray) -> np.ndarray:
-        """2D boxes (N, 4) of the camera, clipped to its image, of its own."""
+        """2D boxes (N, 4) of the camera, clipped to its image, from those of the virtual image."""
         extent = self._extent(boxes, self.to_camera)
         return np.clip(extent, 0, np.tile(self.camera.size - 1, 2))
 
@@ -163,11 +163,11 @@ def virtual_camera(
 ) -> VirtualCamera:
     """The view of a camera that becomes the input of the network.
 
-    Columns: the focal length is that of the camera, in widths of the image, as far as the field of
-    view stays within `FIELD_OF_VIEW`. One scale for both axes. Rows: padded, or cut off, about the
-    middle of the image. Of an image that is much taller than the input, those about the true
-    horizon, as far as the image reaches; of one that is turned or bent, also where this leaves a
-    few rows of the input black (`BLACK_ROWS`).
+    One scale for both axes: the focal length relative to the image width is that of the camera,
+    and the field of view is limited to `FIELD_OF_VIEW`. Rows are padded or cut off about the
+    middle of the image. If the image is much taller than the input, the rows about the horizon are
+    kept, as far as the image reaches. For tilted cameras and lenses, a few rows of the input may
+    then be black (`BLACK_ROWS`).
 
     Args:
         camera: the camera.
@@ -175,7 +175,7 @@ def virtual_camera(
         field_of_view: horizontal, in degrees, instead of that of the camera; 0: the rule above.
 
     Raises:
-        InputError: the camera sees nothing of this view.
+        InputError: the camera sees no part of this view.
     """
     height, width = input_size
     is_plain = camera.is_rectified and camera.is_level
