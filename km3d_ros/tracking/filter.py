@@ -182,7 +182,7 @@ def negative_log(difference: Array, covariance: Array) -> Array:
 
 
 def _update_yaw(tracks: Tracks, measured: Measurements) -> None:
-    """Correct axis and direction. A measured yaw may be wrong by pi: it still corrects the axis."""
+    """Correct axis and direction. A measured yaw that is wrong by pi still corrects the axis."""
     difference = wrap(measured.yaw - tracks.yaw)
     same = np.abs(difference) <= np.pi / 2
     difference = np.where(same, difference, wrap(difference + np.pi))
@@ -200,7 +200,7 @@ def _update_yaw(tracks: Tracks, measured: Measurements) -> None:
 
 
 def _ahead(tracks: Tracks) -> Array:
-    """(N,) from 1 (clearly moves towards its front) over 0 (not known) to -1 (towards its rear)."""
+    """(N,) from 1 (moves towards its front) over 0 (not known) to -1 (towards its rear)."""
     along, _ = _axes(tracks.yaw)
     speed = (tracks.means[:, MOVING, SPEED] * along).sum(-1)
     covariance = tracks.covariances[:, MOVING, SPEED, SPEED]
