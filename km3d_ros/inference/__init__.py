@@ -1,1 +1,1 @@
-"""An image and a camera in, detections out."""
+"""From an image and its camera to detections; without ROS."""

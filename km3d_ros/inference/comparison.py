@@ -46,8 +46,8 @@ DISTANCE = 20.0
 FARTHEST = 100.0
 """Metres up to which positions are compared. Beyond, rounding moves objects by metres."""
 MOST_SCORE, MOST_POSITION, LEAST_SHARED = 1e-4, 0.01, 0.9
-"""Difference of score, of position in metres, and part of the objects that both answers have: as
-far as rounding in float32 explains them."""
+"""Limits up to which rounding in float32 explains a difference: difference of the score, of the
+position in metres, and smallest part of the objects that both answers have."""
 
 _ERRORS_ONLY = 3
 
@@ -68,7 +68,7 @@ class Difference:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether two graphs that are this far apart are the same in float32."""
+        """Whether rounding in float32 explains this difference."""
         return (
             self.shared >= LEAST_SHARED * self.expected
             and self.score <= MOST_SCORE
@@ -87,8 +87,8 @@ def compare_runtimes(
 ) -> dict[str, Difference | None]:
     """Compare an exported graph in every runtime with the model in PyTorch, in float32 on the CPU.
 
-    least_score: as of `compare`.
-    Returns by runtime what `compare` gives; None where the runtime is not installed.
+    least_score: as in `compare`.
+    Returns the result of `compare` by runtime; None if the runtime is not installed.
     """
     reference = TorchBackend(model, spec, torch.device("cpu")).run(inputs)
     differences = dict.fromkeys(RUNTIMES)
@@ -106,11 +106,11 @@ def compare(
 ) -> Difference:
     """Compare two answers of `Backend.run` to the same images, in their `consistent` positions.
 
-    Two rows are the same object where they are of one class, and their centre keypoints are each
-    other's nearest, less than half a cell of the heatmap apart.
+    Two rows are the same object if they have the same class, and if their centre keypoints are
+    each other's nearest and less than half a cell of the heatmap apart. Only objects with a
+    position up to `FARTHEST` count for the difference of positions.
 
-    least_score: of the objects of the reference that count. Positions are those of the ones that
-        have one, not farther than `FARTHEST`.
+    least_score: lower scores of the reference are left out.
     """
     expected, scores, positions = 0, [np.zeros(0)], [np.zeros(0)]
     for table, true_table in zip(answer[0], reference[0], strict=True):

@@ -1,7 +1,7 @@
 """From heatmap and head values to objects in metres (docs/design.md, Mathematics).
 
-Everything is batched, of static shape, in float32 and on the device of the network; nothing
-makes the host wait.
+Everything is batched, has a static shape, and runs in float32 on the device of the network. No
+operation makes the host wait for the device.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DUPLICATE_IOU = 0.6
 """2D IoU above which two peaks of one class are one object; chosen on Town and on real frames."""
 
 HEIGHT_LIMITS = (0.005, 1.0)
-"""Limits of height over distance in the covariance: 1.5 m at 300 m, and at 1.5 m."""
+"""Limits of height over distance in the covariance: those of 1.5 m at 300 m and at 1.5 m."""
 
 DEPTH_ERROR_LIMITS = (0.1 * TYPICAL_DEPTH_ERROR, 10 * TYPICAL_DEPTH_ERROR)
 """Limits of the expected relative depth error."""
@@ -43,9 +43,9 @@ _NEAREST = 0.1
 
 @dataclass(frozen=True)
 class Peaks:
-    """The K best peaks of each heatmap by falling score, over all classes.
+    """The K best peaks of each image over all classes, in descending order of the score.
 
-    Where a heatmap has less than K peaks, cells of score 0 fill up.
+    If an image has fewer than K peaks, cells with the score 0 fill the remaining rows.
     """
 
     score: Tensor
@@ -189,9 +189,9 @@ def _constant(values: tuple, device: torch.device) -> Tensor:
 def locate(objects: Objects, cameras: Pinholes, noise: Noise) -> tuple[Detections, ...]:
     """Objects (B, N) to boxes in the frames of virtual cameras (B, 1), by each method of `GRM`.
 
-    Rows whose position is not determined are not finite. `consistent` positions are those in
-    front of the camera. `published` positions are what the released code gives: in the frame of
-    K (on KITTI, 6 cm beside that of the camera), and whatever their sign.
+    Rows whose position is not determined are not finite. Nor are `consistent` positions behind the
+    camera. `published` positions are as in the released code: in the frame of K (on KITTI, 6 cm
+    beside the camera frame), and also behind the camera.
     """
     rays = cameras.rays(objects.keypoints)
     yaw = yaw_from_observation(objects.alpha, rays[..., 8, 0])
@@ -225,7 +225,7 @@ def locate(objects: Objects, cameras: Pinholes, noise: Noise) -> tuple[Detection
 
 
 def pack(found: Detections) -> Tensor:
-    """Detections of tensors to their table (..., columns) float32."""
+    """The table (..., columns) float32 of detections whose fields are tensors."""
     parts = []
     for field in fields(found):
         value = getattr(found, field.name).float()

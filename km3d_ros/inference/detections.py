@@ -1,6 +1,6 @@
-"""The result of a detector for one image, as named arrays, and as one table of numbers.
+"""The result of a detector for one image, as named arrays and as one table of numbers.
 
-A table crosses from device to host in one copy, and it is what an exported graph gives.
+The table needs only one copy from device to host, and is the output of an exported graph.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Detections:
 
 @cache
 def columns() -> dict[str, slice]:
-    """Where each field of `Detections` is in a row of its table."""
+    """The columns of each field of `Detections` in the table."""
     where, end = {}, 0
     for field in fields(Detections):
         start, end = end, end + math.prod(SHAPES.get(field.name, ()))
@@ -94,7 +94,7 @@ def unpack(table: np.ndarray) -> Detections:
 
 
 def in_camera(found: Detections, view: VirtualCamera) -> Detections:
-    """Objects as a virtual camera sees them, in the pixels and the frame of its camera."""
+    """Transform objects of a virtual camera into the pixels and the frame of the real camera."""
     level = view.camera.level
     turn = np.eye(4)
     turn[:3, :3] = level.T

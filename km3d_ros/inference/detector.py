@@ -52,9 +52,10 @@ class Detector:
     score_threshold: detections with a lower score (peak × confidence) are left out.
     max_detections: most objects of an image, 1 to MAX_DETECTIONS; those of the best peaks.
     grm: "consistent" or "published", how positions are solved (`geometry.grm.solve`).
-    classes: names of the classes that are wanted; empty: all. Others do not count as detections.
-    field_of_view: horizontal, in degrees, that the network sees; 0: chosen for each camera by the
-        rule of `virtual_camera`, or within `options.VIEWS`.
+    classes: names of the wanted classes; empty: all. Objects of other classes do not count towards
+        `max_detections`.
+    field_of_view: horizontal, in degrees, of the network's view, within `options.VIEWS`; 0: by the
+        rule of `virtual_camera` for each camera.
     These five may be changed between frames.
     """
 
@@ -92,7 +93,7 @@ class Detector:
             cores.
 
         Raises:
-            InputError: weights that cannot be used, or a device that is not there.
+            InputError: the weights are not usable, or the device is not available.
         """
         weights = DEFAULT_WEIGHTS if path is None else Path(path)
         cv2.setNumThreads(threads or -1)
@@ -127,18 +128,18 @@ class Detector:
         """Detect the objects of one image.
 
         image: (h, w, 3) uint8, BGR, of the size of the camera.
-        An object with any number that is not finite is left out.
+        An object with a non-finite number is left out.
 
         Raises:
-            InputError: the image is not of that kind or size, or as of `view`.
+            InputError: the image has another type or size, or an error of `view`.
         """
         return self.batch([image], [camera])[0][0]
 
     def view(self, camera: CameraModel) -> VirtualCamera:
-        """What the network sees of a camera; kept for the last cameras.
+        """The virtual camera through which the network sees a camera, from a cache.
 
         Raises:
-            InputError: the camera sees nothing of it.
+            InputError: the camera sees no part of this view.
         """
         return virtual_camera(camera, self.spec.input_size, self.field_of_view)
 
@@ -147,11 +148,11 @@ class Detector:
     ) -> tuple[list[Detections], StageSeconds]:
         """Detect the objects of several images at once, of one or several cameras.
 
-        images, cameras: one of each per image, as of a call.
-        Returns the detections of every image, and what the stages took together.
+        images, cameras: of the same length; each pair as in `__call__`.
+        Returns the detections of every image, and the durations of the stages for all images.
 
         Raises:
-            InputError: an image is not of that kind or size, or as of `view`.
+            InputError: an image has another type or size, or an error of `view`.
         """
         for image, camera in zip(images, cameras, strict=True):
             check_image(image, camera)

@@ -24,7 +24,7 @@ from km3d_ros.network.spec import MAX_DETECTIONS, OBJECT_HEADS, ModelSpec
 
 
 class DetectorGraph(nn.Module):
-    """Pixels and cameras in, tables of objects out. All shapes but that of the batch are static.
+    """From pixels and cameras to tables of objects. Only the size of the batch is variable.
 
     The backbone and the first layer of the heatmap run in `dtype`. The last layer of the heatmap,
     the regression heads and everything after them are float32: with a mantissa of 8 bits,
@@ -53,10 +53,13 @@ class DetectorGraph(nn.Module):
         return self._scale.device
 
     def forward(self, pixels: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
-        """The fields of `GraphInputs` to a table of `Detections`, (B, K, columns), per GRM method.
+        """One table of `Detections`, (B, K, columns), for each method of `options.GRM`.
 
-        K is MAX_DETECTIONS. Rows of peak score 0 fill up, and those of objects without a position
-        are not finite. The methods are `options.GRM`.
+        K is MAX_DETECTIONS. Rows with the peak score 0 are padding. Rows of objects without a
+        position are not finite.
+
+        Args:
+            pixels, projection: the fields of `GraphInputs`.
         """
         objects = without_duplicates(self.read(*self.look(pixels)))
         found = locate(objects, Pinholes(projection[:, None]), self.spec.noise)

@@ -1,4 +1,4 @@
-"""Choices of a user about inference: the runtime, the number format, the score threshold."""
+"""Options of inference: weights, backend, number format, field of view, score threshold."""
 
 from __future__ import annotations
 

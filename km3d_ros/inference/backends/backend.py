@@ -36,7 +36,7 @@ class Backend(Protocol):
 
 @cache
 def fast_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; without, it is many times slower."""
+    """Whether the processor has bfloat16 instructions; without them bfloat16 is much slower."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -42,8 +42,8 @@ class Choice:
 def choose(weights: Path, device: str, name: str, precision: str, threads: int = 0) -> Choice:
     """Compile weights for this machine.
 
-    If a backend is missing, lacks what is asked for or fails, a warning is logged and the next
-    backend is tried.
+    If a backend is missing, does not support the device or precision, or fails, a warning is
+    logged and the next backend is tried.
 
     Args:
         weights: a checkpoint, or a graph of `km3d export` (.onnx).
@@ -52,8 +52,8 @@ def choose(weights: Path, device: str, name: str, precision: str, threads: int =
         threads: number of CPU threads of the backend; 0: all cores.
 
     Raises:
-        InputError: weights that cannot be used, a device that is not there, or no backend for
-            them on it.
+        InputError: the weights are not usable, the device is not available, or no backend can run
+            the weights on it.
     """
     model = _Weights(weights)
     # OpenVINO, the only backend of exported graphs, runs on the CPU, also on a machine with a GPU.
