@@ -16,16 +16,16 @@ from km3d_ros.geometry import lens_models
 from km3d_ros.geometry.level import angles_of, check_pitch
 
 MAX_RATIO = 1000.0
-"""Largest focal length and principal point, in sizes of the image."""
+"""Largest focal length and principal point, relative to the size of the image."""
 
 MAX_SKEW = 0.05
-"""Largest entry K[0, 1] and K[1, 0], in focal lengths. Lenses and scanned films stay below 1 %."""
+"""Largest K[0, 1] and K[1, 0], relative to the focal length. Real cameras stay below 1 %."""
 
 MAX_TILT = 1.0
-"""Largest tilt of a sensor, in radians. Lenses that can be tilted reach 0.2."""
+"""Largest tilt of the sensor in the rational model, in radians. Tilt lenses reach 0.2."""
 
 MAX_TRANSLATION = 1000.0
-"""Largest distance between the cameras of one frame, in metres."""
+"""Largest translation t of P = K [I | t], in metres."""
 
 ORTHONORMAL_WITHIN = 1e-3
 """Largest error of a rotation matrix: calibrations are written with few digits."""
@@ -44,7 +44,7 @@ class CameraModel:
     `q = p + translation` is its position in the frame of the rays, which start at the origin;
     `rotationᵀ q` is in front of the lens; the lens bends the ray; K maps it to a pixel.
 
-    Cameras of equal numbers are equal. This class is for one camera on the host, in NumPy.
+    Two cameras with the same numbers compare equal. This class is for one camera, in NumPy.
     `Pinholes` is for batches of cameras inside the network's graph.
 
     width, height: size of the image in pixels.

@@ -16,7 +16,7 @@ def rotations(yaw: np.ndarray, level: np.ndarray) -> np.ndarray:
     is levelᵀ R_y(yaw) R_x(90 degrees); z points up along the vertical of the level frame.
 
     yaw: (...) radians, in the level frame.
-    level: (3, 3), as of `CameraModel`.
+    level: (3, 3), `CameraModel.level`.
     """
     yaw = np.asarray(yaw, np.float64)
     cosine, sine, zero = np.cos(yaw), np.sin(yaw), np.zeros_like(yaw)
@@ -28,7 +28,7 @@ def rotations(yaw: np.ndarray, level: np.ndarray) -> np.ndarray:
 def corner_offsets(size: np.ndarray, yaw: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Corners of boxes relative to their centres (..., 8, 3) float64, in the camera frame.
 
-    size: (..., 3) length, width, height in metres. yaw, level: as of `rotations`.
+    size: (..., 3) length, width, height in metres. yaw, level: as in `rotations`.
 
     >>> corner_offsets(np.array([4.0, 2.0, 1.0]), np.array(0.0), np.eye(3))[:4].tolist()
     [[2.0, 0.5, 1.0], [2.0, 0.5, -1.0], [-2.0, 0.5, -1.0], [-2.0, 0.5, 1.0]]

@@ -34,7 +34,7 @@ class OnnxRuntime:
         )
 
     def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
-        """As of `Backend`."""
+        """As `Backend.run`."""
         return tuple(self._session.run(None, inputs.by_name()))
 
 

@@ -50,7 +50,8 @@ class Detector:
     """A compiled graph and the thresholds for its detections.
 
     score_threshold: detections with a lower score (peak × confidence) are left out.
-    max_detections: most objects of an image, 1 to MAX_DETECTIONS; those of the best peaks.
+    max_detections: maximum number of objects per image, 1 to MAX_DETECTIONS. The objects with the
+        best peaks are kept.
     grm: "consistent" or "published", how positions are solved (`geometry.grm.solve`).
     classes: names of the wanted classes; empty: all. Objects of other classes do not count towards
         `max_detections`.

@@ -30,7 +30,7 @@ class Backend(Protocol):
     precision: str
 
     def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
-        """Tables as of `DetectorGraph`."""
+        """Run the graph; returns the tables of `DetectorGraph.forward`."""
         ...
 
 

@@ -40,7 +40,7 @@ class OpenVinoBackend:
         _return_free_memory()
 
     def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
-        """As of `Backend`."""
+        """As `Backend.run`."""
         answers = [self._run(inputs[i : i + 1]) for i in range(len(inputs.pixels))]
         return tuple(np.concatenate(tables) for tables in zip(*answers, strict=True))
 

@@ -38,7 +38,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
-        """As of `Backend`."""
+        """As `Backend.run`."""
         given = tensors(inputs)
         if self._device.type != "cuda":
             tables = self.graph(*(tensor.to(self._device) for tensor in given))
