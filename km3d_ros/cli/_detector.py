@@ -38,14 +38,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="what runs the network; auto: the quickest that is installed (default: %(default)s)",
+        help="what runs the network; auto: the fastest that is installed (default: %(default)s)",
     )
     add(
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="number format of the network; auto: the quickest that costs next to no accuracy, "
-        "as in the node (default: %(default)s)",
+        help="number format of the network; auto: bfloat16 on a CPU with instructions for it, "
+        "else float32, as in the node (default: %(default)s)",
     )
     add(
         "--score-threshold",
