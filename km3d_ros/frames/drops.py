@@ -1,4 +1,9 @@
-"""Why a frame is dropped: the causes that the node and the bag tools count."""
+"""Why a frame is dropped: the causes that the node and the bag tools count.
+
+`frames.reading` and `bag.frame_detector` raise `DroppedFrame` for an unusable frame.
+`node.pipeline` also drops frames that are overtaken or paused, and counts missed ones.
+docs/vehicle.md, Diagnostics, explains each cause.
+"""
 
 from __future__ import annotations
 
