@@ -159,15 +159,15 @@ def test_camera_looks_straight_ahead_from_the_given_height(peer, weights, stand_
 
 
 def test_pitch_and_roll_reach_the_node_or_the_transform(peer, weights, stand_ins):
-    mount = ("camera_pitch:=0.1", "camera_roll:=-0.05")
+    tilt = ("camera_pitch:=0.1", "camera_roll:=-0.05")
     frames = ("camera_frame:=cam", "base_frame:=car", "fixed_frame:=map", "rviz:=true")
     names = ("base_frame", "camera_pitch", "camera_roll")
-    with launched("km3d.launch.py", *mount, f"weights:={weights}"):
+    with launched("km3d.launch.py", *tilt, f"weights:={weights}"):
         peer.wait_until_active("/km3d")
         frame, *angles = parameters(peer, "/km3d", *names)
     assert frame.string_value == ""
     assert [angle.double_value for angle in angles] == [0.1, -0.05]
-    with launched("km3d.launch.py", *mount, *frames, f"weights:={weights}"):
+    with launched("km3d.launch.py", *tilt, *frames, f"weights:={weights}"):
         peer.wait_until(lambda: stand_ins("static_transform_publisher") and stand_ins("rviz2"))
         peer.wait_until_active("/km3d")
         frame, *angles = parameters(peer, "/km3d", *names)
@@ -181,6 +181,8 @@ def test_pitch_and_roll_reach_the_node_or_the_transform(peer, weights, stand_ins
         cv2.Rodrigues(axis * float(values[name]))[0]
         for axis, name in zip(np.eye(3), names, strict=True)
     )
-    assert angles_of(level_from_mount(z @ y @ x)) == pytest.approx((0.1, -0.05))
+    mount = z @ y @ x
+    assert angles_of(level_from_mount(mount)) == pytest.approx((0.1, -0.05))
+    assert mount[:, 2] == pytest.approx((np.cos(0.1), 0, -np.sin(0.1)))  # ahead, not aside
     (rviz,) = stand_ins("rviz2")
     assert rviz[2:4] == ["-f", "map"]
