@@ -265,7 +265,13 @@ class TrackerNode(Node):
         self._idle_state, self._failure = state, ""
 
     def _fail(self, reason: str) -> TransitionCallbackReturn:
-        """Log the failure of a transition and report it in the diagnostics."""
+        """Log the failure of a transition and report it in the diagnostics.
+
+        Raises:
+            KeyboardInterrupt: a signal shut down the context, which is why the transition failed.
+        """
+        if not self.context.ok():
+            raise KeyboardInterrupt
         self._failure = reason
         self.get_logger().error(reason)
         return TransitionCallbackReturn.FAILURE

@@ -148,6 +148,7 @@ def test_signal_stops_the_node_cleanly_while_it_loads_the_embedded_weights(bench
     node.send(stop)
     code, words = node.end()
     assert stopped_cleanly(code, words), words
+    assert "[ERROR]" not in words
 
 
 # Nav2's lifecycle manager.
