@@ -11,6 +11,8 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 LIBRARY = "km3d_ros"
 FIRST_WAIT, LONGEST_WAIT = 5.0, 300.0
+LOG_PERIOD = 5.0
+"""Seconds between two log messages about the same problem."""
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def detection_array(
         of the time. The function extends it to the number of objects.
     """
     pool = [] if pool is None else pool
-    pool.extend(_empty_detection() for _ in range(len(detections) - len(pool)))
+    pool.extend(empty_detection() for _ in range(len(detections) - len(pool)))
     rows = zip(
         pool,
         detections.class_index.tolist(),
@@ -80,7 +80,7 @@ def detection_array(
     return Detection3DArray(header=header, detections=pool[: len(detections)])
 
 
-def _empty_detection() -> Detection3D:
+def empty_detection() -> Detection3D:
     """A detection with one hypothesis, whose pose is that of the box."""
     pose = Pose()
     result = ObjectHypothesisWithPose(pose=PoseWithCovariance(pose=pose))

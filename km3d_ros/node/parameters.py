@@ -44,6 +44,20 @@ class Rule:
     fixed: bool = False
 
 
+AUTOSTART = Rule(
+    "autostart",
+    True,
+    "Configure and activate at start; false: wait for lifecycle transitions.",
+    fixed=True,
+)
+MARKER_LIFETIME = Rule(
+    "marker_lifetime",
+    0.5,
+    "Markers vanish after this time when no newer ones arrive.",
+    unit="s",
+    low=0.05,
+    high=60.0,
+)
 PARAMETERS = (
     Rule(
         "weights",
@@ -144,12 +158,7 @@ PARAMETERS = (
         choices=("raw", "compressed"),
         fixed=True,
     ),
-    Rule(
-        "autostart",
-        True,
-        "Configure and activate at start; false: wait for lifecycle transitions.",
-        fixed=True,
-    ),
+    AUTOSTART,
     Rule(
         "score_threshold",
         SCORE_THRESHOLD,
@@ -166,14 +175,7 @@ PARAMETERS = (
         choices=("consistent", "published"),
     ),
     Rule("classes", [""], "Class names to publish; an empty name: every class of the weights."),
-    Rule(
-        "marker_lifetime",
-        0.5,
-        "Markers vanish after this time when no newer ones arrive.",
-        unit="s",
-        low=0.05,
-        high=60.0,
-    ),
+    MARKER_LIFETIME,
 )
 
 

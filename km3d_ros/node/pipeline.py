@@ -37,6 +37,7 @@ from km3d_ros.inference.detector import Detector, StageSeconds
 from km3d_ros.node import parameters
 from km3d_ros.node.compatibility import WithMessageInfo
 from km3d_ros.node.diagnostics import Health, HealthMonitor
+from km3d_ros.node.log import LOG_PERIOD
 from km3d_ros.node.messages import frame_timing
 from km3d_ros.node.middleware import OVERRIDABLE, SequenceGaps, make_latched_reliable, other_types
 from km3d_ros.node.outputs import Outputs
@@ -48,9 +49,6 @@ INFO_TIMEOUT = 0.5
 """Seconds after which an image stops waiting for its CameraInfo if no other message arrives."""
 
 WAIT_CHECK_PERIOD = 0.1
-
-LOG_PERIOD = 5.0
-"""Seconds between two log messages about the same problem."""
 
 
 class _Camera:

@@ -12,23 +12,21 @@ from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import (
     Point,
     Pose,
-    PoseWithCovariance,
     Quaternion,
     Vector3,
 )
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import ColorRGBA, Header
 from vision_msgs.msg import (
-    BoundingBox3D,
     Detection3D,
     Detection3DArray,
-    ObjectHypothesisWithPose,
 )
 from visualization_msgs.msg import Marker, MarkerArray
 
 from km3d_ros.drawing.shapes import color_of
 from km3d_ros.msg import ClassProbability, TrackedObject, TrackedObjectArray
-from km3d_ros.tracking.state import SPEED, Tracks
+from km3d_ros.node.messages import empty_detection
+from km3d_ros.tracking.state import SPEED, Tracks, probability
 from km3d_ros.tracking.world import World
 
 Array = np.ndarray
@@ -84,7 +82,7 @@ class Snapshot:
         pose, twist = np.zeros((2, count, 6, 6))
         pose[:, :3, :3] = covariance[:, :3, :3]
         # The probability that front and rear are confused adds the variance of half a turn.
-        confused = 1 / (1 + np.exp(tracks.forward))
+        confused = probability(-tracks.forward)
         pose[:, [3, 4], [3, 4]] = UNKNOWN_ANGLE_VARIANCE
         pose[:, 5, 5] = np.minimum(
             tracks.yaw_variance + confused * math.pi**2, UNKNOWN_ANGLE_VARIANCE
@@ -118,7 +116,7 @@ def track_array(snapshot: Snapshot, pool: list[Detection3D] | None = None) -> De
     """
     tracks, header = snapshot.tracks, snapshot.header
     pool = [] if pool is None else pool
-    pool.extend(_empty_detection() for _ in range(len(tracks) - len(pool)))
+    pool.extend(empty_detection() for _ in range(len(tracks) - len(pool)))
     rows = zip(
         pool,
         tracks.number.tolist(),
@@ -126,7 +124,7 @@ def track_array(snapshot: Snapshot, pool: list[Detection3D] | None = None) -> De
         snapshot.quaternion.tolist(),
         snapshot.pose_covariance.reshape(-1, 36),
         tracks.size.tolist(),
-        _probability(tracks.existence).tolist(),
+        probability(tracks.existence).tolist(),
         tracks.best_classes().tolist(),
         strict=False,
     )
@@ -163,8 +161,8 @@ def object_array(
         tracks.size.tolist(),
         order.tolist(),
         np.take_along_axis(tracks.classes, order, 1).tolist(),
-        _probability(tracks.existence).tolist(),
-        _probability(tracks.forward).tolist(),
+        probability(tracks.existence).tolist(),
+        probability(tracks.forward).tolist(),
         (snapshot.time - tracks.born).tolist(),
         (snapshot.time - tracks.seen).tolist(),
         strict=False,
@@ -181,16 +179,9 @@ def object_array(
         message.size.x, message.size.y, message.size.z = size
         if len(message.classes) != len(names):
             message.classes = [ClassProbability() for _ in names]
-        for item, column, probability in zip(message.classes, columns, probabilities, strict=True):
-            item.class_id, item.probability = names[column], probability
+        for item, column, share in zip(message.classes, columns, probabilities, strict=True):
+            item.class_id, item.probability = names[column], share
     return TrackedObjectArray(header=snapshot.header, objects=pool[: len(tracks)])
-
-
-def _empty_detection() -> Detection3D:
-    """A detection with one hypothesis, whose pose is that of the box."""
-    pose = Pose()
-    result = ObjectHypothesisWithPose(pose=PoseWithCovariance(pose=pose))
-    return Detection3D(results=[result], bbox=BoundingBox3D(center=pose))
 
 
 def _set_pose(pose: Pose, place: Sequence[float], turn: Sequence[float]) -> None:
@@ -235,7 +226,7 @@ def track_markers(snapshot: Snapshot, trails: Trails, lifetime: float) -> Marker
     header, tracks = snapshot.header, snapshot.tracks
     markers = [Marker(header=header, action=Marker.DELETEALL)]
     span = Duration(sec=int(lifetime), nanosec=int(lifetime % 1 * 1e9))
-    existence = _probability(tracks.existence)
+    existence = probability(tracks.existence)
     speeds = np.linalg.norm(snapshot.velocity, axis=1)
     for row, pose in enumerate(_poses(snapshot)):
         number, index = int(tracks.number[row]), int(tracks.classes[row].argmax())
@@ -283,7 +274,3 @@ def _poses(snapshot: Snapshot) -> list[Pose]:
 def _point(place: Array) -> Point:
     x, y, z = place.tolist()
     return Point(x=x, y=y, z=z)
-
-
-def _probability(log_odds: Array) -> Array:
-    return 1 / (1 + np.exp(-log_odds))

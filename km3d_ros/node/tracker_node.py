@@ -5,18 +5,14 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
-from rclpy.duration import Duration
-from rclpy.lifecycle import Node, Publisher, State, TransitionCallbackReturn
-from rclpy.parameter import Parameter
+from rclpy.clock import TimeJump
+from rclpy.lifecycle import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
@@ -26,9 +22,9 @@ from visualization_msgs.msg import MarkerArray
 from km3d_ros.errors import InputError
 from km3d_ros.msg import TrackedObject, TrackedObjectArray
 from km3d_ros.node import diagnostics, parameters, running
-from km3d_ros.node.compatibility import refuse_impossible_transitions
 from km3d_ros.node.diagnostics import Health
-from km3d_ros.node.log import Backoff
+from km3d_ros.node.lifecycle import ManagedNode
+from km3d_ros.node.log import LOG_PERIOD
 from km3d_ros.node.middleware import (
     OVERRIDABLE,
     IncompatiblePeers,
@@ -48,10 +44,6 @@ from km3d_ros.tracking.poses import parse_mount
 from km3d_ros.tracking.reading import read_boxes, read_pose, seconds
 from km3d_ros.tracking.world import DroppedDetections, LeftOut, World
 
-REPORT_PERIOD = 1.0
-"""Seconds between two diagnostics messages."""
-LOG_PERIOD = 5.0
-"""Seconds between two log messages about the same problem."""
 PATIENCE = 2.0
 """Seconds without messages after which an input or the odometry is reported as silent."""
 LATENCIES = 600
@@ -72,12 +64,14 @@ class InputStatistics:
         self.last_error = ""
 
 
-class TrackerNode(Node):
+class TrackerNode(ManagedNode):
     """Tracks while it is active. It publishes diagnostics in every state.
 
     statistics: counts by input topic.
     world: the tracks and what is known about frames; None while unconfigured.
     """
+
+    whole = "tracker"
 
     def __init__(
         self, name: str = "km3d_tracker", *, clock: Callable[[], float] = time.monotonic, **kwargs
@@ -93,110 +87,31 @@ class TrackerNode(Node):
             rclpy.exceptions.InvalidParameterValueException: a parameter breaks its rule.
             rclpy.exceptions.InvalidParameterTypeException: a parameter has another type.
         """
-        self._now = clock
         self.world: World | None = None
         self.statistics: dict[str, InputStatistics] = {}
-        self._idle_state, self._failure = "unconfigured", ""
         self._inputs: list[Subscription] = []
         self._others: list[Subscription] = []
         self._outputs: dict[type, Publisher] = {}
-        super().__init__(name, **kwargs)
-        refuse_impossible_transitions(self)
-        self.add_on_set_parameters_callback(self._check_change)
-        parameters.declare(self, PARAMETERS)
-        for problem in parameters.unknown(self, PARAMETERS, "km3d_tracker"):
-            self.get_logger().warning(problem)
-        self._peers = IncompatiblePeers(self)
         self._trails = Trails()
         self._track_pool: list[Detection3D] = []
         self._object_pool: list[TrackedObject] = []
         self._seconds: deque[float] = deque(maxlen=LATENCIES)
         self._before: Counter[str] = Counter()
-        self._backoffs: dict[str, Backoff] = {}
         self._odometry_seen: float | None = None
         self._bad_odometry = 0
         self._announced = ""
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # A steady clock: diagnostics continue while simulated time is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(REPORT_PERIOD, self.report, clock=steady)
-        self._jumps = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
-            post_callback=self._on_time_jump,
-        )
-
-    def autostart(self) -> bool:
-        """Configure and activate, unless the parameter `autostart` is false.
-
-        Returns:
-            False if a transition failed; the log gives the reason.
-        """
-        if not parameters.read(self, FixedSettings).autostart:
-            return True
-        steps = (self.trigger_configure, self.trigger_activate)
-        return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
-
-    def on_configure(self, state: State) -> TransitionCallbackReturn:
-        """Read the parameters and create the publishers. On failure nothing is left."""
-        try:
-            self._configure(parameters.read(self, FixedSettings))
-        # Every exception: rclpy would discard it without a message.
-        except Exception as error:
-            self._release()
-            return self._fail(f"cannot configure: {error}")
-        self._set_idle_state("inactive")
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_activate(self, state: State) -> TransitionCallbackReturn:
-        """Subscribe to the inputs and enable the publishers."""
-        try:
-            for topic in parameters.read(self, FixedSettings).inputs:
-                self._subscribe_input(topic)
-        except Exception as error:
-            self._unsubscribe_inputs()
-            return self._fail(f"cannot activate: {error}")
-        self._set_idle_state("inactive")
-        self._started = self._now()
-        return super().on_activate(state)
-
-    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
-        """Unsubscribe from the inputs, forget the tracks and disable the publishers."""
-        self._unsubscribe_inputs()
-        self.world.restart()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
-        """Destroy subscriptions and publishers."""
-        self._release()
-        self._set_idle_state("unconfigured")
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
-        """Stop and release everything, from any state."""
-        self._release()
-        self._set_idle_state("finalized")
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, state: State) -> TransitionCallbackReturn:
-        """Clean up after a transition that raised; the node becomes unconfigured."""
-        return self.on_cleanup(state)
-
-    def report(self) -> None:
-        """Publish the diagnostics of every input; log warnings and errors."""
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        hardware = self.get_fully_qualified_name()
-        topics = [subscription.topic_name for subscription in self._inputs]
-        for topic in topics or ["tracker"]:
-            health, values = self._health(topic)
-            name = f"{hardware[1:]}: {topic}"
-            message.status.append(diagnostics.status(name, hardware, health, values))
-            self._log_health(topic, health)
-        self._diagnostics.publish(message)
+        super().__init__(name, PARAMETERS, "km3d_tracker", clock, **kwargs)
+        self._peers = IncompatiblePeers(self)
 
     # Set up.
 
-    def _configure(self, settings: FixedSettings) -> None:
+    @property
+    def _is_configured(self) -> bool:
+        return self.world is not None
+
+    def _configure(self) -> None:
+        """Create the publishers, and subscribe to odometry and static transforms."""
+        settings = parameters.read(self, FixedSettings)
         topics = settings.inputs
         if not topics or "" in topics or len(set(topics)) < len(topics):
             raise InputError(f"inputs is {list(topics)}, expected different topics")
@@ -225,6 +140,20 @@ class TrackerNode(Node):
         except InputError:  # tf2_msgs is not installed
             self.get_logger().info("without tf2_msgs, only the parameter mounts counts")
 
+    def _activate(self) -> None:
+        """Subscribe to the inputs."""
+        for topic in parameters.read(self, FixedSettings).inputs:
+            self._subscribe_input(topic)
+        self._started = self._now()
+
+    def _deactivate(self) -> None:
+        """Unsubscribe from the inputs, and forget the tracks."""
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        if self.world is not None:
+            self.world.restart()
+
     def _subscribe_input(self, topic: str) -> None:
         name = self.resolve_topic_name(topic)
         self.statistics.setdefault(name, InputStatistics())
@@ -246,43 +175,14 @@ class TrackerNode(Node):
             ),
         )
 
-    def _unsubscribe_inputs(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
-
     def _release(self) -> None:
-        self._unsubscribe_inputs()
+        """Destroy subscriptions and publishers."""
         for subscription in self._others:
             self.destroy_subscription(subscription)
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._others, self._outputs, self.world = [], {}, None
         self._odometry_seen, self._announced = None, ""
-
-    def _set_idle_state(self, state: str) -> None:
-        """Set the lifecycle state that diagnostics report while the node is not active."""
-        self._idle_state, self._failure = state, ""
-
-    def _fail(self, reason: str) -> TransitionCallbackReturn:
-        """Log the failure of a transition and report it in the diagnostics.
-
-        Raises:
-            KeyboardInterrupt: a signal shut down the context, which is why the transition failed.
-        """
-        if not self.context.ok():
-            raise KeyboardInterrupt
-        self._failure = reason
-        self.get_logger().error(reason)
-        return TransitionCallbackReturn.FAILURE
-
-    def _check_change(self, changed: Sequence[Parameter]) -> SetParametersResult:
-        """Reject changes that the lifecycle state does not allow."""
-        fixed = parameters.changes_fixed(changed, PARAMETERS)
-        if self.world is None or not fixed:
-            return SetParametersResult(successful=True)
-        reason = f"{', '.join(fixed)}: clean up the node first, only then it can change"
-        return SetParametersResult(successful=False, reason=reason)
 
     # Messages.
 
@@ -362,11 +262,12 @@ class TrackerNode(Node):
 
     # Health.
 
+    def _parts(self) -> list[str]:
+        return [subscription.topic_name for subscription in self._inputs] or [""]
+
     def _health(self, topic: str) -> tuple[Health, dict[str, object]]:
-        if self._failure:
-            return Health(diagnostics.ERROR, self._failure), {}
-        if not self._inputs:
-            return Health(diagnostics.OK, self._idle_state), {}
+        if self._failure or not self._inputs:
+            return self._idle_health(), {}
         statistics, now = self.statistics[topic], self._now()
         health = self._input_health(topic, statistics, now)
         conflicts = self._peers.describe()
@@ -455,18 +356,6 @@ class TrackerNode(Node):
                 values[f"processing_ms.p{percent}"] = round(float(value), 2)
         values["last_error"] = statistics.last_error
         return values
-
-    def _log_health(self, topic: str, health: Health) -> None:
-        backoff = self._backoffs.setdefault(topic, Backoff())
-        if health.level == diagnostics.OK:
-            self._backoffs[topic] = Backoff()
-        elif backoff.is_due(health.message, self._now()):
-            text = f"{topic}: {health.message}"
-            # A call site of rclpy keeps its severity.
-            if health.level == diagnostics.ERROR:
-                self.get_logger().error(text)
-            else:
-                self.get_logger().warning(text)
 
 
 def run() -> int:

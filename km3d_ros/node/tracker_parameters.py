@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from km3d_ros.node.parameters import Rule
+from km3d_ros.node.parameters import AUTOSTART, MARKER_LIFETIME, Rule
 
 PARAMETERS = (
     Rule(
@@ -27,12 +27,7 @@ PARAMETERS = (
         "base_frame, metres and radians, as for static_transform_publisher.",
         fixed=True,
     ),
-    Rule(
-        "autostart",
-        True,
-        "Configure and activate at start; false: wait for lifecycle transitions.",
-        fixed=True,
-    ),
+    AUTOSTART,
     Rule(
         "existence",
         0.5,
@@ -40,14 +35,7 @@ PARAMETERS = (
         low=0.01,
         high=0.99,
     ),
-    Rule(
-        "marker_lifetime",
-        0.5,
-        "Markers vanish after this time when no newer ones arrive.",
-        unit="s",
-        low=0.05,
-        high=60.0,
-    ),
+    MARKER_LIFETIME,
 )
 
 

@@ -107,3 +107,8 @@ def mixture(weights: Array, means: Array, covariances: Array) -> tuple[Array, Ar
     apart = means - mean[:, None]
     spread = covariances + apart[..., :, None] * apart[..., None, :]
     return mean, np.einsum("nk,nkst->nst", weights, spread)
+
+
+def probability(log_odds: Array) -> Array:
+    """The probabilities of log-odds."""
+    return 1 / (1 + np.exp(-log_odds))

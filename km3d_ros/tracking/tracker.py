@@ -12,7 +12,7 @@ from km3d_ros.tracking.association import GATE, assign, candidates
 from km3d_ros.tracking.ground import Ground
 from km3d_ros.tracking.measurements import Measurements
 from km3d_ros.tracking.motion import Motion, motion_of
-from km3d_ros.tracking.state import Tracks
+from km3d_ros.tracking.state import Tracks, probability
 from km3d_ros.tracking.view import View
 
 Array = np.ndarray
@@ -159,7 +159,7 @@ class Tracker:
             kalman.predict(tracks, self._motions, seconds)
             # The object may have left the scene.
             left = -np.expm1(-seconds / LIFETIME)
-            tracks.existence[:] = _logit((1 - left) * _probability(tracks.existence))
+            tracks.existence[:] = _logit((1 - left) * probability(tracks.existence))
         self._time = now
 
     def _class_likelihoods(self, names: Sequence[str]) -> Array:
@@ -255,7 +255,3 @@ class Tracker:
 def _logit(probability: Array | float) -> Array:
     clipped = np.clip(probability, LEAST_SCORE, 1 - LEAST_SCORE)
     return np.log(clipped / (1 - clipped))
-
-
-def _probability(log_odds: Array) -> Array:
-    return 1 / (1 + np.exp(-log_odds))
