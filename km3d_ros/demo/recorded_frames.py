@@ -26,6 +26,7 @@ from km3d_ros.drawing.tracks import Track
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.msg import KeypointDetectionArray
+from km3d_ros.node.track_messages import TRAIL
 from km3d_ros.tracking.poses import parse_mount
 from km3d_ros.tracking.reading import read_pose
 
@@ -33,10 +34,6 @@ TOPICS = (IMAGE, CAMERA_INFO, DETECTIONS, OBJECTS, ODOMETRY, TRACKED_OBJECTS)
 
 # Rows of PoseWithCovariance that a box has: x, y, z and the rotation about the camera's y axis.
 POSE_ROWS = np.ix_((0, 1, 2, 4), (0, 1, 2, 4))
-
-
-TRAIL = 2.0
-"""Seconds."""
 
 
 @dataclass(frozen=True)

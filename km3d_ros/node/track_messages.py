@@ -24,6 +24,7 @@ from vision_msgs.msg import (
 from visualization_msgs.msg import Marker, MarkerArray
 
 from km3d_ros.drawing.shapes import color_of
+from km3d_ros.drawing.tracks import SHOWN_SPEED
 from km3d_ros.msg import ClassProbability, TrackedObject, TrackedObjectArray
 from km3d_ros.node.messages import empty_detection
 from km3d_ros.tracking.state import SPEED, Tracks, probability
@@ -37,8 +38,6 @@ UPWARD_VARIANCE = 0.1**2
 """Variance of the vertical velocity, which is not estimated, m²/s²."""
 TRAIL = 2.0
 """Seconds of the trail behind an object."""
-SHOWN_SPEED = 0.5
-"""Metres per second below which an object has no arrow."""
 LABEL_HEIGHT = 0.6
 LABEL_ABOVE_BOX = 0.5
 
