@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.evaluation.kitti_ap import evaluate
@@ -67,7 +68,7 @@ def row(findings: Findings, name: str, exponent: float, shift: float) -> str:
             replace(item, score=float(score))
             for item, score in zip(
                 items,
-                torch.sigmoid(torch.logit(seen.peak_score) + shift) * seen.confidence**exponent,
+                expit(logit(seen.peak_score) + shift) * seen.confidence**exponent,
                 strict=True,
             )
         ]
