@@ -1,6 +1,4 @@
 import json
-import resource
-import signal
 import sqlite3
 from math import cos, sin
 
@@ -21,6 +19,7 @@ from support.drives import (
     pixels,
     record,
 )
+from support.full_disk import full_disk
 from support.ros1_bags import record_ros1
 from tf2_msgs.msg import TFMessage
 
@@ -236,14 +235,8 @@ def test_recording_in_the_place_of_the_partial_one_is_refused(tmp_path, options,
 
 def test_full_disk_is_named_and_nothing_is_left(tmp_path, options, capsys):
     bag = drive(tmp_path / "in.mcap", 8)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
+    with full_disk(20_000):
         code = run(bag, tmp_path / "out.mcap", *options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
     assert code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"km3d bag: {tmp_path}/out.mcap.partial/new/out_0.mcap: File too large"

@@ -1,10 +1,10 @@
 import os
-import resource
 from pathlib import Path
 
 import pytest
 import torch
 from support.frames import write_frames
+from support.full_disk import full_disk
 
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.errors import InputError
@@ -17,15 +17,6 @@ from km3d_ros.training.state import Log, identity_of, read_state, write_state
 STATE = {"identity": {"seed": 1}, "weights": torch.arange(100_000.0)}
 
 
-@pytest.fixture
-def small_disk():
-    """Files cannot grow beyond 100 kB."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_state_comes_back(tmp_path):
     write_state(tmp_path / "state.pt", STATE)
     state = read_state(tmp_path / "state.pt", {"seed": 1})
@@ -33,10 +24,11 @@ def test_state_comes_back(tmp_path):
     assert read_state(tmp_path / "none.pt", {"seed": 1}) is None
 
 
-def test_full_disk_leaves_the_former_state(tmp_path, small_disk):
+def test_full_disk_leaves_the_former_state(tmp_path):
     path = tmp_path / "state.pt"
     write_state(path, {"identity": {}, "step": 1})
-    with pytest.raises(InputError, match=r"state\.pt: cannot be written \(File too large\)"):
+    refusal = pytest.raises(InputError, match=r"state\.pt: cannot be written \(File too large\)")
+    with refusal, full_disk(100_000):
         write_state(path, STATE)
     assert read_state(path, {})["step"] == 1
     assert os.listdir(tmp_path) == ["state.pt"]
