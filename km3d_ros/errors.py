@@ -1,5 +1,7 @@
 """The error that a user can mend: bad files, bad values, missing parts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,15 @@ class InputError(ValueError):
     The command line prints it as one line and exits with code 1; the node drops the frame (or
     refuses the transition) and reports it in diagnostics.
     """
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Put `where` (a file, a line, a field) before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def pip_install(*packages: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from km3d_ros.data.ros_calibration import is_ros_calibration
+from km3d_ros.data.calibration import is_ros_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.frames.topic_names import (
     camera_info_beside,

@@ -15,7 +15,7 @@ from km3d_ros.bag.camera_topics import MESSAGE_CLASSES, Camera
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
 from km3d_ros.bag.survey import Survey
-from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.calibration import read_camera
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.drops import DropCause, DroppedFrame, dropping
 from km3d_ros.frames.encodings import to_bgr

@@ -90,8 +90,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in every image, in the order of their names; what is finished stays on disk."""
     from km3d_ros.data.box_labels import counted
+    from km3d_ros.data.calibration import is_ros_calibration
     from km3d_ros.data.footage import Film, open_footage
-    from km3d_ros.data.ros_calibration import is_ros_calibration
 
     if args.projection and (args.focal or is_ros_calibration(args.calib)):
         raise UsageError("--projection needs a KITTI calibration (--calib)")
@@ -176,7 +176,7 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
 
 def _camera_name(args: argparse.Namespace) -> str:
     """How the images were taken to be made, for the summary."""
-    from km3d_ros.data.ros_calibration import is_ros_calibration
+    from km3d_ros.data.calibration import is_ros_calibration
 
     if args.focal:
         return f"camera guessed from a focal length of {args.focal:g} pixels"
@@ -212,7 +212,7 @@ def _image_cameras(args: argparse.Namespace, images: Images) -> CameraOf:
 
 
 def _warn_of_other_camera(args: argparse.Namespace) -> None:
-    from km3d_ros.data.ros_calibration import is_ros_calibration
+    from km3d_ros.data.calibration import is_ros_calibration
 
     if args.projection or args.focal or is_ros_calibration(args.calib):
         return
@@ -237,7 +237,7 @@ def _read_camera(
 def _unmounted(
     args: argparse.Namespace, file: Path | None, width: int, height: int
 ) -> CameraModel:
-    from km3d_ros.data.camera_file import read_camera
+    from km3d_ros.data.calibration import read_camera
     from km3d_ros.geometry.camera import CameraModel
 
     if file is not None:

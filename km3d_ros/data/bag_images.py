@@ -14,10 +14,10 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
-from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.calibration import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint
 from km3d_ros.data.ros1 import Ros1Converter
-from km3d_ros.errors import InputError, check_downloaded
+from km3d_ros.errors import InputError, check_downloaded, naming
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.encodings import to_bgr
 from km3d_ros.frames.mounting import Mounting
@@ -58,32 +58,23 @@ def extract_bag(
     topic: str | None,
     calibration: Path | None,
     cache: Path,
-    mounting: Mounting | None = None,
+    mounting: Mounting,
 ) -> Path:
-    """Write the images of one topic of a bag, as a level pinhole sees them, in KITTI format.
+    """Write up to `MAX_FRAMES` images of a bag, as a level pinhole sees them, in KITTI format.
 
-    Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
-    (K and D). `frames.pairing` finds the CameraInfo of an image. Of more than `MAX_FRAMES` images,
-    evenly spread ones are taken. Images that cannot be decoded or that no CameraInfo belongs to
-    are left out.
-
-    Args:
-        path: the bag.
-        topic: the image topic; None for the only one.
-        calibration: as for `read_camera`, used instead of CameraInfo.
-        cache: folder that keeps what was extracted.
-        mounting: how the camera is mounted; None: it looks level.
-
-    Raises:
-        InputError: no such bag or topic, a broken bag, no camera, or no image to decode.
+    path, topic, calibration, mounting: as of `BagFrames`, whose errors are raised.
+    cache: folder that keeps what was extracted. Returns a folder in it.
     """
-    mounting = mounting or Mounting()
     files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     files += [calibration] if calibration else []
     key = fingerprint(path.resolve().stem, files, (topic, MAX_FRAMES, *mounting.settings))
 
     def frames() -> Iterator[CameraImage]:
-        return _reporting(BagFrames(path, topic, calibration, MAX_FRAMES, mounting))
+        found = BagFrames(path, topic, calibration, MAX_FRAMES, mounting)
+        yield from found
+        if found.broken:
+            left_out = f"{found.broken[0]} ({len(found.broken)} like this are left out)"
+            print(f"{path}: {left_out}", file=sys.stderr)
 
     return extract_once(cache, key, frames)
 
@@ -92,14 +83,21 @@ def extract_bag(
 class BagFrames:
     """Iterable over the frames of one image topic, by time, named by their number in the topic.
 
-    It can be read once. The last attributes are complete after that.
+    Images of a topic named like image_rect are rectified (P of the CameraInfo), others are raw
+    (K and D). `frames.pairing` finds the CameraInfo of an image. Images that cannot be decoded or
+    that have no CameraInfo are left out. The frames can be read once. The last attributes are
+    complete after that.
 
-    path, topic, calibration: as of `extract_bag`; a topic of None becomes that of the bag.
+    topic: None for the only image topic, whose name it becomes.
+    calibration: as for `read_camera`, used instead of CameraInfo.
     most: largest number of images; of more, evenly spread ones are taken.
     mounting: how the camera is mounted; the static transforms of the bag are added to it.
     total: number of images of the topic.
     taken: number of frames by width, height and whether the camera has no lens distortion.
-    broken: the images that cannot be decoded, each with the reason.
+    broken: the images that are left out, each with the reason.
+
+    Raises:
+        InputError: no such bag or topic, a broken bag, no camera, or no image to decode.
     """
 
     path: Path
@@ -130,11 +128,9 @@ class BagFrames:
                 except InputError as error:
                     self.broken.append(f"{where}: {error}")
                     continue
-                try:
+                with naming(f"{self.path}: {where}"):
                     camera = _camera(self.calibration, info, self.topic, image.shape)
                     level = self.mounting.of(message.header.frame_id).level
-                except InputError as error:
-                    raise InputError(f"{self.path}: {where}: {error}") from None
                 self.taken[camera.width, camera.height, camera.is_rectified] += 1
                 yield CameraImage(f"{number:06d}", image, replace(camera, level=level))
         if not self.taken:
@@ -152,16 +148,6 @@ class BagFrames:
 
     def _takes(self, number: int) -> bool:
         return number * self.most % self.total < self.most
-
-
-def _reporting(frames: BagFrames) -> Iterator[CameraImage]:
-    """The frames; prints on stderr how many were left out."""
-    yield from frames
-    if frames.broken:
-        count = len(frames.broken)
-        print(
-            f"{frames.path}: {frames.broken[0]} ({count} like this are left out)", file=sys.stderr
-        )
 
 
 def _camera(

@@ -66,19 +66,8 @@ class LeftOut:
         )
 
 
-@dataclass(frozen=True)
-class BoxLabels:
-    """The content of one label file or folder."""
-
-    images: list[LabelledImage]
-    left_out: LeftOut
-
-
-def read_kitti_boxes(root: Path) -> BoxLabels:
-    """Read the 2D boxes of a folder in KITTI layout: labels or results, without the 3D columns.
-
-    Args:
-        root: folder that holds image_2 and label_2, itself or in `training/`.
+def read_kitti_boxes(root: Path) -> tuple[list[LabelledImage], LeftOut]:
+    """Read the 2D boxes of a KITTI folder, from labels or results; 3D columns are not checked.
 
     Raises:
         InputError: a folder is missing, no image has a label file, a line has other columns, or
@@ -100,18 +89,14 @@ def read_kitti_boxes(root: Path) -> BoxLabels:
     if not images:
         raise InputError(f"{folder}: no label file of any image ({left_out})")
     check_pixels(root, (value for i in images for box in i.boxes for value in box.box))
-    return BoxLabels(images, left_out)
+    return images, left_out
 
 
 def check_pixels(path: Path, coordinates: Iterable[float]) -> None:
     """Refuse boxes in fractions of the image.
 
-    Args:
-        path: the label file or folder, for the message.
-        coordinates: all coordinates of all its boxes.
-
     Raises:
-        InputError: none of them exceeds 1.
+        InputError: none of the coordinates of the boxes in the file or folder exceeds 1.
     """
     largest = max(coordinates, default=0)
     if 0 < largest <= 1:
@@ -140,13 +125,8 @@ def names_with_counts(counts: Counter[str]) -> str:
 
 
 def _read_label(path: Path) -> list[NamedBox]:
+    name = shown(path.name)
     return [
-        NamedBox(
-            where=f"{shown(path.name)}:{number}",
-            name=item.class_name,
-            box=item.box2d,
-            truncation=item.truncation,
-            occlusion=item.occlusion,
-        )
-        for number, item in parse_objects(path)
+        NamedBox(f"{name}:{line}", item.class_name, item.box2d, item.truncation, item.occlusion)
+        for line, item in parse_objects(path)
     ]

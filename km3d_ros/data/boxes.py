@@ -12,7 +12,6 @@ from types import MappingProxyType
 import numpy as np
 
 from km3d_ros.data.box_labels import (
-    LabelledImage,
     LeftOut,
     NamedBox,
     counted,
@@ -20,11 +19,11 @@ from km3d_ros.data.box_labels import (
     read_kitti_boxes,
     shown,
 )
+from km3d_ros.data.calibration import read_projection
 from km3d_ros.data.class_names import plain
 from km3d_ros.data.coco import read_coco_boxes
 from km3d_ros.data.image_file import read_image_size
 from km3d_ros.data.kitti import Frame
-from km3d_ros.data.kitti_calibration import read_projection
 from km3d_ros.data.road_users import Seen, label_objects
 from km3d_ros.errors import InputError
 
@@ -53,14 +52,13 @@ def open_boxes(
     classes: tuple[str, ...],
     renames: Mapping[str, str] = MappingProxyType({}),
 ) -> BoxedFrames:
-    """Read and check all labels; of the images only the headers are read.
+    """Read and check all labels, and the headers of the images.
 
     Calibrations are optional: the P2 of `calib/NAME.txt` beside the folder of the image.
 
-    Args:
-        paths: folders with image_2 and label_2 (labels or results), or COCO files.
-        classes: names of the trained classes; see `label_objects` for other names.
-        renames: new class name by the name in the labels.
+    paths: KITTI folders with image_2 and label_2 (labels or results), or COCO files.
+    classes: names of the trained classes; see `label_objects` for other names.
+    renames: new class name by the name in the labels.
 
     Raises:
         InputError: labels, a calibration or an image are not readable or do not fit each other,
@@ -82,24 +80,20 @@ def _open(
     path: Path, classes: tuple[str, ...], renames: Mapping[str, str]
 ) -> tuple[list[Frame], Seen, LeftOut]:
     renamed = {plain(name): new for name, new in renames.items()}
-    labels = read_kitti_boxes(path) if path.is_dir() else read_coco_boxes(path)
+    images, left_out = read_kitti_boxes(path) if path.is_dir() else read_coco_boxes(path)
     frames, seen = [], Seen()
-    for image in labels.images:
-        size = read_image_size(image.path)
+    for image in images:
+        width, height = size = read_image_size(image.path)
         if image.size not in (None, size):
-            labels.left_out.add("image", "of another size than labelled", _sizes(image, size))
+            labelled = "x".join(map(str, image.size))
+            sizes = f"{shown(image.path.name)} is {width}x{height}, not {labelled}"
+            left_out.add("image", "of another size than labelled", sizes)
             continue
         boxes = [b._replace(name=renamed.get(plain(b.name), b.name)) for b in image.boxes]
-        boxes = _inside(boxes, size, labels.left_out)
-        frames.append(
-            Frame(
-                image.path.stem,
-                image.path,
-                _find_projection(image.path, size),
-                label_objects(boxes, classes, seen),
-            )
-        )
-    return frames, seen, labels.left_out
+        objects = label_objects(_inside(boxes, size, left_out), classes, seen)
+        projection = _find_projection(image.path, size)
+        frames.append(Frame(image.path.stem, image.path, projection, objects))
+    return frames, seen, left_out
 
 
 def _inside(boxes: list[NamedBox], size: tuple[int, int], left_out: LeftOut) -> list[NamedBox]:
@@ -128,16 +122,9 @@ def _find_projection(image: Path, size: tuple[int, int]) -> np.ndarray | None:
     x, y = projection[:2, 2]
     width, height = size
     if not (0 <= x <= width and 0 <= y <= height):
-        raise InputError(
-            f"{path}: principal point ({x:g}, {y:g}), expected inside the image of "
-            f"{width}x{height} pixels"
-        )
+        expected = f"inside the image of {width}x{height} pixels"
+        raise InputError(f"{path}: principal point ({x:g}, {y:g}), expected {expected}")
     return projection
-
-
-def _sizes(image: LabelledImage, size: tuple[int, int]) -> str:
-    width, height = image.size or size
-    return f"{shown(image.path.name)} is {size[0]}x{size[1]}, not {width}x{height}"
 
 
 def _describe(

@@ -9,14 +9,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-from km3d_ros.data.box_labels import (
-    BoxLabels,
-    LabelledImage,
-    LeftOut,
-    NamedBox,
-    check_pixels,
-    shown,
-)
+from km3d_ros.data.box_labels import LabelledImage, LeftOut, NamedBox, check_pixels, shown
 from km3d_ros.data.files import read_bytes
 from km3d_ros.data.kitti import IMAGE_SUFFIXES
 from km3d_ros.errors import InputError
@@ -30,11 +23,8 @@ _FOLDERS = (".", "images", "..", "../images")
 _Id = int | str
 
 
-def read_coco_boxes(path: Path) -> BoxLabels:
-    """The boxes of a COCO file; an image without annotations is an image without objects.
-
-    Images are searched in the folder of the file, its sub-folder `images`, its parent folder, and
-    the parent's `images`.
+def read_coco_boxes(path: Path) -> tuple[list[LabelledImage], LeftOut]:
+    """Read the boxes of a COCO file. An image without annotations has no objects.
 
     Raises:
         InputError: unreadable or larger than 1 GiB, not COCO, none of its images exists, an image
@@ -60,8 +50,11 @@ def read_coco_boxes(path: Path) -> BoxLabels:
         raise InputError(
             f"{path}: no image file found in {folders} ({str(left_out) or 'none listed'})"
         )
-    _count_unlisted(set(images), left_out)
-    return BoxLabels(list(images.values()), left_out)
+    for folder in sorted({path.parent for path in images}):
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in IMAGE_SUFFIXES and file not in images:
+                left_out.add("image", "without labels", shown(file.name))
+    return list(images.values()), left_out
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -83,9 +76,12 @@ def _read_boxes(
     path: Path, content: dict[str, list[dict[str, Any]]], left_out: LeftOut
 ) -> dict[_Id, list[NamedBox]]:
     """The boxes of every listed image by its id."""
-    names = {
-        _id(c, "id", f"{path}: a category"): _category(path, c) for c in content["categories"]
-    }
+    names: dict[_Id, str] = {}
+    for entry in content["categories"]:
+        key = _id(entry, "id", f"{path}: a category")
+        names[key] = entry.get("name")
+        if not isinstance(names[key], str):
+            raise InputError(f"{path}: category {_text(key)} has no name")
     boxes: dict[_Id, list[NamedBox]] = {}
     for entry in content["images"]:
         key = _id(entry, "id", f"{path}: an image")
@@ -116,12 +112,6 @@ def _id(entry: dict[str, Any], field: str, where: str) -> _Id:
     if not isinstance(value, int | str):
         raise InputError(f"{where} has the {field} {_text(value)}, expected a number or a text")
     return value
-
-
-def _category(path: Path, entry: dict[str, Any]) -> str:
-    if not isinstance(entry.get("name"), str):
-        raise InputError(f"{path}: category {_text(entry['id'])} has no name")
-    return entry["name"]
 
 
 def _bbox(entry: dict[str, Any], where: str) -> tuple[float, ...]:
@@ -160,10 +150,3 @@ def _find_image(folder: Path, name: str) -> Path | None:
         if os.path.isfile(path):  # unlike Path's, also False for names that no file can have
             return Path(path)
     return None
-
-
-def _count_unlisted(listed: set[Path], left_out: LeftOut) -> None:
-    for folder in sorted({path.parent for path in listed}):
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path not in listed:
-                left_out.add("image", "without labels", shown(path.name))

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from km3d_ros.data.box_labels import counted
+from km3d_ros.data.calibration import find_calibration, read_calibration
 from km3d_ros.data.class_names import CANONICAL, DONT_CARE
 from km3d_ros.data.image_file import read_image_size
 from km3d_ros.data.kitti import Frame, by_stem, data_folder, list_images, list_texts, read_split
-from km3d_ros.data.kitti_calibration import find_calibration, read_calibration
 from km3d_ros.data.kitti_labels import KittiObject, read_labels
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
@@ -32,6 +32,11 @@ _NARROW, _WIDE = 15.0, 150.0
 """Horizontal fields of view, in degrees, that a pinhole camera on a road hardly has."""
 _CUT_OFF = 0.15
 _NEAR = 2.0
+_SWAPPED = "sides look swapped (height, width, length)"
+_APART = (
+    "projected 3D boxes do not fit the 2D boxes (swapped columns, centre instead of bottom, "
+    "another camera)"
+)
 
 
 @dataclass
@@ -69,8 +74,7 @@ class Checked:
 def check_folder(root: Path, split: str | None = None) -> Checked:
     """Read all labels and calibrations of a folder and the headers of its images.
 
-    Args:
-        root, split: as for `find_images`.
+    root, split: as for `find_images`.
 
     Raises:
         InputError: no KITTI folder, or no such split.
@@ -167,17 +171,11 @@ def _overlap(item: KittiObject, camera: CameraModel) -> float:
 def _check_classes(checked: Checked) -> None:
     for name, figures in checked.classes.items():
         if name not in CANONICAL:
-            checked.faults["class names are unknown"].append(
-                f"{name}: {counted(figures.count, 'object')}"
-            )
+            objects = counted(figures.count, "object")
+            checked.faults["class names are unknown"].append(f"{name}: {objects}")
         for found, total, kind in (
-            (figures.swapped, figures.sizes, "sides look swapped (height, width, length)"),
-            (
-                figures.apart,
-                figures.overlaps,
-                "projected 3D boxes do not fit the 2D boxes (swapped columns, centre instead of "
-                "bottom, another camera)",
-            ),
+            (figures.swapped, figures.sizes, _SWAPPED),
+            (figures.apart, figures.overlaps, _APART),
         ):
             if len(total) >= LEAST_OBJECTS and len(found) > max(1, TOLERATED * len(total)):
                 text = f"{name}: {len(found)} of {len(total)} objects (first: {found[0]})"

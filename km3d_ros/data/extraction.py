@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import Frame
-from km3d_ros.data.kitti_calibration import write_calibration
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel, with_depth
@@ -41,8 +41,7 @@ class CameraImage(NamedTuple):
 def extract_once(cache: Path, key: str, frames: Callable[[], Iterable[CameraImage]]) -> Path:
     """The folder `cache/key` with image_2 and calib; writes it if it does not exist.
 
-    The folder appears when it is complete. An interrupted extraction starts again. If several
-    processes ask for the same folder, one writes it and the others wait.
+    If several processes ask for the same folder, one writes it and the others wait.
     """
     folder = cache / key
     cache.mkdir(parents=True, exist_ok=True)
@@ -67,9 +66,7 @@ def write_folder(folder: Path, frames: Iterable[CameraImage]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def fingerprint(
-    name: str, files: Iterable[Path], settings: Sequence[str | int | None] = ()
-) -> str:
+def fingerprint(name: str, files: Iterable[Path], settings: Sequence[object]) -> str:
     """A folder name that changes with the files (path, size, date) and the settings."""
     states = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     digest = hashlib.sha256(json.dumps([states, settings]).encode()).hexdigest()
@@ -109,11 +106,10 @@ def level_view(frame: Frame) -> tuple[np.ndarray, list[KittiObject]]:
     image, camera = read_image(frame.image_path), frame.camera
     if camera is None:
         return image, frame.objects
-    if image.shape[:2] != (camera.height, camera.width):
-        raise InputError(
-            f"{frame.image_path}: {image.shape[1]}x{image.shape[0]} pixels, expected "
-            f"{camera.width}x{camera.height} as of its calibration"
-        )
+    height, width = image.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        expected = f"{camera.width}x{camera.height} as of its calibration"
+        raise InputError(f"{frame.image_path}: {width}x{height} pixels, expected {expected}")
     view = _pinhole(camera, frame.projection)
     return view.warp(image), _objects_in(view, frame)
 
@@ -125,9 +121,8 @@ def _pinhole(camera: CameraModel, projection: np.ndarray) -> VirtualCamera:
 @lru_cache(maxsize=4)
 def _with_k(camera: CameraModel, numbers: tuple[float, ...]) -> VirtualCamera:
     """A virtual camera of the size of the camera, with the nine numbers of K; it keeps its map."""
-    return VirtualCamera(
-        camera, camera.width, camera.height, np.array(numbers).reshape(3, 3), affine=None
-    )
+    matrix = np.reshape(numbers, (3, 3))
+    return VirtualCamera(camera, camera.width, camera.height, matrix, affine=None)
 
 
 def _objects_in(view: VirtualCamera, frame: Frame) -> list[KittiObject]:

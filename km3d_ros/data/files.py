@@ -67,7 +67,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def numbers(columns: list[str], where: str) -> list[float]:
-    """The numbers in columns of text; `where` is the file and line that messages name.
+    """The numbers in columns of text; `where` is the file and line for messages.
 
     Raises:
         InputError: a column is not a finite number.

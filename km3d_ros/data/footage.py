@@ -34,9 +34,8 @@ class Picture(NamedTuple):
 class Images:
     """Image files.
 
-    sizes: width and height of the readable ones, by path, in the order of their names.
-    failures: why the others cannot be read; those whose content is damaged are added when they
-        are read.
+    sizes: width and height by path, of those with a readable header.
+    failures: why the others cannot be read. Damaged images are added when they are read.
     """
 
     sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
@@ -117,17 +116,9 @@ def _images(paths: list[Path]) -> Images:
 def _film(path: Path) -> Film:
     check_downloaded(path)
     capture = cv2.VideoCapture(str(path))
-    count, rate, width, height = (
-        capture.get(key)
-        for key in (
-            cv2.CAP_PROP_FRAME_COUNT,
-            cv2.CAP_PROP_FPS,
-            cv2.CAP_PROP_FRAME_WIDTH,
-            cv2.CAP_PROP_FRAME_HEIGHT,
-        )
-    )
-    size = (int(width), int(height))
-    readable = capture.isOpened() and 0 < size[0] * size[1] <= MAX_PIXELS
+    count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    readable = capture.isOpened() and 0 < width * height <= MAX_PIXELS
     # The size of a film whose camera was turned is that of the turned picture.
     first = capture.read()[1] if readable else None
     capture.release()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from km3d_ros.data.files import read_bytes
-from km3d_ros.errors import InputError, check_downloaded
+from km3d_ros.errors import InputError, check_downloaded, naming
 from km3d_ros.frames.compressed import MAX_PIXELS, decode_image, read_header
 
 _MAX_BYTES = 4 * MAX_PIXELS
@@ -18,10 +18,8 @@ _MAX_BYTES = 4 * MAX_PIXELS
 def read_image(path: str | Path) -> np.ndarray:
     """Read a PNG or JPEG file; as `decode_image`, with the file named in errors."""
     data = read_bytes(path, _MAX_BYTES)
-    try:
+    with naming(path):
         return decode_image(data)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def check_one_size(paths: Sequence[Path]) -> None:
@@ -34,10 +32,8 @@ def check_one_size(paths: Sequence[Path]) -> None:
     for path in paths[1:]:
         size = read_image_size(path)
         if size != (width, height):
-            raise InputError(
-                f"{path}: {size[0]}x{size[1]} pixels, expected {width}x{height} as of "
-                f"{paths[0].name}"
-            )
+            as_of = f"{width}x{height} as of {paths[0].name}"
+            raise InputError(f"{path}: {size[0]}x{size[1]} pixels, expected {as_of}")
 
 
 def read_image_size(path: Path) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from km3d_ros.data.calibration import find_calibration, read_calibration
 from km3d_ros.data.files import read_text
-from km3d_ros.data.kitti_calibration import find_calibration, read_calibration
 from km3d_ros.data.kitti_labels import KittiObject, read_labels
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
@@ -51,13 +51,9 @@ class Frame:
 class KittiDataset:
     """Labelled frames of a KITTI folder, read on access.
 
-    Args:
-        root, split: as for `find_images`; the frames need calib and label_2.
-        classes: class names beyond the usual ones, as of `read_labels`.
-        renames: new class name by the name in the labels.
-
-    Raises:
-        InputError: a folder, the split, or a file of a frame is missing.
+    root, split: as for `find_images`, whose errors are raised; with calib and label_2.
+    classes: class names beyond the usual ones, as of `read_labels`.
+    renames: new class name by the name in the labels.
     """
 
     def __init__(
@@ -82,11 +78,7 @@ class KittiDataset:
         return Frame(path.stem, path, projection, self.objects(index), camera)
 
     def objects(self, index: int) -> list[KittiObject]:
-        """The labels of a frame alone.
-
-        Raises:
-            InputError: as of `read_labels`.
-        """
+        """The labels of a frame alone; errors as of `read_labels`."""
         name = f"{self._images[index].stem}.txt"
         objects = read_labels(self.folder / "label_2" / name, (*self.classes, *self.renames))
         names = (self.renames.get(item.class_name, item.class_name) for item in objects)
@@ -94,13 +86,12 @@ class KittiDataset:
 
 
 def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[Path]:
-    """The images of a KITTI folder, each with its text file in every one of `parts`.
+    """The images of a KITTI folder.
 
-    Args:
-        root: folder that holds image_2 and `parts`, itself or in `training/`.
-        split: name of a file in `root/ImageSets` without its suffix; its frames in its order, in
-            `testing/` for the benchmark's `test`. Without one, all images sorted by name.
-        parts: names of folders beside image_2.
+    root: folder that holds image_2 and `parts`, itself or in `training/`.
+    split: name of a file in `root/ImageSets` without its suffix; its frames in its order, in
+        `testing/` for the benchmark's `test`. None: all images sorted by name.
+    parts: names of folders beside image_2, in which each frame must have a file.
 
     Raises:
         InputError: a folder, the split, or a file of a frame is missing, or there is no frame.
@@ -162,10 +153,8 @@ def by_stem(images: Iterable[Path]) -> dict[str, Path]:
     for path in images:
         other = named.setdefault(path.stem, path)
         if other != path:
-            raise InputError(
-                f"{other} and {path.name}: two images of one name, which share their results; "
-                "rename one of them"
-            )
+            reason = "two images of one name, which share their results; rename one of them"
+            raise InputError(f"{other} and {path.name}: {reason}")
     return named
 
 

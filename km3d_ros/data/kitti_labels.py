@@ -89,13 +89,11 @@ def read_labels(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObje
     Lines have 15 columns. A 16th one (exports of other data sets write a score) is not read. An
     occlusion that the format does not have becomes unknown.
 
-    Args:
-        path: the file.
-        classes: class names beyond the usual ones; see `class_names.canonical`.
+    classes: class names beyond the usual ones; see `class_names.canonical`.
 
     Raises:
-        InputError: unreadable file, a line with other columns, or a label that cannot be true;
-            file and line are named.
+        InputError: unreadable file, a line with other columns, or a label that cannot be true.
+            The message names file and line.
     """
     objects = []
     for number, columns in _lines(path):
@@ -111,10 +109,7 @@ def read_labels(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObje
 def read_results(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObject]:
     """Read a result file: lines of 16 columns, the last one the score.
 
-    classes: class names beyond the usual ones; see `class_names.canonical`.
-
-    Raises:
-        InputError: unreadable file, or a line with other columns; file and line are named.
+    classes, Raises: as of `read_labels`; the values are not checked.
     """
     objects = []
     for number, columns in _lines(path):
@@ -127,11 +122,7 @@ def read_results(path: str | Path, classes: Sequence[str] = ()) -> list[KittiObj
 
 
 def parse_objects(path: str | Path) -> Iterator[tuple[int, KittiObject]]:
-    """The objects of a label or result file with their line numbers; the values are not checked.
-
-    Raises:
-        InputError: unreadable file, or a line with other columns; file and line are named.
-    """
+    """The objects of a label or result file with their line numbers, as of `read_results`."""
     for number, columns in _lines(path):
         yield number, _parse_object(columns, f"{path}:{number}")
 

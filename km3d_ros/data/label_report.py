@@ -34,10 +34,6 @@ def why_not_taught(item: KittiObject) -> str | None:
 def report_labels(folders: Sequence[KittiDataset], classes: Sequence[str]) -> list[str]:
     """One line per folder: objects of every class that are taught, ignored (why) and unknown.
 
-    Args:
-        folders: labelled folders; all their label files are read.
-        classes: names of the trained classes.
-
     Raises:
         InputError: an unreadable label, boxes that are fractions of the image, or no object of a
             trained class to learn from in all of the folders.

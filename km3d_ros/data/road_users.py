@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
 
+import numpy as np
+
 from km3d_ros.data.box_labels import NamedBox
 from km3d_ros.data.class_names import DONT_CARE, plain
 from km3d_ros.data.kitti_labels import KittiObject
@@ -40,16 +42,11 @@ class Seen:
 def label_objects(
     boxes: list[NamedBox], classes: tuple[str, ...], seen: Seen
 ) -> list[KittiObject]:
-    """The objects of one image, and its regions to ignore as DontCare.
+    """The objects of one image, and its regions to ignore as DontCare; `seen` counts every box.
 
     Names compare without case. COCO's `person` is a Pedestrian; with a bicycle or motorcycle that
     overlaps it, the two are one Cyclist. Road users of other classes and crowds become regions.
-    Boxes of other names are left out: they are background.
-
-    Args:
-        boxes: boxes of one image, all with an area.
-        classes: names of the trained classes.
-        seen: counts every box.
+    Boxes of other names are left out: they are background. All boxes must have an area.
     """
     objects = []
     for item in _join_riders(boxes, classes):
@@ -91,8 +88,9 @@ def _join_riders(boxes: list[NamedBox], classes: tuple[str, ...]) -> list[NamedB
     joined: dict[int, NamedBox | None] = {}
     for overlap, person, bike in sorted(pairs, key=lambda pair: -pair[0]):
         if overlap > _RIDING and id(person) not in joined and id(bike) not in joined:
-            rider = person._replace(name=_RIDER, box=_union(person.box, bike.box))
-            joined |= {id(person): rider, id(bike): None}
+            corners = np.reshape((person.box, bike.box), (4, 2))
+            union = (*corners.min(0).tolist(), *corners.max(0).tolist())
+            joined |= {id(person): person._replace(name=_RIDER, box=union), id(bike): None}
     replaced = (joined.get(id(item), item) for item in boxes)
     return [item for item in replaced if item is not None]
 
@@ -103,10 +101,3 @@ def _overlap(first: tuple[float, ...], second: tuple[float, ...]) -> float:
     height = min(first[3], second[3]) - max(first[1], second[1])
     smaller = min((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (first, second))
     return max(width, 0) * max(height, 0) / smaller
-
-
-def _union(
-    first: tuple[float, ...], second: tuple[float, ...]
-) -> tuple[float, float, float, float]:
-    low, high = map(min, first[:2], second[:2]), map(max, first[2:], second[2:])
-    return (*low, *high)

@@ -7,7 +7,7 @@ from support.frames import write_frames
 
 from km3d_ros.bag import BagWriter
 from km3d_ros.cli import main
-from km3d_ros.data.kitti_calibration import write_calibration
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.network.checkpoint import read_spec
 from km3d_ros.node.messages import image_message
 from km3d_ros.training.initial_weights import from_weights

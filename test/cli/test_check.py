@@ -3,8 +3,8 @@ import pytest
 from support.frames import write_frames
 
 from km3d_ros.cli import main
+from km3d_ros.data.calibration import read_projection, write_calibration
 from km3d_ros.data.dataset_check import check_folder
-from km3d_ros.data.kitti_calibration import read_projection, write_calibration
 from km3d_ros.data.kitti_labels import write_objects
 from km3d_ros.town.dataset import prepare, write_stills
 

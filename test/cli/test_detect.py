@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from km3d_ros.cli import main
-from km3d_ros.data.kitti_calibration import write_calibration
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.data.kitti_labels import read_results
 from km3d_ros.drawing.film import FilmWriter
 from km3d_ros.geometry.camera import CameraModel

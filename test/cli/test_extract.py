@@ -17,8 +17,8 @@ from support.ros1_bags import record_ros1
 from km3d_ros.cli import main
 from km3d_ros.data import extraction
 from km3d_ros.data.boxes import open_boxes
+from km3d_ros.data.calibration import read_projection, write_calibration
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti_calibration import read_projection, write_calibration
 from km3d_ros.errors import pip_install
 
 LENS = LENSES["plumb_bob"]

@@ -6,7 +6,7 @@ import pytest
 from support.box_files import CLASSES, HEIGHT, WIDTH, P, coco_file, image, seen, street
 
 from km3d_ros.data.boxes import open_boxes
-from km3d_ros.data.kitti_calibration import write_calibration
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.errors import InputError
 
 

@@ -3,9 +3,9 @@ import os
 import pytest
 from support.limited import refusals
 
+from km3d_ros.data.calibration import read_projection
 from km3d_ros.data.files import read_text, read_yaml
 from km3d_ros.data.kitti import KittiDataset
-from km3d_ros.data.kitti_calibration import read_projection
 from km3d_ros.data.kitti_labels import read_labels
 from km3d_ros.errors import InputError
 

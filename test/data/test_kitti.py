@@ -3,8 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.data.kitti import KittiDataset, find_images
-from km3d_ros.data.kitti_calibration import write_calibration
 from km3d_ros.errors import InputError
 
 LABEL = "Car 0.00 1 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"

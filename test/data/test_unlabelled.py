@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
 
-from km3d_ros.data.camera_file import read_camera
+from km3d_ros.data.calibration import read_camera, write_calibration
 from km3d_ros.data.extraction import CameraImage, extract_once
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti_calibration import write_calibration
-from km3d_ros.data.unlabelled import image_frames, kitti_frames
+from km3d_ros.data.unlabelled import kitti_frames, open_unlabelled
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 from km3d_ros.geometry.camera import CameraModel
@@ -56,7 +55,7 @@ def test_kitti_frames_have_their_own_cameras(tmp_path, images):
 
 def test_kitti_calibration_serves_a_folder_of_images_as_it_is(tmp_path, images):
     write_calibration(tmp_path / "camera.txt", P)
-    frames = image_frames(images, tmp_path / "camera.txt", tmp_path / "cache")
+    frames = open_unlabelled(images, tmp_path / "camera.txt", tmp_path / "cache")
     assert [frame.image_path for frame in frames] == sorted(images.iterdir())
     for frame in frames:
         np.testing.assert_allclose(frame.projection, P, atol=1e-12)
@@ -64,7 +63,7 @@ def test_kitti_calibration_serves_a_folder_of_images_as_it_is(tmp_path, images):
 
 
 def test_ros_calibration_without_distortion_serves_the_images_as_they_are(tmp_path, images):
-    frames = image_frames(images, ros_calibration(tmp_path / "camera.yaml"), tmp_path / "cache")
+    frames = open_unlabelled(images, ros_calibration(tmp_path / "camera.yaml"), tmp_path / "cache")
     assert frames[2].image_path == images / "002.png"
     np.testing.assert_allclose(frames[2].projection, RAW, atol=1e-12)
 
@@ -79,14 +78,14 @@ def test_image_of_another_size_than_the_camera_is_named(tmp_path, images, model)
     cv2.imwrite(str(images / "001.png"), picture()[:, :100])
     message = rf"001\.png: {100}x{HEIGHT} pixels, expected {WIDTH}x{HEIGHT} as of 000\.png$"
     with pytest.raises(InputError, match=message):
-        image_frames(images, camera, tmp_path / "cache")
+        open_unlabelled(images, camera, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("model", LENSES)
 def test_raw_images_become_the_pinhole_images_that_opencv_makes(tmp_path, images, model):
     lens = np.array(LENSES[model])
     camera = ros_calibration(tmp_path / "camera.yaml", model, LENSES[model])
-    frames = image_frames(images, camera, tmp_path / "cache")
+    frames = open_unlabelled(images, camera, tmp_path / "cache")
     undistort = cv2.fisheye if model == "equidistant" else cv2
     maps = undistort.initUndistortRectifyMap(K, lens, np.eye(3), K, (WIDTH, HEIGHT), cv2.CV_32FC1)
     for i, frame in enumerate(frames):
@@ -98,20 +97,20 @@ def test_raw_images_become_the_pinhole_images_that_opencv_makes(tmp_path, images
 
 def test_rectified_images_are_made_once_and_again_when_something_changes(tmp_path, images):
     camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
-    first = image_frames(images, camera, tmp_path / "cache")
+    first = open_unlabelled(images, camera, tmp_path / "cache")
     first[0].image_path.write_bytes(b"kept")
-    again = image_frames(images, camera, tmp_path / "cache")
+    again = open_unlabelled(images, camera, tmp_path / "cache")
     assert paths(again) == paths(first)
     assert again[0].image_path.read_bytes() == b"kept"
     ros_calibration(camera, "plumb_bob", [-0.2, 0, 0, 0, 0])
-    assert paths(image_frames(images, camera, tmp_path / "cache")) != paths(first)
+    assert paths(open_unlabelled(images, camera, tmp_path / "cache")) != paths(first)
 
 
 def test_images_of_a_turned_camera_are_rectified(tmp_path, images):
     turn = cv2.Rodrigues(np.array([0.02, -0.05, 0.03]))[0]
     matrix = {"data": turn.flatten().tolist()}
     camera = ros_calibration(tmp_path / "camera.yaml", rectification_matrix=matrix)
-    frames = image_frames(images, camera, tmp_path / "cache")
+    frames = open_unlabelled(images, camera, tmp_path / "cache")
     seen = cv2.warpPerspective(picture(), K @ turn @ np.linalg.inv(K), (WIDTH, HEIGHT))
     inner = np.s_[10:-10, 10:-10]
     assert difference(read_image(frames[0].image_path)[inner], seen[inner]) < 2
@@ -192,7 +191,7 @@ def test_broken_image_is_named_and_nothing_is_kept(tmp_path, images):
     broken = images / "001.png"
     broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"001\.png: not a readable PNG or JPEG image"):
-        image_frames(images, camera, tmp_path / "cache")
+        open_unlabelled(images, camera, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
@@ -218,7 +217,7 @@ def test_images_of_a_camera_that_does_not_look_level_are_turned_to_the_horizon(
 ):
     mounting, level = Mounting(pitch=pitch, roll=roll), level_from_angles(pitch, roll)
     camera = ros_calibration(tmp_path / "camera.yaml")
-    frames = image_frames(images, camera, tmp_path / "cache", mounting)
+    frames = open_unlabelled(images, camera, tmp_path / "cache", mounting=mounting)
     for i, frame in enumerate(frames):
         check_level_view(frame.image_path, frame.projection, level, K, (-0.07, 0, 0), i)
 
@@ -227,7 +226,7 @@ def test_lens_and_mount_are_undone_together(tmp_path, images):
     level, lens = level_from_angles(0.15, 0.05), np.array(LENSES["plumb_bob"])
     camera = ros_calibration(tmp_path / "camera.yaml", "plumb_bob", LENSES["plumb_bob"])
     mounting = Mounting(pitch=0.15, roll=0.05)
-    (frame, *_) = image_frames(images, camera, tmp_path / "cache", mounting)
+    (frame, *_) = open_unlabelled(images, camera, tmp_path / "cache", mounting=mounting)
     target = frame.projection[:, :3]
     maps = cv2.initUndistortRectifyMap(K, lens, level, target, (WIDTH, HEIGHT), cv2.CV_32FC1)
     expected = cv2.remap(picture(), *maps, cv2.INTER_LINEAR)
@@ -238,7 +237,9 @@ def test_another_mount_makes_other_images(tmp_path, images):
     camera = ros_calibration(tmp_path / "camera.yaml")
     folders = []
     for pitch in (0.1, 0.1, -0.1, 0.0):
-        frame, *_ = image_frames(images, camera, tmp_path / "cache", Mounting(pitch=pitch))
+        frame, *_ = open_unlabelled(
+            images, camera, tmp_path / "cache", mounting=Mounting(pitch=pitch)
+        )
         folders.append(frame.image_path.parent)
     first, again, other, level = folders
     assert first == again

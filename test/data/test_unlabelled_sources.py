@@ -14,8 +14,8 @@ from support.cameras import HEIGHT, RAW, WIDTH, K, P, difference, picture, ros_c
 from tf2_msgs.msg import TFMessage
 
 from km3d_ros.data import bag_images
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.data.image_file import read_image
-from km3d_ros.data.kitti_calibration import write_calibration
 from km3d_ros.data.unlabelled import open_unlabelled
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from km3d_ros.data.kitti_calibration import write_calibration
+from km3d_ros.data.calibration import write_calibration
 from km3d_ros.data.kitti_labels import KittiObject, write_objects
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.virtual_camera import virtual_camera

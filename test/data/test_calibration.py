@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from km3d_ros.data.kitti_calibration import read_projection, write_calibration
+from km3d_ros.data.calibration import read_projection, write_calibration
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 
