@@ -27,7 +27,7 @@ from km3d_ros.town.projection import NEAR, Camera
 from km3d_ros.town.render import SIZE
 from km3d_ros.town.scene import Scene
 from km3d_ros.town.shading import Shader
-from km3d_ros.training.extent import OUTERMOST
+from km3d_ros.training.extent_loss import OUTERMOST
 
 Array = np.ndarray
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from km3d_ros.data.class_names import DONT_CARE
-from km3d_ros.network.spec import STRIDE, ModelSpec
-from km3d_ros.training.box_edges import Box2D, Edges, seen_boxes
-from km3d_ros.training.targets import MIN_BOX, draw_peak, ignore, joined
+from km3d_ros.network.spec import ModelSpec
+from km3d_ros.training.box_edges import Box2D, seen_boxes
+from km3d_ros.training.targets import draw_objects, joined
 
 
 @dataclass(frozen=True)
@@ -54,27 +53,13 @@ class BoxedTargets:
 def make_box_targets(boxes: list[Box2D], view: np.ndarray, spec: ModelSpec) -> BoxedTargets:
     """Targets of one view (image 0) of an image with 2D boxes; view: as of `make_targets`."""
     height, width = spec.input_size
-    heatmap = np.zeros((len(spec.classes), height // STRIDE, width // STRIDE), np.float32)
-    care = np.ones(heatmap.shape, bool)
-    rows: list[tuple[int, int, int]] = []
-    sides: list[tuple[float, ...]] = []
-    own: list[Edges] = []
-    for item in seen_boxes(boxes, view, (0, 0, width - 1, height - 1)):
-        x0, y0, x1, y1 = item.box
-        if min(x1 - x0, y1 - y0) < MIN_BOX:
-            continue
-        box = (x0 / STRIDE, y0 / STRIDE, x1 / STRIDE, y1 / STRIDE)
-        if item.class_name not in spec.classes:
-            ignore(care, box, DONT_CARE, spec.classes)
-            continue
-        x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
-        rows.append((x, y, spec.classes.index(item.class_name)))
-        sides.append(box)
-        own.append(item.own)
-        draw_peak(heatmap[rows[-1][2]], x, y, box)
-    n = len(rows)
-    cells = torch.tensor(rows, dtype=torch.int64).reshape(n, 3)
-    edges = torch.tensor(sides).reshape(n, 2, 2) - cells[:, None, :2]
+    seen = seen_boxes(boxes, view, (0, 0, width - 1, height - 1))
+    heatmap, care, taught = draw_objects(
+        ((item, item.box, item.class_name in spec.classes) for item in seen), spec
+    )
+    n = len(taught)
+    cells = torch.tensor([t[:3] for t in taught], dtype=torch.int64).reshape(n, 3)
+    edges = torch.tensor([t.box for t in taught]).reshape(n, 2, 2) - cells[:, None, :2]
     objects = BoxTargets(
         batch=torch.zeros(n, dtype=torch.int64),
         x=cells[:, 0],
@@ -83,14 +68,9 @@ def make_box_targets(boxes: list[Box2D], view: np.ndarray, spec: ModelSpec) -> B
         box_center=edges.mean(1),
         box_size=edges[:, 1] - edges[:, 0],
         edges=edges.flatten(1),
-        own=torch.tensor(own, dtype=torch.bool).reshape(n, 4),
+        own=torch.tensor([t.item.own for t in taught], dtype=torch.bool).reshape(n, 4),
     )
-    return BoxedTargets(
-        views=torch.zeros(1, dtype=torch.int64),
-        heatmap=torch.from_numpy(heatmap)[None],
-        care=torch.from_numpy(care)[None],
-        objects=objects,
-    )
+    return BoxedTargets(torch.zeros(1, dtype=torch.int64), heatmap[None], care[None], objects)
 
 
 def join_box_targets(parts: list[BoxedTargets], views: list[int]) -> BoxedTargets:

@@ -2,7 +2,7 @@
 
 Errors of size and position are relative (to the spread of sizes, to the distance), so that one
 weight fits all classes and distances. The paper measures them in metres, so its weights differ.
-`objective` has the losses of images with 2D boxes only, and `extent` their keypoint loss.
+`objective` has the losses of images with 2D boxes only, and `extent_loss` their keypoint loss.
 """
 
 from __future__ import annotations

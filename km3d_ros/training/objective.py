@@ -13,7 +13,7 @@ from km3d_ros.training import processes
 from km3d_ros.training.box_targets import BoxedTargets
 from km3d_ros.training.consensus import consensus_losses
 from km3d_ros.training.dataset import Batch
-from km3d_ros.training.extent import extent_loss
+from km3d_ros.training.extent_loss import extent_loss
 from km3d_ros.training.losses import WEIGHTS, focal_loss, object_losses
 from km3d_ros.training.settings import Method
 from km3d_ros.training.targets import ObjectTargets, Targets, keypoint_cells

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -91,47 +91,58 @@ class Targets:
 
 
 class Taught(NamedTuple):
-    """A taught object: the cell of its peak, and its 2D box (x0, y0, x1, y1) in cells."""
+    """A taught object: cell of its peak, index of its class, 2D box in cells, and its label."""
 
     x: int
     y: int
+    class_index: int
     box: tuple[float, float, float, float]
-    item: KittiObject
+    item: Any
 
 
 def make_targets(
     objects: list[KittiObject], camera: CameraModel, view: np.ndarray, spec: ModelSpec
 ) -> Targets:
     """Targets of one frame without keypoint dropout; view: (2, 3), camera to input pixels."""
+    limit = (spec.input_size[1] - 1, spec.input_size[0] - 1)
+    seen = []
+    for item in objects:
+        corners = [view[:, :2] @ item.box2d[i : i + 2] + view[:, 2] for i in (0, 2)]
+        is_taught = item.class_name in spec.classes and why_not_taught(item) is None
+        seen.append((item, np.clip(corners, 0, limit).ravel().tolist(), is_taught))
+    heatmap, care, taught = draw_objects(seen, spec)
+    found = _object_targets(taught, camera, view)
+    keypoint_heatmap = torch.from_numpy(_keypoint_heatmap(taught, found, *heatmap.shape[1:]))
+    return Targets(heatmap, care, keypoint_heatmap, found)
+
+
+def draw_objects(
+    seen: Iterable[tuple[Any, Sequence[float], bool]], spec: ModelSpec
+) -> tuple[Tensor, Tensor, list[Taught]]:
+    """Heatmap and mask as of `Targets`, and the taught objects.
+
+    seen: labels with a `class_name`, their boxes (x0, y0, x1, y1) in pixels of the input, inside
+        the input, and whether they are taught. Others are ignored. Small ones are left out.
+    """
     height, width = (side // STRIDE for side in spec.input_size)
     heatmap = np.zeros((len(spec.classes), height, width), np.float32)
     care = np.ones(heatmap.shape, bool)
-    taught: list[Taught] = []
-    for item in objects:
-        box = _box_in_view(item, view, spec.input_size)
-        if box is None:
+    taught = []
+    for item, (x0, y0, x1, y1), is_taught in seen:
+        if min(x1 - x0, y1 - y0) < MIN_BOX:
             continue
-        if not _is_taught(item, spec.classes):
-            ignore(care, box, item.class_name, spec.classes)
+        box = (x0 / STRIDE, y0 / STRIDE, x1 / STRIDE, y1 / STRIDE)
+        if not is_taught:
+            _ignore(care, box, item.class_name, spec.classes)
             continue
         x, y = int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)
-        draw_peak(heatmap[spec.classes.index(item.class_name)], x, y, box)
-        taught.append(Taught(x, y, box, item))
-    found = _object_targets(taught, camera, view, spec)
-    return Targets(
-        torch.from_numpy(heatmap),
-        torch.from_numpy(care),
-        torch.from_numpy(_keypoint_heatmap(taught, found, height, width)),
-        found,
-    )
+        class_index = spec.classes.index(item.class_name)
+        _draw_peak(heatmap[class_index], x, y, box)
+        taught.append(Taught(x, y, class_index, box, item))
+    return torch.from_numpy(heatmap), torch.from_numpy(care), taught
 
 
-def _object_targets(
-    taught: list[Taught],
-    camera: CameraModel,
-    view: np.ndarray,
-    spec: ModelSpec,
-) -> ObjectTargets:
+def _object_targets(taught: list[Taught], camera: CameraModel, view: np.ndarray) -> ObjectTargets:
     n = len(taught)
     cells = torch.tensor([(t.x, t.y) for t in taught], dtype=torch.float64).reshape(n, 2)
     sides = torch.tensor([t.box for t in taught], dtype=torch.float64).reshape(n, 2, 2)
@@ -152,9 +163,7 @@ def _object_targets(
         batch=torch.zeros(n, dtype=torch.int64),
         x=cells[:, 0].long(),
         y=cells[:, 1].long(),
-        class_index=torch.tensor(
-            [spec.classes.index(o.class_name) for o in items], dtype=torch.int64
-        ),
+        class_index=torch.tensor([t.class_index for t in taught], dtype=torch.int64),
         keypoints=torch.where(in_front[..., None], offsets, 0).float(),
         keypoint_mask=in_front,
         kept=in_front,
@@ -175,7 +184,7 @@ def _keypoint_heatmap(
     heatmap = np.zeros((9, height, width), np.float32)
     cells, visible = keypoint_cells(targets, height, width)
     for i, k in visible.nonzero().tolist():
-        draw_peak(heatmap[k], *cells[i, k].tolist(), taught[i].box)
+        _draw_peak(heatmap[k], *cells[i, k].tolist(), taught[i].box)
     return heatmap
 
 
@@ -187,25 +196,7 @@ def keypoint_cells(targets: ObjectTargets, height: int, width: int) -> tuple[Ten
     return cells, targets.keypoint_mask & ((cells >= 0) & (cells < limits)).all(-1)
 
 
-def _is_taught(item: KittiObject, classes: tuple[str, ...]) -> bool:
-    """Whether an object is taught. Truncated objects are."""
-    return item.class_name in classes and why_not_taught(item) is None
-
-
-def _box_in_view(
-    item: KittiObject, view: np.ndarray, input_size: tuple[int, int]
-) -> tuple[float, float, float, float] | None:
-    """The 2D box in cells, clipped to the view; None if too little of it is inside."""
-    (x0, y0), (x1, y1) = (view[:, :2] @ item.box2d[i : i + 2] + view[:, 2] for i in (0, 2))
-    height, width = input_size
-    x0, x1 = np.clip((x0, x1), 0, width - 1)
-    y0, y1 = np.clip((y0, y1), 0, height - 1)
-    if min(x1 - x0, y1 - y0) < MIN_BOX:
-        return None
-    return x0 / STRIDE, y0 / STRIDE, x1 / STRIDE, y1 / STRIDE
-
-
-def ignore(
+def _ignore(
     care: np.ndarray, box: tuple[float, ...], class_name: str, classes: tuple[str, ...]
 ) -> None:
     """Clear `care` in the box of an object that is not taught.
@@ -220,7 +211,7 @@ def ignore(
     care[indices, y0 : y1 + 1, x0 : x1 + 1] = False
 
 
-def draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
+def _draw_peak(heatmap: np.ndarray, x: int, y: int, box: tuple[float, ...]) -> None:
     """Draw a Gaussian of the shape of a box (in cells) around a cell; higher values stay."""
     x0, y0, x1, y1 = box
     rows, vertical = _bell(y, PEAK_WIDTH * (y1 - y0), heatmap.shape[0])

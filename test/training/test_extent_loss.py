@@ -6,7 +6,7 @@ import torch
 from km3d_ros.geometry.box3d import Boxes3D, keypoints
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.training.box_targets import BoxTargets
-from km3d_ros.training.extent import OUTERMOST, STRETCH, extent_loss, fitted, outermost_points
+from km3d_ros.training.extent_loss import OUTERMOST, STRETCH, extent_loss, fitted, outermost_points
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 P = torch.tensor([[720.0, 0, 620, 44], [0, 700, 180, 0.2], [0, 0, 1, 0.003]]).double()
