@@ -35,11 +35,13 @@ def mirrored(
     width = image.shape[1]
     flip_pixels = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     flip_space = np.diag([-1.0, 1.0, 1.0, 1.0])
-    return (
-        np.ascontiguousarray(image[:, ::-1]),
-        flip_pixels @ projection @ flip_space,
-        [_mirrored_object(item, width) for item in objects],
-    )
+    found = []
+    for item in objects:
+        (x0, y0, x1, y1), (x, y, z) = item.box2d, item.center
+        box, center = (width - 1 - x1, y0, width - 1 - x0, y1), (-x, y, z)
+        yaw, alpha = np.pi - item.yaw, np.pi - item.alpha
+        found.append(replace(item, box2d=box, center=center, yaw=yaw, alpha=alpha))
+    return np.ascontiguousarray(image[:, ::-1]), flip_pixels @ projection @ flip_space, found
 
 
 def random_view(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -66,15 +68,3 @@ def recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gains = rng.uniform(1 - GAIN, 1 + GAIN) * rng.uniform(1 - TINT, 1 + TINT, 3)
     levels = np.arange(256.0)[:, None] * gains + rng.uniform(-OFFSET, OFFSET)
     return cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)[:, None])
-
-
-def _mirrored_object(item: KittiObject, width: int) -> KittiObject:
-    x0, y0, x1, y1 = item.box2d
-    x, y, z = item.center
-    return replace(
-        item,
-        box2d=(width - 1 - x1, y0, width - 1 - x0, y1),
-        center=(-x, y, z),
-        yaw=np.pi - item.yaw,
-        alpha=np.pi - item.alpha,
-    )

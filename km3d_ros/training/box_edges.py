@@ -54,17 +54,14 @@ def boxes_of(objects: Sequence[KittiObject], width: int, height: int) -> list[Bo
     on the same ground.
     """
     boxes = np.array([item.box2d for item in objects], np.float64).reshape(-1, 4)
-    inside = (boxes[:, :2] > BORDER).tolist()
-    inside_far = (boxes[:, 2:] < np.array((width, height)) - 1 - BORDER).tolist()
+    near = boxes[:, :2] > BORDER
+    far = boxes[:, 2:] < np.array((width, height)) - 1 - BORDER
     area, edges = _covered(boxes)
-    own = edges < MOST_COVERED_EDGE
-    found = []
-    for i, item in enumerate(objects):
-        flags = own[i] & (*inside[i], *inside_far[i])
-        hidden = area[i] > MOST_COVERED
-        name = DONT_CARE if hidden else item.class_name
-        found.append(Box2D(name, item.box2d, tuple(flags.tolist())))
-    return found
+    own = (edges < MOST_COVERED_EDGE) & np.hstack((near, far))
+    return [
+        Box2D(DONT_CARE if hidden else item.class_name, item.box2d, tuple(flags))
+        for item, hidden, flags in zip(objects, area > MOST_COVERED, own.tolist(), strict=True)
+    ]
 
 
 def mirrored_boxes(boxes: Iterable[Box2D], width: int) -> list[Box2D]:

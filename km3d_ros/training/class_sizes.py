@@ -35,14 +35,10 @@ LEAST_SPREAD = 0.05
 def measured_sizes(objects: Iterable[KittiObject], classes: Sequence[str]) -> dict[str, Size]:
     """The size of every class, from its labelled 3D boxes.
 
-    A class with fewer than `ENOUGH` objects has KITTI's size, if KITTI knows the class.
-
-    Args:
-        objects: labels of any classes.
-        classes: names of the trained classes.
+    A class with fewer than `ENOUGH` objects has KITTI's size, if KITTI has the class.
 
     Raises:
-        InputError: a class of which neither the labels nor KITTI know the size.
+        InputError: a class without 3D boxes that KITTI does not have.
     """
     sides: dict[str, list[Sides]] = {name: [] for name in classes}
     for item in objects:
@@ -63,8 +59,4 @@ def _measured(name: str, sides: list[Sides]) -> Size:
     logarithms = np.log(sides)
     mean = np.exp(logarithms.mean(axis=0))
     spread = np.maximum(logarithms.std(axis=0), LEAST_SPREAD)
-    return Size(_rounded(mean), _rounded(spread))
-
-
-def _rounded(values: np.ndarray) -> Sides:
-    return tuple(round(value, 3) for value in values.tolist())
+    return Size(*(tuple(round(side, 3) for side in sides.tolist()) for sides in (mean, spread)))

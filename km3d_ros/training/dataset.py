@@ -63,11 +63,7 @@ class Sources:
 
     def of(self, kind: Kind) -> Frames | None:
         """The frames of a kind."""
-        return {
-            Kind.LABELLED: self.labelled,
-            Kind.UNLABELLED: self.unlabelled,
-            Kind.BOXED: self.boxed,
-        }[kind]
+        return getattr(self, kind.name.lower())
 
 
 @dataclass(frozen=True)
@@ -255,12 +251,8 @@ def _joined_targets(boxed: list[Boxed], pairs: int) -> BoxedTargets:
 
 
 def _joined(pairs: list[Pairs]) -> Pairs:
-    return Pairs(
-        **{
-            f.name: torch.stack([getattr(pair, f.name) for pair in pairs], dim=1).flatten(0, 1)
-            for f in fields(Pairs)
-        }
-    )
+    parts = ([getattr(pair, f.name) for pair in pairs] for f in fields(Pairs))
+    return Pairs(*(torch.stack(part, dim=1).flatten(0, 1) for part in parts))
 
 
 def _each(part, function: Callable[[Tensor], Tensor]):

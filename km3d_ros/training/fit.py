@@ -31,6 +31,12 @@ from km3d_ros.training.settings import Method, Plan
 from km3d_ros.training.state import TrainingState, identity_of
 
 GRADIENT_NORM = 20.0
+BATCH_SIZES = {
+    Kind.LABELLED: "batch_size",
+    Kind.UNLABELLED: "unlabelled_batch_size",
+    Kind.BOXED: "boxes_batch_size",
+}
+"""Fields of `Plan`."""
 
 
 class Judge(NamedTuple):
@@ -57,13 +63,12 @@ def fit(
 ) -> KM3DNet:
     """Train a model; continue from `run/state.pt` if it exists.
 
-    Every step sees frames of each of the sources. Under torchrun every process calls this
-    function, and the first process writes the files:
+    Under torchrun every process calls this function, and the first process writes the files:
 
     run/state.pt: everything needed to continue, every `plan.save_every` steps.
     run/log.csv: step, learning rate and mean losses, every `plan.log_every` steps.
     run/validation.csv, run/best.safetensors: the figures of `judge` for the averaged weights, and
-        the best weights, every `plan.validate_every` steps and at the end. Only with a judge.
+        the best weights, every `plan.validate_every` steps and at the end.
 
     Returns:
         The moving average of the weights in evaluation mode: of the best step in the first
@@ -72,13 +77,14 @@ def fit(
     Raises:
         InputError: no frames, an unreadable frame (after the state is saved), a state of another
             training, or files that cannot be written.
-        FloatingPointError: a loss or gradient is not finite. The message names the step and its
-            frames; the last saved state stays.
+        FloatingPointError: a loss or gradient is not finite. The last saved state stays.
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
     order, judge = _order_of(sources, plan), judge if plan.validate_every else None
     identity = identity_of(model, spec, plan, method, sources, judge and judge.frames)
-    objective = Objective(model, spec, method, _in_half_precision(plan, device))
+    automatic = "bfloat16" if device.type == "cuda" else "float32"
+    precision = automatic if plan.precision == "auto" else plan.precision
+    objective = Objective(model, spec, method, precision == "bfloat16")
     objective = objective.to(device, memory_format=torch.channels_last).train()
     average, optimizer = new_average(model), new_optimizer(model, plan.learning_rate)
     objective = processes.share_gradients(objective, device)
@@ -126,24 +132,17 @@ def fit(
 
 
 def _order_of(sources: Sources, plan: Plan) -> StepOrder:
-    sizes = {
-        Kind.LABELLED: ("batch_size", plan.batch_size),
-        Kind.UNLABELLED: ("unlabelled_batch_size", plan.unlabelled_batch_size),
-        Kind.BOXED: ("boxes_batch_size", plan.boxes_batch_size),
-    }
-    kinds = {}
-    for kind, (name, size) in sizes.items():
-        frames = sources.of(kind)
+    kinds, count = {}, processes.count()
+    for kind, name in BATCH_SIZES.items():
+        frames, size = sources.of(kind), getattr(plan, name)
         if frames is None:
             continue
         if not len(frames):
             raise InputError(f"no {kind.name.lower()} frames to train on")
-        if size % processes.count():
-            raise InputError(
-                f"{name} is {size}, expected a multiple of the {processes.count()} processes"
-            )
+        if size % count:
+            raise InputError(f"{name} is {size}, expected a multiple of the {count} processes")
         kinds[kind] = (len(frames), size)
-    return StepOrder(kinds, 0, plan.steps, plan.seed, processes.rank(), processes.count())
+    return StepOrder(kinds, 0, plan.steps, plan.seed, processes.rank(), count)
 
 
 def _loader(
@@ -196,12 +195,6 @@ def _not_finite(
     return (
         f"step {step + 1}: loss or gradient is not finite ({listed}); frames: {', '.join(frames)}"
     )
-
-
-def _in_half_precision(plan: Plan, device: torch.device) -> bool:
-    if plan.precision == "auto":
-        return device.type == "cuda"
-    return plan.precision == "bfloat16"
 
 
 @contextmanager

@@ -23,14 +23,10 @@ LITE_LEVELS = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 def new_spec(
     architecture: str, input_size: tuple[int, int], sizes: Mapping[str, Size] = KITTI_SIZES
 ) -> ModelSpec:
-    """The specification of a new model.
+    """The specification of a new model, with the channel order RGB of ImageNet weights.
 
-    The channel order is RGB, as ImageNet weights expect it.
-
-    Args:
-        architecture: name of the backbone.
-        input_size: (height, width) in pixels.
-        sizes: the classes, and the sizes of their objects.
+    input_size: (height, width) in pixels.
+    sizes: the classes, and the sizes of their objects.
 
     Raises:
         InputError: no such architecture.
@@ -38,32 +34,22 @@ def new_spec(
     if architecture not in BACKBONES:
         known = ", ".join(sorted(BACKBONES))
         raise InputError(f"architecture {architecture!r} is not one of {known}")
-    levels = LITE_LEVELS if architecture == "lite" else {}
-    return _with_classes(
-        ModelSpec(
-            architecture=architecture,
-            heads=tuple(HEAD_CHANNELS),
-            head_width=BACKBONES[architecture].head_width,
-            input_size=input_size,
-            channel_order="rgb",
-            **levels,
-        ),
-        sizes,
+    spec = ModelSpec(
+        architecture=architecture,
+        heads=tuple(HEAD_CHANNELS),
+        head_width=BACKBONES[architecture].head_width,
+        input_size=input_size,
+        channel_order="rgb",
+        **(LITE_LEVELS if architecture == "lite" else {}),
     )
+    return _with_classes(spec, sizes)
 
 
 def new_model(spec: ModelSpec, features: Path | None = None) -> KM3DNet:
     """A model to be trained.
 
     `lite` has ImageNet features. The other backbones start from random weights, or from the
-    features of an image classifier.
-
-    Args:
-        spec: of `new_spec`.
-        features: a file as of `imagenet.load_features`.
-
-    Raises:
-        InputError: features that do not fit.
+    features of an image classifier (`imagenet.load_features`, whose errors are raised).
     """
     model = _untrained(spec)
     if features is not None:
@@ -80,14 +66,12 @@ def from_weights(
 ) -> tuple[KM3DNet, ModelSpec]:
     """A model with the weights of a checkpoint. Heads that it lacks start from random weights.
 
-    Args:
-        path: the checkpoint.
-        input_size: (height, width) instead of that of the checkpoint.
-        sizes: classes instead of those of the checkpoint. Classes that the checkpoint knows keep
-            their weights and sizes; the others start from random weights.
+    input_size: (height, width) instead of that of the checkpoint.
+    sizes: classes instead of those of the checkpoint. Classes that the checkpoint knows keep
+        their weights and sizes; the others start from random weights.
 
     Raises:
-        InputError: as of `checkpoint.load`.
+        InputError: as of `checkpoint.load`; or sizes in metres with other classes.
     """
     trained, former = checkpoint.load(path)
     spec = replace(former, heads=tuple(HEAD_CHANNELS), input_size=input_size or former.input_size)
@@ -115,8 +99,8 @@ def _sizes_of(spec: ModelSpec, wanted: Mapping[str, Size]) -> dict[str, Size]:
     """The sizes of a checkpoint for those wanted classes that it has."""
     if not spec.dimension_mean:
         raise InputError(
-            "classes can be changed of weights that code sizes by class; published weights code "
-            "them in metres"
+            "the classes of published weights cannot be changed: their sizes are in metres, "
+            "expected sizes relative to the mean of a class"
         )
     known = zip(spec.classes, spec.dimension_mean, spec.dimension_spread, strict=True)
     return {name: Size(mean, spread) for name, mean, spread in known if name in wanted}

@@ -31,10 +31,10 @@ def joined(device: str) -> Iterator[torch.device]:
     Raises:
         InputError: no such device, or fewer GPUs than processes.
     """
-    if "WORLD_SIZE" not in os.environ:
-        yield select_device(device)
-        return
     chosen = select_device(device)
+    if "WORLD_SIZE" not in os.environ:
+        yield chosen
+        return
     if chosen.type == "cuda":
         chosen = select_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(chosen)
@@ -69,20 +69,10 @@ def share_gradients(module: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(module)
 
 
-def in_any(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process. All processes must call this."""
-    if count() == 1:
-        return flag
-    flags = torch.tensor(float(flag), device=device)
-    dist.all_reduce(flags, dist.ReduceOp.MAX)
-    return bool(flags)
-
-
-def mean(value: Tensor) -> Tensor:
-    """The mean of a value over all processes. All processes must call this."""
+def total(value: Tensor) -> Tensor:
+    """The sum of a value over all processes. All processes must call this."""
     if count() > 1:
         dist.all_reduce(value)
-        value = value / count()
     return value
 
 
@@ -92,9 +82,12 @@ def divisor(weight: Tensor) -> Tensor:
     weight: (), total weight of the terms of this process. A weight of the whole batch below 1
         counts as 1.
     """
-    if count() > 1:
-        dist.all_reduce(weight)
-    return weight.clamp(min=1) / count()
+    return total(weight).clamp(min=1) / count()
+
+
+def in_any(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process. All processes must call this."""
+    return flag if count() == 1 else bool(total(torch.tensor(float(flag), device=device)))
 
 
 def from_first(make: Callable[[], T]) -> T:

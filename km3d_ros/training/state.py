@@ -81,18 +81,17 @@ class TrainingState:
         Raises:
             InputError: it cannot be written; the former state stays.
         """
-        if processes.rank() > 0:
-            return
-        state = {
-            "identity": self.identity,
-            "step": self.step,
-            "logged_step": self.logged_step,
-            "best": self.best,
-            "sums": self.sums,
-            "logs": {name: log.text for name, log in self.logs.items()},
-            **{name: part.state_dict() for name, part in self.parts.items()},
-        }
-        write_state(self.path, state)
+        if processes.rank() == 0:
+            state = {
+                "identity": self.identity,
+                "step": self.step,
+                "logged_step": self.logged_step,
+                "best": self.best,
+                "sums": self.sums,
+                "logs": {name: log.text for name, log in self.logs.items()},
+                **{name: part.state_dict() for name, part in self.parts.items()},
+            }
+            write_state(self.path, state)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count a step and its losses."""
@@ -103,7 +102,8 @@ class TrainingState:
     def write_log(self) -> dict[str, float]:
         """Add a line to the log; returns the mean losses since the line before."""
         count = self.step - self.logged_step
-        means = {name: float(processes.mean(v)) / count for name, v in self.sums.items()}
+        count *= processes.count()
+        means = {name: float(processes.total(v)) / count for name, v in self.sums.items()}
         self.sums, self.logged_step = {}, self.step
         if processes.rank() == 0:
             rate = self.parts["optimizer"].param_groups[-1]["lr"]
@@ -136,8 +136,6 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """Read a state file; None if there is no file.
-
-    identity: as of `identity_of`; the state must have the same.
 
     Raises:
         InputError: not a state, or that of a training with another identity.
@@ -220,10 +218,8 @@ class Log:
 
 
 def _fingerprint_of_weights(model: KM3DNet) -> str:
-    digest = hashlib.sha256()
-    for value in model.state_dict().values():
-        digest.update(value.cpu().numpy().tobytes())
-    return f"weights {digest.hexdigest()[:8]}"
+    content = b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())
+    return f"weights {hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def _fingerprint(frames: Frames) -> str:
