@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,17 @@ from typing import Any
 from km3d_ros.data.box_labels import counted, names_with_counts, shown
 from km3d_ros.data.class_names import CANONICAL, DONT_CARE, canonical
 from km3d_ros.data.kitti import list_texts, read_split
-from km3d_ros.data.kitti_labels import KittiObject, read_labels, read_results
+from km3d_ros.data.kitti_labels import read_labels, read_results
 from km3d_ros.errors import InputError
 from km3d_ros.evaluation.kitti_ap import CLASSES
+from km3d_ros.evaluation.overlap import PerImage
 from km3d_ros.evaluation.validation import Findings, reported
 from km3d_ros.inference.formats import read_records, to_records
-
-Objects = list[list[KittiObject]]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One entry per frame in each list.
+    """Labels and results, one entry per frame.
 
     truth: the labels. results: all results.
     reported: the results at or above the default score threshold.
@@ -32,9 +31,9 @@ class Compared:
     without_labels: names of the result files that have no label file.
     """
 
-    truth: Objects
-    results: Objects
-    reported: Objects
+    truth: PerImage
+    results: PerImage
+    reported: PerImage
     records: list[list[dict[str, Any]]] | None
     classes: tuple[str, ...]
     without_results: list[str] = field(default_factory=list)
@@ -79,12 +78,10 @@ def compare_files(labels: Path, results: Path, split: str | None = None) -> Comp
 
     The benchmark's classes and the classes of the results are evaluated.
 
-    Args:
-        labels: folder of label files, one per frame.
-        results: folder of result files, named like the label files. It may contain
-            `detections.jsonl`, which has the covariances.
-        split: name of a file in ImageSets, beside the label folder or one folder up. Only the
-            frames that it lists are evaluated. None evaluates all frames.
+    results: folder of files named like the label files. It may contain `detections.jsonl`, which
+        has the covariances.
+    split: name of a file in ImageSets, beside the label folder or one folder up, that lists the
+        frames; None for all frames.
 
     Raises:
         InputError: a folder, the split or a file is missing or unreadable, or no result file has
@@ -140,7 +137,7 @@ def _classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _count(frames: Sequence[Sequence[KittiObject]]) -> Counter[str]:
+def _count(frames: PerImage) -> Counter[str]:
     return Counter(item.class_name for objects in frames for item in objects)
 
 

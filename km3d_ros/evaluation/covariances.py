@@ -64,27 +64,29 @@ Records = Sequence[Mapping[str, Any]]
 def match(
     truth: Sequence[Sequence[KittiObject]], records: Sequence[Records], class_name: str
 ) -> Matched:
-    """Match labels and detections of a class, image by image, by `overlap.match_in_image`.
-
-    Detections with scores below `SCORE_THRESHOLD` are left out.
-    """
+    """Match labels and detections (`overlap.match_in_image`); scores from `SCORE_THRESHOLD` on."""
     pairs = []
     for labels, found in zip(truth, records, strict=True):
         reported = [record for record in found if record["score"] >= SCORE_THRESHOLD]
         results = [record_to_kitti(record) for record in reported]
         matches = match_in_image(labels, results, class_name)
         pairs += [(labels[row], reported[column]) for row, column in matches]
-    columns = {
-        name: torch.tensor([found[name] for _, found in pairs], dtype=torch.float64)
-        for name in ("size", "center", "yaw", "depth_error", "covariance")
-    }
-    shapes = {"size": (-1, 3), "center": (-1, 3), "covariance": (-1, 4, 4)}
-    columns = {name: value.reshape(shapes.get(name, (-1,))) for name, value in columns.items()}
+
+    def column(name: str, *shape: int) -> Tensor:
+        values = torch.tensor([found[name] for _, found in pairs], dtype=torch.float64)
+        return values.reshape(-1, *shape)
+
+    center = column("center", 3)
     true = torch.tensor([(*label.center, label.yaw) for label, _ in pairs], dtype=torch.float64)
     true = true.reshape(-1, 4)
-    turn = wrap_angle(columns.pop("yaw") - true[:, 3])
-    error = torch.cat((columns["center"] - true[:, :3], turn[:, None]), dim=1)
-    return Matched(**columns, error=error)
+    turn = wrap_angle(column("yaw") - true[:, 3])
+    return Matched(
+        size=column("size", 3),
+        center=center,
+        depth_error=column("depth_error"),
+        covariance=column("covariance", 4, 4),
+        error=torch.cat((center - true[:, :3], turn[:, None]), dim=1),
+    )
 
 
 def coverage(matched: Matched) -> dict[str, list[float]]:
@@ -111,13 +113,10 @@ def figures(matched: Matched) -> dict[str, Any]:
     """Number of objects, rounded coverage and rounded ranking. Undefined values are None."""
     if len(matched) < 2:
         return {"objects": len(matched), "coverage": None, "spearman": None}
-    rank = ranking(matched)
+    rank, shares = ranking(matched), coverage(matched)
     return {
         "objects": len(matched),
-        "coverage": {
-            name: [round(share, 1) for share in shares]
-            for name, shares in coverage(matched).items()
-        },
+        "coverage": {name: [round(s, 1) for s in values] for name, values in shares.items()},
         "spearman": None if math.isnan(rank) else round(rank, 3),
     }
 
@@ -132,13 +131,9 @@ def covariance_figures(
 
 
 def fit_and_judge(findings: Findings) -> tuple[Noise, dict[str, Any]]:
-    """Fit the noise on every second image, and evaluate it on the other images.
+    """Fit the noise on every second image (`fit_noise`, whose errors are raised).
 
-    Returns:
-        The noise, and the `figures` on the other images by detected class.
-
-    Raises:
-        InputError: the images for the fit have fewer than `LEAST_OBJECTS` matched objects.
+    Returns the noise, and its `figures` on the other images by detected class.
     """
     records = [to_records(found, findings.classes) for found in findings.detections]
     fitted = [match(findings.truth[::2], records[::2], name) for name in findings.classes]
@@ -154,19 +149,16 @@ def fit_noise(matched: Matched) -> Noise:
     """Fit the noise to the shares of errors within one and two standard deviations.
 
     The method is quantile regression (Koenker and Bassett, Econometrica 46, 1978) of the
-    logarithms of the errors, at both `NORMAL_SHARES` at once. If the tails are heavier than
-    normal, the share within one standard deviation is a little too large and that within two a
-    little too small.
-    Least squares would instead make the standard deviations much too large.
+    logarithms of the errors, at both `NORMAL_SHARES` at once. With tails heavier than normal, the
+    share within one standard deviation becomes a little too large and that within two a little
+    too small. Least squares would make the standard deviations much too large.
 
     Raises:
         InputError: fewer than `LEAST_OBJECTS` objects.
     """
     if len(matched) < LEAST_OBJECTS:
-        raise InputError(
-            f"{len(matched)} labelled objects were found, too few to fit the noise to; expected "
-            f"{LEAST_OBJECTS} or more"
-        )
+        found = f"{len(matched)} labelled objects were found, too few to fit the noise to"
+        raise InputError(f"{found}; expected {LEAST_OBJECTS} or more")
     start = Noise()
     along = torch.tensor([start.size, start.yaw], dtype=torch.float64).log()
     power = torch.tensor([start.power], dtype=torch.float64)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from km3d_ros.data.kitti_labels import KittiObject
-from km3d_ros.evaluation.overlap import match_in_image
+from km3d_ros.evaluation.overlap import PerImage, match_in_image
 
 BANDS = ((0, 15), (15, 30), (30, 50))
 """Bands of true z in metres."""
 
 
 def relative_depth_errors(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    class_name: str = "Car",
+    ground_truth: PerImage, results: PerImage, class_name: str = "Car"
 ) -> tuple[np.ndarray, np.ndarray]:
     """True z in metres and (z - true z) / true z, (N,) each, of the detected objects.
 
@@ -32,15 +29,9 @@ def relative_depth_errors(
 
 
 def median_relative_depth_error(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    class_name: str = "Car",
+    ground_truth: PerImage, results: PerImage, class_name: str = "Car"
 ) -> dict[str, float | None]:
-    """Median of |z - true z| / true z by band of true z, over the detected objects.
-
-    Returns:
-        By band ("0-15", ...); None if no object of the band was detected.
-    """
+    """Median of |z - true z| / true z of the detected objects, as of `by_band`."""
     true, errors = relative_depth_errors(ground_truth, results, class_name)
     return by_band(np.median, true, np.abs(errors))
 
@@ -48,7 +39,10 @@ def median_relative_depth_error(
 def by_band(
     statistic: Callable[[np.ndarray], float], true: np.ndarray, values: np.ndarray
 ) -> dict[str, float | None]:
-    """A statistic of the values (N,) in each band of true z (N,); None in empty bands."""
+    """A statistic of the values (N,) by band of true z ("0-15", ...); None in empty bands.
+
+    true: (N,) metres.
+    """
     figures = {}
     for near, far in BANDS:
         in_band = values[(true >= near) & (true < far)]

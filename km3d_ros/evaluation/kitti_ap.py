@@ -21,7 +21,7 @@ import numpy as np
 
 from km3d_ros.data.class_names import DONT_CARE, NEIGHBOURS
 from km3d_ros.data.kitti_labels import UNKNOWN_ANGLE, KittiObject
-from km3d_ros.evaluation.overlap import image_coverage, image_iou, solid_iou
+from km3d_ros.evaluation.overlap import PerImage, image_coverage, image_iou, solid_iou
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 """The benchmark's classes."""
@@ -98,20 +98,12 @@ def default_iou(name: str) -> float:
 
 
 def evaluate(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
+    ground_truth: PerImage,
+    results: PerImage,
     iou: Overlaps | None = None,
     classes: Sequence[str] = CLASSES,
 ) -> AveragePrecision:
-    """Average precision of results with scores, image by image.
-
-    The arguments are those of `curves`.
-
-    Returns:
-        Percent by class, metric, sampling and difficulty. "aos" is left out if any result has no
-        observation angle (-10). It is also left out for a class if one of its labels has neither
-        an observation angle nor a 3D box.
-    """
+    """The average precision of the `curves` with these arguments."""
     return average_precision(curves(ground_truth, results, iou, classes))
 
 
@@ -127,18 +119,18 @@ def average_precision(table: Curves) -> AveragePrecision:
 
 
 def curves(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
+    ground_truth: PerImage,
+    results: PerImage,
     iou: Overlaps | None = None,
     classes: Sequence[str] = CLASSES,
 ) -> Curves:
     """Precision over recall of results with scores, image by image.
 
-    Args:
-        ground_truth: labelled objects of each image, including DontCare regions.
-        results: detected objects of each image, in the same order.
-        iou: overlap that a true positive must exceed, for all metrics; None for `default_iou`.
-        classes: names of the classes to evaluate.
+    "aos" is left out if any result has no observation angle (-10). It is also left out for a class
+    if one of its labels has neither an observation angle nor a 3D box.
+
+    ground_truth: labelled objects, including DontCare regions.
+    iou: overlap that a true positive must exceed, for all metrics; None for `default_iou`.
     """
     frames = _frames(ground_truth, results)
     oriented = all(item.alpha != UNKNOWN_ANGLE for frame in frames for item in frame.results)
@@ -164,7 +156,7 @@ def _limit(iou: Overlaps | None, name: str) -> float:
     return default_iou(name) if iou is None else iou
 
 
-def _lacks_angle(ground_truth: Sequence[Sequence[KittiObject]], name: str) -> bool:
+def _lacks_angle(ground_truth: PerImage, name: str) -> bool:
     objects = (item for truth in ground_truth for item in truth if item.class_name == name)
     return any(item.observation_angle is None for item in objects)
 
@@ -179,9 +171,7 @@ def must_be_found(item: KittiObject, name: str, difficulty: str = "moderate") ->
     return _truth_role(item, name, DIFFICULTIES.index(difficulty)) == _COUNTS
 
 
-def _frames(
-    ground_truth: Sequence[Sequence[KittiObject]], results: Sequence[Sequence[KittiObject]]
-) -> list[_Frame]:
+def _frames(ground_truth: PerImage, results: PerImage) -> list[_Frame]:
     bev, volume = solid_iou(ground_truth, results)
     frames = []
     for number, (truth, found) in enumerate(zip(ground_truth, results, strict=True)):
@@ -273,13 +263,10 @@ def _assign(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match each ground truth in turn to its preferred result, at T thresholds at once.
 
-    Args:
-        candidates: (G, D) bool, the pairs that may match.
-        preference: (G, D), the smallest value is preferred, and the first among equal values.
-        above: (T, D) bool, the results that take part.
-
-    Returns:
-        (T, G) int, the matched result or -1, and (T, D) bool, the results without a match.
+    candidates: (G, D) bool, the pairs that may match.
+    preference: (G, D), the smallest value is preferred, and the first among equal values.
+    above: (T, D) bool, the results that take part.
+    Returns (T, G) int, the matched result or -1, and (T, D) bool, the results without a match.
     """
     left = above.copy()
     taken = np.full((len(above), len(candidates)), -1)

@@ -36,22 +36,14 @@ MIN_BOX = 1.0
 class _Truth:
     """True outputs of the model for G labelled objects; float32 unless noted."""
 
-    class_index: Tensor
-    """(G,) int64."""
-    box: Tensor
-    """(G, 4): x0, y0, x1, y1 of the visible part of the 2D box, in cells."""
-    keypoints: Tensor
-    """(G, 9, 2): pixels of the network input."""
-    in_front: Tensor
-    """(G, 9) bool: whether the keypoint has a usable projection."""
-    size: Tensor
-    """(G, 3)."""
-    alpha: Tensor
-    """(G,)."""
-    center: Tensor
-    """(G, 3): in the level frame."""
-    yaw: Tensor
-    """(G,)."""
+    class_index: Tensor  # (G,) int64
+    box: Tensor  # (G, 4) x0, y0, x1, y1 of the visible part of the 2D box, in cells
+    keypoints: Tensor  # (G, 9, 2) pixels of the network input
+    in_front: Tensor  # (G, 9) bool, whether the keypoint has a usable projection
+    size: Tensor  # (G, 3)
+    alpha: Tensor  # (G,)
+    center: Tensor  # (G, 3) in the level frame
+    yaw: Tensor  # (G,)
 
     def peaks(self) -> Peaks:
         """One peak of score 1 at the centre of each box, (1, G)."""
@@ -88,15 +80,12 @@ def detect_with_truth(
     contain it, it belongs to the one with the nearest centre. A peak without an object keeps the
     output of the network.
 
-    Args:
-        detector: a detector with the torch backend.
-        image, camera: as in a call of the detector.
-        labels: labelled objects of the image.
-        heads: names of the heads to replace.
-            "hm": one peak of score 1 at the centre of each labelled box, and no other peaks.
-            "hps": the projected keypoints in front of the camera, and the 2D box.
-            "dim", "rot": the size, the observation angle.
-            "prob": the tolerant 3D IoU of the detection with its object, 0 without an object.
+    detector: with the torch backend.
+    heads: names of the heads to replace.
+        "hm": one peak of score 1 at the centre of each labelled box, and no other peaks.
+        "hps": the projected keypoints in front of the camera, and the 2D box.
+        "dim", "rot": the size, the observation angle.
+        "prob": the tolerant 3D IoU of the detection with its object, 0 without an object.
     """
     graph = detector.choice.backend.graph
     view = detector.view(camera)
@@ -139,20 +128,21 @@ def _truth(
     boxes = Boxes3D(solid[:, :3] @ level.T, solid[:, 3:6], solid[:, 6])
     in_frame_of_k = keypoints(boxes) + level @ torch.from_numpy(view.camera.translation)
     middle = in_frame_of_k[:, 8]
+
+    def moved(values: Tensor) -> Tensor:
+        return values.to(device, torch.float32)
+
     return _Truth(
         class_index=torch.tensor(
             [spec.classes.index(item.class_name) for item in known], dtype=torch.int64
         ).to(device),
-        box=torch.from_numpy(box[seen]).float().to(device),
-        keypoints=Pinholes(torch.from_numpy(view.projection))
-        .project(keypoints(boxes))
-        .float()
-        .to(device),
+        box=moved(torch.from_numpy(box[seen])),
+        keypoints=moved(Pinholes(torch.from_numpy(view.projection)).project(keypoints(boxes))),
         in_front=(in_frame_of_k[..., 2] > MIN_DEPTH).to(device),
-        size=boxes.size.float().to(device),
-        alpha=observation_angle(boxes.yaw, middle[:, 0] / middle[:, 2]).float().to(device),
-        center=boxes.center.float().to(device),
-        yaw=boxes.yaw.float().to(device),
+        size=moved(boxes.size),
+        alpha=moved(observation_angle(boxes.yaw, middle[:, 0] / middle[:, 2])),
+        center=moved(boxes.center),
+        yaw=moved(boxes.yaw),
     )
 
 

@@ -11,6 +11,8 @@ from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.box3d import Boxes3D, bev_iou, volume_iou
 
 Objects = Sequence[KittiObject]
+PerImage = Sequence[Objects]
+"""The objects of each image."""
 
 _MIN_IMAGE_IOU = 0.5
 
@@ -47,16 +49,10 @@ def image_coverage(rows: Objects, columns: Objects) -> np.ndarray:
     return _ratio(overlap, np.broadcast_to(column_areas, overlap.shape))
 
 
-def solid_iou(
-    rows: Sequence[Objects], columns: Sequence[Objects]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def solid_iou(rows: PerImage, columns: PerImage) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Intersection over union in the bird's-eye view and in 3D, of all images in one batch.
 
-    Args:
-        rows, columns: the objects of each image; both have one entry per image.
-
-    Returns:
-        Two lists with one (R, C) float64 array per image: bird's-eye view and 3D.
+    Returns two lists with one (R, C) float64 array per image: bird's-eye view and 3D.
     """
     pairs = [_near_pairs(*sides) for sides in zip(rows, columns, strict=True)]
     first = _stack(rows, [pair[0] for pair in pairs])
@@ -99,7 +95,7 @@ def _ground_circles(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
     return centers, np.linalg.norm(sizes, axis=-1) / 2
 
 
-def _stack(images: Sequence[Objects], chosen: Sequence[np.ndarray]) -> Boxes3D:
+def _stack(images: PerImage, chosen: Sequence[np.ndarray]) -> Boxes3D:
     """The chosen objects of all images as one batch."""
     boxes = [
         [*objects[i].center, *objects[i].size, objects[i].yaw]

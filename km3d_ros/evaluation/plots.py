@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS, relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import DIFFICULTIES, Curves, average_precision
+from km3d_ros.evaluation.overlap import PerImage
 
 TITLES = {"2d": "2D", "aos": "Orientation (AOS)", "bev": "Bird's-eye view", "3d": "3D"}
 BIN = 5.0
@@ -26,13 +26,11 @@ def plot_precision(table: Curves, folder: Path) -> list[Path]:
     paths = []
     for name, metrics in table.items():
         figure = Figure(figsize=(4 * len(metrics), 4), layout="constrained")
-        for axes, (metric, precision) in zip(
-            figure.subplots(1, len(metrics), sharey=True), metrics.items(), strict=True
-        ):
+        panels = figure.subplots(1, len(metrics), sharey=True)
+        for axes, (metric, precision) in zip(panels, metrics.items(), strict=True):
             recall = np.linspace(0, 1, precision.shape[1])
-            for curve, label, ap in zip(
-                precision, DIFFICULTIES, percent[name][metric]["R40"], strict=True
-            ):
+            means = percent[name][metric]["R40"]
+            for curve, label, ap in zip(precision, DIFFICULTIES, means, strict=True):
                 known = "-" if ap is None else f"{ap:.1f}"
                 axes.plot(recall, curve, label=f"{label}: {known}")
             axes.set(title=TITLES[metric], xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
@@ -46,10 +44,7 @@ def plot_precision(table: Curves, folder: Path) -> list[Path]:
 
 
 def plot_depth_errors(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    classes: Sequence[str],
-    path: Path,
+    ground_truth: PerImage, results: PerImage, classes: Sequence[str], path: Path
 ) -> None:
     """Plot the relative depth error of each detected object over true z, one panel per class."""
     figure = Figure(figsize=(5 * len(classes), 4), layout="constrained")

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import by_band
 from km3d_ros.evaluation.kitti_ap import CLASSES, must_be_found
-from km3d_ros.evaluation.overlap import image_coverage, match_in_image
+from km3d_ros.evaluation.overlap import PerImage, image_coverage, match_in_image
 
 RECALL, FALSE_POSITIVES = "recall", "false_positives_per_frame"
 UNCLEAR = 0.1
@@ -18,9 +17,7 @@ UNCLEAR = 0.1
 
 
 def recall_figures(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    classes: Sequence[str] = CLASSES,
+    ground_truth: PerImage, results: PerImage, classes: Sequence[str] = CLASSES
 ) -> dict[str, Any]:
     """Recall by class and distance, and false positives by class.
 
@@ -36,11 +33,7 @@ def recall_figures(
     }
 
 
-def _recall(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    name: str,
-) -> dict[str, float | None]:
+def _recall(ground_truth: PerImage, results: PerImage, name: str) -> dict[str, float | None]:
     depths, found = [], []
     for truth, detected in zip(ground_truth, results, strict=True):
         matched = {row for row, _ in match_in_image(truth, detected, name)}
@@ -51,11 +44,7 @@ def _recall(
     return by_band(np.mean, np.array(depths), np.array(found))
 
 
-def _made_up(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    name: str,
-) -> float:
+def _made_up(ground_truth: PerImage, results: PerImage, name: str) -> float:
     count = 0
     for truth, detected in zip(ground_truth, results, strict=True):
         of_class = [item for item in detected if item.class_name == name]

@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.evaluation.depth_error import BANDS, by_band, relative_depth_errors
 from km3d_ros.evaluation.kitti_ap import CLASSES, AveragePrecision
+from km3d_ros.evaluation.overlap import PerImage
 from km3d_ros.evaluation.recall import FALSE_POSITIVES, RECALL
 
 MEDIAN, BIAS = "median_relative_depth_error", "relative_depth_bias"
 
 
 def depth_figures(
-    ground_truth: Sequence[Sequence[KittiObject]],
-    results: Sequence[Sequence[KittiObject]],
-    classes: Sequence[str] = CLASSES,
+    ground_truth: PerImage, results: PerImage, classes: Sequence[str] = CLASSES
 ) -> dict[str, Any]:
     """Relative depth errors of the detected objects, by class and band of true z.
 
@@ -69,10 +67,8 @@ def as_text(
 
 def covariance_lines(covariance: dict[str, Any]) -> list[str]:
     """Calibration of covariances as a table in text, from `covariances.covariance_figures`."""
-    lines = [
-        f"{'Covariance':12}{'objects':>8}"
-        + "".join(f"{name:>14}" for name in ("x 68 / 95", "y", "z", "yaw", "Spearman z"))
-    ]
+    head = "".join(f"{name:>14}" for name in ("x 68 / 95", "y", "z", "yaw", "Spearman z"))
+    lines = [f"{'Covariance':12}{'objects':>8}{head}"]
     for name, row in covariance.items():
         cells = [f"{one:.1f} / {two:.1f}" for one, two in (row["coverage"] or {}).values()]
         cells += [] if row["spearman"] is None else [f"{row['spearman']:.2f}"]

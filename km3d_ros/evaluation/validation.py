@@ -11,7 +11,7 @@ from tqdm import tqdm
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import Frame, KittiDataset
 from km3d_ros.data.kitti_labels import KittiObject
-from km3d_ros.errors import InputError
+from km3d_ros.errors import naming
 from km3d_ros.evaluation.depth_error import median_relative_depth_error
 from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.oracle import detect_with_truth
@@ -56,31 +56,26 @@ def detect_all(detector: Detector, frames: KittiDataset, oracle: Collection[str]
 
 
 def validate(detector: Detector, frames: KittiDataset) -> dict[str, Any]:
-    """AP|R40 [easy, moderate, hard] in percent by class and metric, and depth errors.
-
-    Metrics: "2d", "bev" and "3d" at the benchmark's overlap (`kitti_ap.default_iou`), and
-    "bev@0.5" and "3d@0.5"; None if there is no object to detect. Objects below the score threshold
-    of the detector are misses, so use a detector with the threshold `LEAST_SCORE`. The depth
-    errors are those of the detector's first class, at the default score threshold.
-    """
+    """The `figures_of` a detector with the score threshold `LEAST_SCORE`."""
     return figures_of(detect_all(detector, frames))
 
 
 def figures_of(findings: Findings) -> dict[str, Any]:
-    """The figures of `validate`, from given findings."""
+    """AP|R40 [easy, moderate, hard] in percent by class and metric, and depth errors.
+
+    Metrics: "2d", "bev" and "3d" at the benchmark's overlap (`kitti_ap.default_iou`), and
+    "bev@0.5" and "3d@0.5"; None if there is no object to detect. The depth errors are those of the
+    first class, at the default score threshold.
+    """
     truth, results, classes = findings.truth, findings.results, findings.classes
     strict, loose = (evaluate(truth, results, iou, classes) for iou in (None, LOOSE_IOU))
-    return {
-        "frames": len(truth),
-        "ap_r40": {
-            name: {metric: _rounded(strict[name][metric]["R40"]) for metric in ("2d", "bev", "3d")}
-            | {f"{m}@{LOOSE_IOU}": _rounded(loose[name][m]["R40"]) for m in ("bev", "3d")}
-            for name in classes
-        },
-        "median_relative_depth_error": median_relative_depth_error(
-            truth, reported(results), classes[0]
-        ),
+    precision = {
+        name: {metric: _rounded(strict[name][metric]["R40"]) for metric in ("2d", "bev", "3d")}
+        | {f"{m}@{LOOSE_IOU}": _rounded(loose[name][m]["R40"]) for m in ("bev", "3d")}
+        for name in classes
     }
+    depth = median_relative_depth_error(truth, reported(results), classes[0])
+    return {"frames": len(truth), "ap_r40": precision, "median_relative_depth_error": depth}
 
 
 def reported(results: list[list[KittiObject]]) -> list[list[KittiObject]]:
@@ -90,10 +85,8 @@ def reported(results: list[list[KittiObject]]) -> list[list[KittiObject]]:
 
 def _detect(detector: Detector, frame: Frame, oracle: Collection[str]) -> Detections:
     image = read_image(frame.image_path)
-    try:
+    with naming(f"{frame.image_path}: its calibration"):
         camera = frame.camera_of(image)
-    except InputError as error:
-        raise InputError(f"{frame.image_path}: its calibration: {error}") from error
     if oracle:
         return detect_with_truth(detector, image, camera, frame.objects, oracle)
     return detector(image, camera)
