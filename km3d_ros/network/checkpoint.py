@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from km3d_ros.errors import InputError, check_downloaded
+from km3d_ros.errors import InputError, check_downloaded, naming
 from km3d_ros.network import metadata
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.network.spec import ModelSpec
@@ -27,6 +27,7 @@ _MAX_HEADER = 2**20
 _SHOWN = 3
 """Tensors of one kind that an error lists; the others are counted."""
 _LONGEST_LINE = 200
+_NO_SAFETENSORS = "not a safetensors file, or cut short"
 
 
 def save(
@@ -39,11 +40,8 @@ def save(
     Raises:
         InputError: the file cannot be written.
     """
-    _write(
-        Path(path),
-        {key: value.to("cpu", dtype).contiguous() for key, value in weights_of(model).items()},
-        spec,
-    )
+    weights = weights_of(model).items()
+    _write(path, {key: value.to("cpu", dtype).contiguous() for key, value in weights}, spec)
 
 
 def rewrite(source: str | Path, target: str | Path, spec: ModelSpec) -> None:
@@ -53,10 +51,10 @@ def rewrite(source: str | Path, target: str | Path, spec: ModelSpec) -> None:
         InputError: missing, damaged or foreign source, or a target that cannot be written.
     """
     read_spec(source)
-    _write(Path(target), _tensors(source), spec)
+    _write(target, _tensors(source), spec)
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
+def _write(path: str | Path, tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
     write_whole(path, to_bytes(tensors, {metadata.KEY: metadata.to_json(spec)}))
 
 
@@ -82,10 +80,8 @@ def read_spec(path: str | Path) -> ModelSpec:
         text = (file.metadata() or {}).get(metadata.KEY)
     if text is None:
         raise InputError(f"{path}: not a km3d checkpoint (its metadata has no {metadata.KEY!r})")
-    try:
+    with naming(path):
         return metadata.from_json(text)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def fill(
@@ -93,28 +89,22 @@ def fill(
 ) -> None:
     """Copy the tensors of a file into those of a model.
 
-    Args:
-        expected: the tensors of the model by the names that they have in the file.
-        given: the tensors of the file. Batch counters are ignored.
-        path: the file.
-        fits: what the file should fit, for the message.
+    expected: the tensors of the model by the names that they have in the file.
+    given: the tensors of the file. Batch counters are ignored.
+    fits: what the file should fit, for the message.
 
     Raises:
         InputError: tensors that are missing, not known, of another shape, no numbers or not
-            finite; they are named, or counted where they are many.
+            finite. The message names the first ones.
     """
     given = {key: value for key, value in given.items() if not key.endswith(_BATCH_COUNTER)}
     problems = _listed("missing", expected.keys() - given.keys())
     problems += _listed("not known", given.keys() - expected.keys())
-    problems += _listed(
-        "wrong shape",
-        (
-            f"{key} {tuple(given[key].shape)} instead of {tuple(value.shape)}"
-            for key, value in expected.items()
-            if key in given and given[key].shape != value.shape
-        ),
-    )
     shared = expected.keys() & given.keys()
+    shapes = {key: (tuple(given[key].shape), tuple(expected[key].shape)) for key in shared}
+    problems += _listed(
+        "wrong shape", (f"{key} {a} instead of {b}" for key, (a, b) in shapes.items() if a != b)
+    )
     problems += _listed("no numbers", (key for key in shared if not _is_plain(given[key])))
     if problems:
         raise InputError(f"{path}: does not fit {fits}: {'; '.join(problems)}")
@@ -160,9 +150,7 @@ def _opened(path: str | Path) -> Iterator[safe_open]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"{path}: not a safetensors file, or cut short ({_line(str(error))})"
-        ) from error
+        raise InputError(f"{path}: {_NO_SAFETENSORS} ({_line(str(error))})") from error
 
 
 def _check_header(path: str | Path) -> None:
@@ -173,6 +161,4 @@ def _check_header(path: str | Path) -> None:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:
-        raise InputError(
-            f"{path}: not a safetensors file, or cut short (a header of {length} bytes)"
-        )
+        raise InputError(f"{path}: {_NO_SAFETENSORS} (a header of {length} bytes)")

@@ -22,7 +22,7 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 class DeformableConv(nn.Module):
     """A 3×3 deformable convolution that computes its offsets and masks from its input.
 
-    Without offsets and with masks of one half until they are trained.
+    Before training, the offsets are 0 and the masks one half.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -43,12 +43,11 @@ class DeformableConv(nn.Module):
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 3×3 deformable convolution of stride 1 and padding 1.
 
-    On a GPU by torchvision's operator, where it is installed; on a CPU `gathered_conv2d` is the
-    faster one, and it is what a model is exported with.
+    Uses torchvision's operator on a GPU, if it is installed. On a CPU `gathered_conv2d` is faster,
+    and exported models use it.
 
     x: (B, C, H, W); offset: (B, 18, H, W) in pixels, (y, x) of tap after tap; mask: (B, 9, H, W).
-    weight: (outputs, C, 3, 3); bias: (outputs,).
-    Returns (B, outputs, H, W).
+    weight: (outputs, C, 3, 3); bias: (outputs,). Returns (B, outputs, H, W).
     """
     compiled = _compiled() if x.is_cuda and not _traced() else None
     if compiled is None:
@@ -111,8 +110,7 @@ def _cell(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def _weighted_rows(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
     """Sums of four rows each: rows (R, C), index and shares (N, 4), to (N, C)."""
     if _traced() or (shares.requires_grad and not rows.requires_grad):
-        # An embedding bag becomes a loop over N in ONNX. PyTorch 2.4 has no gradient of it for the
-        # shares alone.
+        # ONNX: an embedding bag becomes a loop over N. PyTorch 2.4: no gradient for shares alone.
         return sum(rows[index[:, i]] * shares[:, i, None] for i in range(index.shape[1]))
     # In one pass: several times as fast as the sum, with a third of its memory in training.
     return F.embedding_bag(index, rows, mode="sum", per_sample_weights=shares)

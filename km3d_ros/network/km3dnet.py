@@ -43,18 +43,15 @@ class KM3DNet(nn.Module):
     def __init__(self, spec: ModelSpec):
         super().__init__()
         self.backbone = BACKBONES[spec.architecture]()
+        inputs, width = self.backbone.out_channels, spec.head_width
         channels = HEAD_CHANNELS | {"hm": len(spec.classes)}
         self.heads = nn.ModuleDict(
-            {
-                name: head(self.backbone.out_channels, spec.head_width, channels[name])
-                for name in spec.heads
-            }
+            {name: head(inputs, width, channels[name]) for name in spec.heads}
         )
+        prior = -math.log((1 - PEAK_PRIOR) / PEAK_PRIOR)
         for name in ("hm", "hm_hp"):
             if name in self.heads:
-                nn.init.constant_(
-                    self.heads[name][-1].bias, -math.log((1 - PEAK_PRIOR) / PEAK_PRIOR)
-                )
+                nn.init.constant_(self.heads[name][-1].bias, prior)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Every head as a dense map.

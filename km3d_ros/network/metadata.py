@@ -38,8 +38,7 @@ def from_json(text: str) -> ModelSpec:
     """The spec that was stored.
 
     Raises:
-        InputError: not a JSON object with the fields of a spec; an unknown architecture or head, a
-            value out of range, or a missing head that detections need.
+        InputError: not a JSON object with the fields of a spec, or a value that is not allowed.
     """
     try:
         values = json.loads(text)

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from km3d_ros.errors import InputError
 from km3d_ros.network import torch_file
@@ -50,35 +52,39 @@ PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
 STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Names under which checkpoints keep their tensors."""
 
+CLASSIFIERS = {
+    "res_18": (
+        "torchvision's resnet18",
+        ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"),
+    ),
+    "dla_34": (
+        "the published dla34",
+        ("stem", "level0", "level1", "level2", "level3", "level4", "level5"),
+    ),
+}
+"""Per architecture: the image classifier, and the parts that the backbone shares with it."""
+
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+"""Prefixes of DataParallel and torch.compile."""
+_PARTS_OF_MODELS = re.compile(r"^(module\.)?(model\.)?(base\.)?(backbone\.)?")
 
 
 def convert(path: str | Path) -> tuple[KM3DNet, ModelSpec]:
-    """Read a published KM3D checkpoint (`.pth`).
-
-    The file holds a state dict, alone or in a dictionary under one of `STATE_KEYS`. Prefixes of
-    wrappers (`module.` of DataParallel, `_orig_mod.` of torch.compile) are removed; the
-    auxiliary heads are taken along where the file has them.
+    """Read a published KM3D checkpoint (`.pth`), with the auxiliary heads that it has.
 
     Returns the model in evaluation mode and its spec.
 
     Raises:
-        InputError: missing or damaged file, or one that holds more than tensors and numbers;
-            tensors that are missing, not known or of another shape are named, or counted where
-            they are many.
+        InputError: as of `torch_file.read` and `checkpoint.fill`.
     """
-    published = read_tensors(path)
+    published = _read(Path(path))
     architecture, called = _architecture(published)
     unused = PUBLISHED_UNUSED.get(architecture, ())
     published = {key: value for key, value in published.items() if not key.startswith(unused)}
-    heads = tuple(
-        name
-        for name in HEAD_CHANNELS
-        if name in INFERENCE_HEADS or f"{name}.0.weight" in published
-    )
+    found = {name for name in HEAD_CHANNELS if f"{name}.0.weight" in published}
     spec = ModelSpec(
         architecture=architecture,
-        heads=heads,
+        heads=tuple(name for name in HEAD_CHANNELS if name in found.union(INFERENCE_HEADS)),
         head_width=BACKBONES[architecture].head_width,
         training={"source": Path(path).name},
     )
@@ -111,12 +117,45 @@ def _architecture(published: Mapping[str, Tensor]) -> tuple[str, str]:
     return best, best if shared(best) >= 0.5 else f"any of {known} (compared with {best})"
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a published file by their names without the prefixes of wrappers.
+def load_features(backbone: nn.Module, architecture: str, path: Path) -> None:
+    """Set the ImageNet features of a backbone; its up-sampling layers stay as they are.
+
+    backbone: of `architecture`. Its `pretrained` becomes the tuple of the parameters set.
+    architecture: "res_18" or "dla_34".
+    path: a .pth or .safetensors file with the tensors of a classifier: ResNet-18 by torchvision's
+        names, DLA-34 by those of its authors. Its last layer is not used.
 
     Raises:
-        InputError: missing or damaged file, or one without tensors by name.
+        InputError: another architecture, or as of `torch_file.read` and `checkpoint.fill`.
     """
+    if architecture not in CLASSIFIERS:
+        known = " and ".join(CLASSIFIERS)
+        raise InputError(f"{path}: feature files are read for {known}, not for {architecture}")
+    called, parts = CLASSIFIERS[architecture]
+    names = PUBLISHED_BACKBONES[architecture]
+    wanted, expected = set(), {}
+    for key, value in weights_of(backbone).items():
+        part, _, rest = key.partition(".")
+        if part in parts:
+            wanted.add(key)
+            expected[f"{names[part].removeprefix('base.')}.{rest}"] = value
+    given = {_PARTS_OF_MODELS.sub("", key): value for key, value in _read(path).items()}
+    fill(expected, {key: given[key] for key in given if key in expected}, path, called)
+    backbone.pretrained = tuple(
+        value for name, value in backbone.named_parameters() if name in wanted
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their names without the prefixes of wrappers.
+
+    A .pth file contains a state dict, alone or in a dictionary under one of `STATE_KEYS`.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: not a safetensors file ({error})") from error
     content = torch_file.read(path)
     if isinstance(content, dict):
         wrapped = (content[key] for key in STATE_KEYS if key in content)

@@ -49,8 +49,7 @@ class Noise:
     """Parameters of the covariance of a detection.
 
     Four standard deviations, of an object with an expected depth error of TYPICAL_DEPTH_ERROR.
-    They grow with a power of that error. The defaults are rounded from weights that were trained
-    on Town.
+    They grow with a power of that error. The defaults come from weights that were trained on Town.
 
     sideways, upright: common error of the keypoints, relative to the object's height in the image.
     size: relative error of the predicted box size, or of the spread of the keypoints.

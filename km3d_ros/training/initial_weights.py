@@ -10,9 +10,9 @@ import torch
 
 from km3d_ros.errors import InputError
 from km3d_ros.network import checkpoint
-from km3d_ros.network.imagenet import load_features
 from km3d_ros.network.km3dnet import BACKBONES, KM3DNet
 from km3d_ros.network.lite import Lite
+from km3d_ros.network.published import load_features
 from km3d_ros.network.spec import HEAD_CHANNELS, ModelSpec
 from km3d_ros.training.class_sizes import KITTI_SIZES, Size
 
@@ -49,7 +49,7 @@ def new_model(spec: ModelSpec, features: Path | None = None) -> KM3DNet:
     """A model to be trained.
 
     `lite` has ImageNet features. The other backbones start from random weights, or from the
-    features of an image classifier (`imagenet.load_features`, whose errors are raised).
+    features of an image classifier (`published.load_features`, whose errors are raised).
     """
     model = _untrained(spec)
     if features is not None:

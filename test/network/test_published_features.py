@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from km3d_ros.errors import InputError
 from km3d_ros.network.dla import DLA34
-from km3d_ros.network.imagenet import load_features
+from km3d_ros.network.published import load_features
 from km3d_ros.network.resnet import ResNet18
 
 BACKBONES = {"res_18": ResNet18, "dla_34": DLA34}
