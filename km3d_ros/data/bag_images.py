@@ -54,11 +54,7 @@ def open_bag(path: Path) -> AnyReader:
 
 
 def extract_bag(
-    path: Path,
-    topic: str | None,
-    calibration: Path | None,
-    cache: Path,
-    mounting: Mounting,
+    path: Path, topic: str | None, calibration: Path | None, cache: Path, mounting: Mounting
 ) -> Path:
     """Write up to `MAX_FRAMES` images of a bag, as a level pinhole sees them, in KITTI format.
 

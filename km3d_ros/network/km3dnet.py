@@ -31,9 +31,7 @@ PEAK_PRIOR = 0.1
 def head(inputs: int, width: int, outputs: int) -> nn.Sequential:
     """3×3 convolution, ReLU, 1×1 convolution."""
     return nn.Sequential(
-        nn.Conv2d(inputs, width, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, outputs, 1),
+        nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, outputs, 1)
     )
 
 

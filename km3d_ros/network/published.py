@@ -45,7 +45,7 @@ PUBLISHED_BACKBONES: dict[str, dict[str, str]] = {
 Other parts of the backbone and the heads have the same names in both."""
 
 PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
-    "dla_34": ("base.fc.", "base.level3.project.", "base.level4.project."),
+    "dla_34": ("base.fc.", "base.level3.project.", "base.level4.project.")
 }
 """Per architecture: prefixes of tensors in published files that no output depends on."""
 
@@ -53,10 +53,7 @@ STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Names under which checkpoints keep their tensors."""
 
 CLASSIFIERS = {
-    "res_18": (
-        "torchvision's resnet18",
-        ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"),
-    ),
+    "res_18": ("torchvision's resnet18", ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")),
     "dla_34": (
         "the published dla34",
         ("stem", "level0", "level1", "level2", "level3", "level4", "level5"),

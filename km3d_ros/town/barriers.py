@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from km3d_ros.town.meshes import Builder, Slot
@@ -69,10 +67,4 @@ def _mesh_fence(b: Builder, rng: np.random.Generator) -> None:
         b.box((-_HALF, -0.015, z - 0.04), (_HALF, 0.015, z), Slot.CARGO, 2)
 
 
-RUNS: dict[str, Callable[[Builder, np.random.Generator], None]] = {
-    "guard_rail": _guard_rail,
-    "double_rail": _double_rail,
-    "concrete": _concrete,
-    "tube_rail": _tube_rail,
-    "mesh_fence": _mesh_fence,
-}
+BARRIERS = (_guard_rail, _double_rail, _concrete, _tube_rail, _mesh_fence)

@@ -30,10 +30,7 @@ class Crowd:
     """The actors placed so far. A new actor is refused if it overlaps one of them."""
 
     def __init__(
-        self,
-        street: Street,
-        rng: np.random.Generator,
-        eye: tuple[float, float] | None = None,
+        self, street: Street, rng: np.random.Generator, eye: tuple[float, float] | None = None
     ) -> None:
         """`eye`: world x, z of the camera; most vehicles that hide others from it are left out."""
         self.street, self.rng, self.eye = street, rng, eye
@@ -92,12 +89,7 @@ class Crowd:
         return False
 
     def vehicle(
-        self,
-        s: float,
-        u: float,
-        turn: float,
-        cars_only: bool = False,
-        thinned: float = THINNED,
+        self, s: float, u: float, turn: float, cars_only: bool = False, thinned: float = THINNED
     ) -> Actor | None:
         """Add a car, van, truck or bus centred at (s, u). Returns None if it is left out."""
         rng = self.rng

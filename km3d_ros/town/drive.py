@@ -14,13 +14,7 @@ from km3d_ros.town.people import PHASES, cyclist, pedestrian
 from km3d_ros.town.render import SIZE, TownFrame, render
 from km3d_ros.town.sampling import ground_color, sample_film, sample_light, sample_view
 from km3d_ros.town.scene import Actor, Light, Scene
-from km3d_ros.town.street import (
-    Street,
-    building_line,
-    ground_patches,
-    sample_blocks,
-    sample_trees,
-)
+from km3d_ros.town.street import Street, building_line, ground_patches, sample_blocks, sample_trees
 from km3d_ros.town.walkers import person, rider
 
 FOCAL = 0.75

@@ -118,10 +118,7 @@ def _mirrors(body: Body) -> None:
     slot = Slot.TRIM if body.rng.random() < 0.5 else Slot.PAINT
     for sign in (-1, 1):
         low, high = sorted((sign * 0.80, sign * 0.985))
-        ends = (
-            body.at(place - 0.014, low, height),
-            body.at(place + 0.018, high, height + 0.09),
-        )
+        ends = (body.at(place - 0.014, low, height), body.at(place + 0.018, high, height + 0.09))
         body.b.box(*ends, slot, 5, hull=False)
         outer = body.at(
             place + np.array([-0.014, 0.018, 0.018, -0.014]),

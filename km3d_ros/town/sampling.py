@@ -8,13 +8,7 @@ import numpy as np
 
 from km3d_ros.town import textures
 from km3d_ros.town.scene import Film, Light, Scene, View
-from km3d_ros.town.street import (
-    Street,
-    ground_patches,
-    sample_blocks,
-    sample_street,
-    sample_trees,
-)
+from km3d_ros.town.street import Street, ground_patches, sample_blocks, sample_street, sample_trees
 from km3d_ros.town.traffic import populate
 
 LENGTH = 115.0

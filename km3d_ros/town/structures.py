@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from km3d_ros.town import textures
-from km3d_ros.town.garages import GARAGES, garage
 from km3d_ros.town.projection import NEAR, Camera, clip_polygon, fill, fixed
 from km3d_ros.town.scene import Block
 from km3d_ros.town.shading import Shader
@@ -19,7 +18,7 @@ SHOP_HEIGHT = 80 * textures.METRES_PER_TEXEL
 _BANKS: dict[str, tuple[Callable[[int], list[Array]], int, float]] = {
     "facade": (textures.facade, textures.FACADES, textures.METRES_PER_TEXEL),
     "shop": (textures.shop, textures.SHOPS, textures.METRES_PER_TEXEL),
-    "garage": (garage, GARAGES, textures.METRES_PER_TEXEL),
+    "garage": (textures.garage, textures.GARAGES, textures.METRES_PER_TEXEL),
     "foliage": (textures.foliage_wall, textures.FOLIAGE_WALLS, textures.LEAF_METRES_PER_TEXEL),
 }
 """Textures, their number and metres per texel, for each kind of wall. Other kinds are plain."""

@@ -9,7 +9,16 @@ import numpy as np
 
 Array = np.ndarray
 
-FACADES, SHOPS, FOLIAGE_WALLS, CROWNS, SKIES, HORIZONS, NOISES = 20, 8, 8, 26, 20, 14, 6
+FACADES, SHOPS, GARAGES, FOLIAGE_WALLS, CROWNS, SKIES, HORIZONS, NOISES = (
+    20,
+    8,
+    12,
+    8,
+    26,
+    20,
+    14,
+    6,
+)
 METRES_PER_TEXEL = 1 / 24
 """Scale of facades and shops at full size."""
 LEAF_METRES_PER_TEXEL = 1 / 64
@@ -125,6 +134,33 @@ def shop(index: int) -> list[Array]:
         else:
             image[24:80, x : min(x + 22, right)] = rng.uniform(30, 140, 3)
         x = right + int(rng.integers(6, 24))
+    return pyramid(np.clip(image, 0, 255).astype(np.uint8))
+
+
+@cache
+def garage(index: int) -> list[Array]:
+    """Mipmap chain of tileable garages, 16 m long and 2.67 m high. Low ones cut off the bottom."""
+    rng = np.random.default_rng((index, 139))
+    height, width = 64, 384
+    image = np.full((height, width, 3), 205.0)
+    image += rng.uniform(4, 14) * fractal_noise(rng, (height, width), 0.9)[..., None]
+    image[:5] = rng.uniform(40, 160)
+    x = int(rng.integers(4, 16))
+    door = rng.uniform(25, 230) * rng.uniform(0.8, 1.15, 3)
+    same = rng.random() < 0.5
+    while x < width - 66:
+        wide = int(rng.integers(54, 64)) if rng.random() < 0.75 else int(rng.integers(16, 26))
+        color = door if same else rng.uniform(25, 230) * rng.uniform(0.8, 1.15, 3)
+        top = 12 if wide > 30 else 16
+        image[top - 2 :, x - 2 : x + wide + 2] = rng.uniform(50, 230)
+        image[top:, x : x + wide] = color
+        if rng.random() < 0.6:
+            image[top :: int(rng.integers(5, 11)), x : x + wide] *= 0.72
+        else:
+            image[top:, x : x + wide : int(rng.integers(4, 8))] *= 0.75
+        if rng.random() < 0.35:
+            image[top + 6 : top + 14, x + 4 : x + wide - 4] = rng.uniform(20, 90)
+        x += wide + int(rng.choice([rng.integers(5, 14), rng.integers(20, 60)]))
     return pyramid(np.clip(image, 0, 255).astype(np.uint8))
 
 

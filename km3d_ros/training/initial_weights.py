@@ -60,9 +60,7 @@ def new_model(spec: ModelSpec, features: Path | None = None) -> KM3DNet:
 
 
 def from_weights(
-    path: Path,
-    input_size: tuple[int, int] | None = None,
-    sizes: Mapping[str, Size] | None = None,
+    path: Path, input_size: tuple[int, int] | None = None, sizes: Mapping[str, Size] | None = None
 ) -> tuple[KM3DNet, ModelSpec]:
     """A model with the weights of a checkpoint. Heads that it lacks start from random weights.
 

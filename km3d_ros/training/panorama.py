@@ -49,10 +49,7 @@ def as_picture(frame: Frame) -> Picture:
 
 
 def panorama(
-    first: Frame,
-    others: Sequence[Frame],
-    rng: np.random.Generator,
-    input_size: tuple[int, int],
+    first: Frame, others: Sequence[Frame], rng: np.random.Generator, input_size: tuple[int, int]
 ) -> Picture:
     """A picture filled with rows of stills: a frame without calibration, and random others.
 
