@@ -52,10 +52,7 @@ class Crowd:
         return True
 
     def add(self, class_name, mesh: Mesh, colors, s, u, turn=0.0, size=None) -> Actor | None:
-        """Add an actor at (s, u), rotated by `turn` from the street's direction.
-
-        Returns None if its place is taken.
-        """
+        """Add an actor at (s, u), turned from the street. Returns None if its place is taken."""
         x, z, heading = (float(v) for v in self.street.place(s, u))
         yaw = heading + turn - np.pi / 2
         size = mesh.size if size is None else size
@@ -66,10 +63,10 @@ class Crowd:
         return actor
 
     def _crowded(self, s: float, u: float, turn: float, size, thinned: float) -> bool:
-        """Whether to leave out a vehicle because of occlusion.
+        """Whether to leave out a vehicle that hides another one or is hidden by it.
 
-        True with probability `thinned` if the bearings of the vehicle and of another one overlap
-        by more than a fifth of the narrower range.
+        Then the bearings of both overlap by more than a fifth of the narrower range, and the
+        probability is `thinned`.
         """
         if self.eye is None:
             return False

@@ -34,10 +34,8 @@ def write_stills(
 ) -> Iterator[str]:
     """Render frames 0 to `frames` − 1 of a seed in `workers` processes and yield their names.
 
-    Args:
-        root: a folder that `prepare` has made. Frames that it already contains are kept.
-        frames, seed, size, focal, workers: as the options of `km3d town`.
-        tilt, bent: of the cameras, as of `lens.sample_camera`.
+    root: a folder that `prepare` has made. Frames that it already contains are kept.
+    size, focal: as the options of `km3d town`. tilt, bent: as of `lens.sample_camera`.
     """
     names = [f"{k:06d}" for k in range(frames)]
     # Spawn, because a child forked from a process with threads may inherit a locked lock.

@@ -32,10 +32,8 @@ class Course:
     actor: Actor
     s: float
     u: float
-    speed: float
-    """Metres per second towards larger s."""
-    person: tuple[str, int] | None = None
-    """Kind and variant of a person with moving limbs; None for other actors."""
+    speed: float  # metres per second towards larger s
+    person: tuple[str, int] | None = None  # kind and variant of a person with moving limbs
 
 
 def drive(
@@ -61,11 +59,11 @@ def drive(
     courses = _moving(crowd, frames / rate) + _standing(crowd)
     known = len(crowd.actors)
     furnish(crowd)
-    film = replace(sample_film(rng), motion=0, jpeg=0, gain=1.15, contrast=1.1, noise=0.08)
+    film = sample_film(rng)
     scene = Scene(
         view=replace(sample_view(rng, street, ego), shift=(0.0, 0.0)),
         light=_daylight(rng),
-        film=film,
+        film=replace(film, motion=0, jpeg=0, gain=1.15, contrast=1.1, noise=0.08),
         ground=ground_color(rng, street),
         ground_noise=0,
         patches=ground_patches(street, rng),
@@ -101,7 +99,7 @@ def _daylight(rng: np.random.Generator) -> Light:
             return light
 
 
-def _course(crowd: Crowd, actor: Actor | None, s: float, u: float, speed: float, who=None):
+def _course(actor: Actor | None, s: float, u: float, speed: float, who=None) -> list[Course]:
     return [] if actor is None else [Course(actor, s, u, speed, who)]
 
 
@@ -113,15 +111,14 @@ def _moving(crowd: Crowd, seconds: float) -> list[Course]:
     # Each car ahead is faster than the one behind it, so that they do not collide.
     for s, speed in ((13.0, EGO_SPEED), (26.0, EGO_SPEED + 0.6), (44.0, EGO_SPEED + 1.0)):
         u = 0.5 * lane + rng.normal(0, 0.1)
-        courses += _course(crowd, crowd.vehicle(s, u, 0.0, cars_only=True), s, u, speed)
+        courses += _course(crowd.vehicle(s, u, 0.0, cars_only=True), s, u, speed)
     s = 20.0
     while s < (EGO_SPEED + 8) * seconds + 80:
         u = -0.5 * lane + rng.normal(0, 0.1)
-        courses += _course(crowd, crowd.vehicle(s, u, np.pi), s, u, -8.0)
+        courses += _course(crowd.vehicle(s, u, np.pi), s, u, -8.0)
         s += rng.uniform(13, 26)
     for start, speed in ((9.0, 4.4), (34.0, 5.0)):
-        u = lane - 0.45
-        courses += _walker(crowd, rider, "cyclist", start, u, speed)
+        courses += _walker(crowd, rider, "cyclist", start, lane - 0.45, speed)
     for _ in range(10):
         sign = rng.choice([-1, 1])
         kerb, line = street.kerb(sign > 0), building_line(street, sign > 0)
@@ -134,7 +131,7 @@ def _moving(crowd: Crowd, seconds: float) -> list[Course]:
 def _walker(crowd: Crowd, place, kind: str, s: float, u: float, speed: float) -> list[Course]:
     variant = int(crowd.rng.integers(12)) // 4 * 4
     actor = place(crowd, s, u, 0.0 if speed > 0 else np.pi)
-    return _course(crowd, actor, s, u, speed, (kind, variant))
+    return _course(actor, s, u, speed, (kind, variant))
 
 
 def _standing(crowd: Crowd) -> list[Course]:
@@ -147,7 +144,7 @@ def _standing(crowd: Crowd) -> list[Course]:
             clear = abs(s - street.junction) > street.crossing + 4
             if clear and rng.random() < 0.55:
                 turn = 0.0 if sign > 0 else np.pi
-                courses += _course(crowd, crowd.vehicle(s, u, turn), s, u, 0.0)
+                courses += _course(crowd.vehicle(s, u, turn), s, u, 0.0)
     return courses
 
 

@@ -23,12 +23,13 @@ DETAIL = 3
 
 @dataclass(frozen=True)
 class Painting:
-    """Polygons of one actor. Pixels are int32 in the format of `projection.fixed`."""
+    """Polygons of one actor. Pixels are as of `projection.fixed`, colours are display BGR.
 
-    undercoat: list[tuple[Array, list[float]]]
-    """Points (n, 2) whose hull is a part of the silhouette, and their display colour BGR."""
-    faces: list[tuple[Array, list[float]]]
-    """Convex polygons (n, 2), back to front, and their display colours BGR."""
+    The hulls of the undercoat make up the silhouette.
+    """
+
+    undercoat: list[tuple[Array, list[float]]]  # points (n, 2) around a part, and its colour
+    faces: list[tuple[Array, list[float]]]  # convex polygons (n, 2) and colours, back to front
 
 
 class Pose:
@@ -121,9 +122,7 @@ def paint_actors(
 def _polygons(points: Array, corners: list[int], camera: Camera) -> list[Array]:
     """Pixels of polygons (F, K, 3), without repeated corners and clipped at the near plane."""
     ahead = points[..., 2].min(1) > NEAR
-    safe = points.copy()
-    safe[..., 2] = np.maximum(safe[..., 2], NEAR)
-    pixels = fixed(camera.project(safe))
+    pixels = fixed(camera.project_ahead(points))
     polygons = [row[:n] for row, n in zip(pixels, corners, strict=True)]
     for k in np.flatnonzero(~ahead):
         polygons[k] = fixed(camera.project(clip_polygon(points[k, : corners[k]])))
@@ -137,9 +136,7 @@ def _undercoats(actors, pose, camera, shader, palettes, scale):
     owner = np.repeat([k for k, _, _ in parts], lengths)
     points = np.concatenate([p for _, p, _ in parts]) * scale[owner]
     points = pose.turn(points, owner) + pose.bottom(owner)
-    safe = points.copy()
-    safe[:, 2] = np.maximum(safe[:, 2], NEAR)
-    pixels = fixed(camera.project(safe))
+    pixels = fixed(camera.project_ahead(points))
     near = np.minimum.reduceat(points[:, 2], np.cumsum(lengths) - lengths) < NEAR
     first = np.array([k for k, _, _ in parts])
     base = palettes[first, [slot for _, _, slot in parts]]

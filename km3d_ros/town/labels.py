@@ -23,37 +23,47 @@ _CORNERS = np.array(list(product((0.5, -0.5), (0.5, -0.5), (0.0, 1.0))))
 def label(name: str, pose: Pose, index: int, camera: Camera, visible: float) -> KittiObject | None:
     """Label of one object, or None if no part of it is visible in the image.
 
-    Args:
-        visible: unoccluded part of the silhouette inside the image, 0 to 1.
+    visible: unoccluded part of the silhouette inside the image, 0 to 1.
     """
     owner = np.full(8, index)
     corners = pose.turn(_CORNERS * pose.size[index], owner) + pose.bottom(owner)
     corners = clip_hull(corners, NEAR)
     if visible <= 0 or not len(corners):
         return None
-    pixels = camera.project(corners)
-    low, high = pixels.min(0), pixels.max(0)
-    limit = (camera.width - 1.0, camera.height - 1.0)
-    inner_low, inner_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
-    if (inner_high - inner_low < 0.5).any():
+    found = box_in_image(camera.project(corners), camera.width, camera.height)
+    if found is None:
         return None
-    box = (*inner_low.tolist(), *inner_high.tolist())
+    box, inside = found
     if visible < HIDDEN or not NEAREST <= pose.z[index] <= FARTHEST:
         return KittiObject.of_box2d(DONT_CARE, box)
     length, width, height = pose.size[index].tolist()
     x, z = float(pose.x[index]), float(pose.z[index])
-    center = (x, float(pose.y[index]) - height / 2, z)
     yaw = _wrap(float(pose.yaw[index]))
     return KittiObject(
         class_name=name,
-        truncation=float(1 - np.prod(inner_high - inner_low) / np.prod(high - low)),
+        truncation=1 - inside,
         occlusion=occlusion_level(visible),
         alpha=_wrap(yaw - np.arctan2(x, z)),
         box2d=box,
         size=(length, width, height),
-        center=center,
+        center=(x, float(pose.y[index]) - height / 2, z),
         yaw=yaw,
     )
+
+
+def box_in_image(
+    pixels: Array, width: int, height: int
+) -> tuple[tuple[float, float, float, float], float] | None:
+    """The extent of pixels (n, 2) inside an image: x0, y0, x1, y1, and its part of the whole.
+
+    None if less than half a pixel is inside.
+    """
+    low, high = pixels.min(0), pixels.max(0)
+    inner_low, inner_high = np.clip((low, high), 0, (width - 1.0, height - 1.0))
+    if (inner_high - inner_low < 0.5).any():
+        return None
+    inside = np.prod(inner_high - inner_low) / np.prod(high - low)
+    return (*inner_low.tolist(), *inner_high.tolist()), float(inside)
 
 
 def occlusion_level(visible: float) -> int:

@@ -14,6 +14,7 @@ from km3d_ros.data.class_names import DONT_CARE
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.geometry.camera import CameraModel, with_depth
 from km3d_ros.geometry.level import level_from_angles
+from km3d_ros.town.labels import box_in_image
 from km3d_ros.town.projection import NEAR, clip_hull
 from km3d_ros.town.render import TownFrame, render
 from km3d_ros.town.scene import Scene
@@ -75,21 +76,17 @@ def take(scene: Scene, *cameras: CameraModel) -> list[Photograph]:
 def sample_camera(
     seed: int, index: int, width: int, height: int, focal: float, tilt: float, bent: bool
 ) -> CameraModel:
-    """Sample the camera of photograph `index` of a seed.
+    """Sample the camera of a photograph of scene `index` of a seed.
 
-    Args:
-        seed, index: as of `sample_scene`.
-        width, height: of the photograph in pixels.
-        focal: in image widths.
-        tilt: largest pitch in radians, up or down; the largest roll is half of it.
-        bent: whether the camera has a lens with distortion; else it is a pinhole.
+    width, height: of the photograph in pixels.
+    focal: in image widths.
+    tilt: largest pitch in radians, up or down; the largest roll is half of it.
+    bent: whether the camera has a lens with distortion; else it is a pinhole.
     """
     rng = np.random.default_rng((seed, index, 1))
     pitch, roll = rng.uniform(-tilt, tilt), rng.uniform(-tilt, tilt) / 2
-    center = rng.uniform((-0.03, -0.025), (0.03, 0.025)) * width + (
-        (width - 1) / 2,
-        (height - 1) / 2,
-    )
+    center = rng.uniform((-0.03, -0.025), (0.03, 0.025)) * width
+    center += ((width - 1) / 2, (height - 1) / 2)
     k = [[focal * width, 0, center[0]], [0, focal * width, center[1]], [0, 0, 1]]
     model = list(LENSES)[rng.integers(len(LENSES))]
     weakest, strongest = np.array(LENSES[model])
@@ -99,14 +96,10 @@ def sample_camera(
 
 
 def photograph(frame: TownFrame, camera: CameraModel) -> np.ndarray:
-    """Resample a frame to the image of another camera at the same position.
+    """Resample a frame to the image (height, width, 3) of another camera at the same position.
 
     Each pixel of `camera` takes the colour of the frame along its ray. Pixels whose ray misses the
-    frame are black. Render the frame with a wider field of view and more pixels per degree than
-    `camera`, to fill the image and keep it sharp. The labels of the frame stay valid in the level
-    frame, except for their 2D boxes.
-
-    Returns (height, width, 3) uint8 BGR.
+    frame are black.
     """
     pixels = np.nan_to_num(_pinhole(frame).project(with_depth(_rays(camera))), nan=_OUTSIDE)
     x, y = np.moveaxis(pixels.astype(np.float32), -1, 0)
@@ -137,19 +130,11 @@ def _labels(frame: TownFrame, camera: CameraModel) -> list[KittiObject]:
         points = _hull_of(item) if item.has_box3d else _points_in(item.box2d, frame)
         points = clip_hull(points, NEAR) @ camera.level
         pixels = camera.project(points[camera.sees(points)])
-        if not len(pixels):
-            continue
-        low, high = pixels.min(0), pixels.max(0)
-        limit = (camera.width - 1.0, camera.height - 1.0)
-        inner_low, inner_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
-        if (inner_high - inner_low < 0.5).any():
-            continue
-        box = (*inner_low.tolist(), *inner_high.tolist())
-        if item.has_box3d:
-            seen = np.prod(inner_high - inner_low) / np.prod(high - low)
-            labels.append(replace(item, box2d=box, truncation=float(1 - seen)))
-        else:
-            labels.append(KittiObject.of_box2d(DONT_CARE, box))
+        found = box_in_image(pixels, camera.width, camera.height) if len(pixels) else None
+        if found and item.has_box3d:
+            labels.append(replace(item, box2d=found[0], truncation=1 - found[1]))
+        elif found:
+            labels.append(KittiObject.of_box2d(DONT_CARE, found[0]))
     return labels
 
 

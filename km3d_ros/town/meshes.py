@@ -54,26 +54,16 @@ GLOSS = np.array(list(_MATERIALS.values()))[:, 3]
 class Mesh:
     """Planar polygons in metres: x forward, y left, z up, origin at the bottom centre."""
 
-    points: Array
-    """(F, K, 3): polygon corners. The last corner is repeated up to K."""
-    counts: Array
-    """(F,): number of corners."""
-    normal: Array
-    """(F, 3): outward unit normals."""
-    centroid: Array
-    """(F, 3): mean of the corners."""
-    thickness: Array
-    """(F,): smallest extent of a face in metres, used to skip faces thinner than a pixel."""
-    slot: Array
-    """(F,): index into the palette."""
-    layer: Array
-    """(F,): painting order inside the mesh. Within a layer, farther faces are painted first."""
-    two_sided: Array
-    """(F,) bool."""
-    hulls: tuple[tuple[Array, int], ...]
-    """Convex parts: (n, 3) points and slot. Their hulls form the silhouette and the undercoat."""
-    size: Array
-    """(3,): length, width, height of the extent. It is the size of the 3D box."""
+    points: Array  # (F, K, 3): polygon corners. The last corner is repeated up to K.
+    counts: Array  # (F,): number of corners
+    normal: Array  # (F, 3): outward unit normals
+    centroid: Array  # (F, 3): mean of the corners
+    thickness: Array  # (F,): smallest extent in metres, to skip faces thinner than a pixel
+    slot: Array  # (F,): index into the palette
+    layer: Array  # (F,): painting order. Within a layer, farther faces are painted first.
+    two_sided: Array  # (F,) bool
+    hulls: tuple[tuple[Array, int], ...]  # convex parts of the silhouette: (n, 3) points and slot
+    size: Array  # (3,): length, width, height of the extent. It is the size of the 3D box.
 
     @cached_property
     def table(self) -> Array:
@@ -103,12 +93,9 @@ class Builder:
     def loft(self, rings, slots, layer=1, closed=False, hull=None) -> None:
         """Add quads between consecutive rings (R, n, 3).
 
-        Args:
-            rings: (R, n, 3) points.
-            slots: one slot, or one for each strip of quads along the rings.
-            layer: painting layer.
-            closed: whether the last point of a ring connects to its first.
-            hull: slot of a convex part around all rings; None for no such part.
+        slots: one slot, or one for each strip of quads along the rings.
+        closed: whether the last point of a ring connects to its first.
+        hull: slot of a convex part around all rings; None for no such part.
         """
         rings = np.asarray(rings, float)
         inside = rings.reshape(-1, 3).mean(0)
@@ -185,6 +172,5 @@ class Builder:
 def disc(center, radius: float, corners: int, start: float = 0.0) -> Array:
     """(corners, 3): a regular polygon in the x-z plane."""
     turn = start + np.arange(corners) * 2 * np.pi / corners
-    return np.asarray(center) + radius * np.stack(
-        [np.cos(turn), np.zeros(corners), np.sin(turn)], axis=1
-    )
+    circle = np.stack([np.cos(turn), np.zeros(corners), np.sin(turn)], axis=1)
+    return np.asarray(center) + radius * circle

@@ -13,9 +13,8 @@ def painters_order(boxes: Array) -> list[int]:
     Two disjoint rectangles are separated by the line through one of their eight sides. The
     rectangle on the camera's side of that line is in front.
 
-    Args:
-        boxes: (N, 5) rectangles in the camera's ground plane: x, z, half extents along and
-            across, yaw; metres and radians.
+    boxes: (N, 5) rectangles in the camera's ground plane: x, z, half extents along and across,
+        yaw; metres and radians.
     """
     count = len(boxes)
     if count < 2:

@@ -24,8 +24,7 @@ class Camera:
     view: View
     width: int
     height: int
-    focal: float
-    """Pixels."""
+    focal: float  # pixels
 
     @property
     def center(self) -> tuple[float, float]:
@@ -66,15 +65,19 @@ class Camera:
         """Project (..., 3) camera points with positive z to (..., 2) pixels."""
         return points[..., :2] * (self.focal / points[..., 2:]) + self.center
 
+    def project_ahead(self, points: Array, near: float = NEAR) -> Array:
+        """As `project`, of any points: nearer ones are moved to z = `near`."""
+        ahead = points.copy()
+        ahead[..., 2] = np.maximum(ahead[..., 2], near)
+        return self.project(ahead)
+
     def project_outlines(self, outlines: list[Array]) -> list[Array | None]:
         """Project world outlines (n, 2) on the road to `fixed` pixels; None outside the image."""
         if not outlines:
             return []
         points = self.on_ground(np.concatenate(outlines))
         starts = np.cumsum([0] + [len(outline) for outline in outlines])
-        safe = points.copy()
-        safe[:, 2] = np.maximum(points[:, 2], ROAD_NEAR)
-        pixels = self.project(safe)
+        pixels = self.project_ahead(points, ROAD_NEAR)
         rounded = fixed(pixels)
         whole = np.minimum.reduceat(points[:, 2], starts[:-1]) >= ROAD_NEAR
         low = np.minimum.reduceat(pixels, starts[:-1])

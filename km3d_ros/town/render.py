@@ -32,13 +32,10 @@ FARTHEST_PROP = 85.0
 class TownFrame:
     """A rendered image with its calibration and labels."""
 
-    image: Array
-    """(height, width, 3) uint8 BGR."""
-    projection: Array
-    """(3, 4) float64, K [I | 0]."""
+    image: Array  # (height, width, 3) uint8 BGR
+    projection: Array  # (3, 4) float64, K [I | 0]
     objects: list[KittiObject]
-    scene: Scene
-    """What was rendered. In a drive, actors keep their order."""
+    scene: Scene  # what was rendered. In a drive, actors keep their order.
 
 
 def render(
@@ -129,10 +126,7 @@ class _Painter:
             cv2.fillConvexPoly(self.map, pixels >> 1, 0, cv2.LINE_8, 4)
 
     def _actor(self, index: int, painting: Painting) -> int:
-        """Paint one actor.
-
-        Returns the number of map cells that it covers before nearer objects hide it.
-        """
+        """Paint one actor. Returns the number of map cells that it covers."""
         canvas = self.canvas
         ident = index + 1 if self.actors[index].class_name and index < 255 else 0
         for points, color in painting.undercoat:

@@ -19,16 +19,13 @@ Array = np.ndarray
 class Light:
     """Sun, sky and haze. Colours are linear BGR."""
 
-    sun: Array
-    """(3,): unit vector to the sun in world x, up, z."""
+    sun: Array  # (3,): unit vector to the sun in world x, up, z
     sun_color: Array
     sky_color: Array
     sky: int
     horizon: int
-    shift: float
-    """Offset of the sky and horizon panoramas, 0 to 1 of their width."""
-    haze: float
-    """Extinction coefficient of the air, per metre."""
+    shift: float  # offset of the sky and horizon panoramas, 0 to 1 of their width
+    haze: float  # extinction coefficient of the air, per metre
 
 
 @dataclass(frozen=True)
@@ -37,17 +34,12 @@ class View:
 
     x: float
     z: float
-    heading: float
-    """Clockwise from world z, radians."""
+    heading: float  # clockwise from world z, radians
     height: float
-    slope: float
-    """Metres that the road descends per metre ahead."""
-    bank: float
-    """Metres that the road descends per metre to the right."""
-    focal: float
-    """In image widths."""
-    shift: tuple[float, float]
-    """Principal point from the image centre, in image widths."""
+    slope: float  # metres that the road descends per metre ahead
+    bank: float  # metres that the road descends per metre to the right
+    focal: float  # in image widths
+    shift: tuple[float, float]  # principal point from the image centre, in image widths
 
     @property
     def place(self) -> tuple[float, float, float, float]:
@@ -73,8 +65,7 @@ class Film:
     motion: int
     noise: float
     noise_index: int
-    jpeg: int
-    """Quality of an additional JPEG compression; 0 for none."""
+    jpeg: int  # quality of an additional JPEG compression; 0 for none
 
 
 @dataclass(frozen=True)
@@ -83,14 +74,11 @@ class Actor:
 
     class_name: str | None
     mesh: Mesh
-    size: tuple[float, float, float]
-    """Length, width, height of the 3D box in metres."""
+    size: tuple[float, float, float]  # length, width, height of the 3D box in metres
     x: float
     z: float
-    yaw: float
-    """KITTI's rotation_y in the world frame, radians."""
-    palette: Array
-    """(slots, 3) linear BGR."""
+    yaw: float  # KITTI's rotation_y in the world frame, radians
+    palette: Array  # (slots, 3) linear BGR
 
 
 @dataclass(frozen=True)
@@ -100,16 +88,12 @@ class Block:
     x: float
     z: float
     heading: float
-    half: tuple[float, float]
-    """Half extents across and along its heading, metres."""
+    half: tuple[float, float]  # half extents across and along its heading, metres
     height: float
-    kind: str
-    """facade, shop (a facade above shops), garage or foliage. Other kinds have no texture."""
+    kind: str  # facade, shop (a facade above shops), garage, foliage; others have no texture
     texture: int
-    tint: Array
-    """(3,) linear BGR."""
-    roof: float
-    """Height of a gabled roof in metres; 0 for a flat one."""
+    tint: Array  # (3,) linear BGR
+    roof: float  # height of a gabled roof in metres; 0 for a flat one
     roof_color: Array
 
 
@@ -131,10 +115,8 @@ class Tree:
 class Patch:
     """A coloured polygon on the ground."""
 
-    outline: Array
-    """(n, 2): world x, z."""
-    color: Array
-    """(3,) linear BGR."""
+    outline: Array  # (n, 2): world x, z
+    color: Array  # (3,) linear BGR
 
 
 @dataclass(frozen=True)
@@ -144,8 +126,7 @@ class Scene:
     view: View
     light: Light
     film: Film
-    ground: Array
-    """(3,) linear BGR of the open ground."""
+    ground: Array  # (3,) linear BGR of the open ground
     ground_noise: int
     patches: list[Patch] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)

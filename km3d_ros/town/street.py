@@ -24,16 +24,12 @@ class Street:
     side: int
     curvature: float
     lane: float
-    lanes: tuple[int, int]
-    """Number of lanes in the ego's direction, and in the opposite direction."""
-    parking: tuple[str, str]
-    """'' (none), 'parallel' or 'angled', on the ego's side and on the other side."""
+    lanes: tuple[int, int]  # number of lanes in the ego's direction, and in the opposite direction
+    parking: tuple[str, str]  # '' (none), 'parallel' or 'angled': ego's side, other side
     sidewalk: tuple[float, float]
     setback: tuple[float, float]
-    junction: float
-    """s of the centre line of a crossing street; infinite without a crossing street."""
-    crossing: float
-    """Half width of the crossing street."""
+    junction: float  # s of the centre line of a crossing street; infinite without one
+    crossing: float  # half width of the crossing street
     length: float
     start: float
 
@@ -201,9 +197,8 @@ def sample_blocks(street: Street, rng: np.random.Generator) -> list[Block]:
 
 
 def _in_junction(street: Street, s0: float, s1: float) -> bool:
-    return (
-        s1 > street.junction - street.crossing - 1 and s0 < street.junction + street.crossing + 1
-    )
+    reach = street.crossing + 1
+    return s1 > street.junction - reach and s0 < street.junction + reach
 
 
 def _placed(street: Street, s: float, u: float, half, **rest) -> Block:
@@ -224,11 +219,7 @@ def _wall_tint(rng: np.random.Generator) -> Array:
 
 
 def _building(street: Street, rng: np.random.Generator):
-    """Sample a building.
-
-    Returns the gap to the next building and the length along the street, in metres, and the
-    fields of a Block, or None in their place for an open plot.
-    """
+    """Sample the gap to the next building, a length, and the fields of a Block or None."""
     roof_color = rng.uniform(0.05, 0.2) * np.array([0.55, 0.7, 1.3])
     common = {"texture": int(rng.integers(10**6)), "tint": _wall_tint(rng)}
     if street.kind == "city":
@@ -252,10 +243,11 @@ def _garages(street, rng, sign: int, line: float, back: float) -> list[Block]:
         u = sign * (line + rng.uniform(0.2, max(back - 0.5, 0.4)) + deep)
         if not _in_junction(street, s - long / 2 - 1, s + long / 2 + 1):
             color = _wall_tint(rng)
-            block = _placed(street, s, u, (deep, long / 2), height=rng.uniform(2.3, 2.65),
-                            kind="garage", texture=int(rng.integers(10**6)), tint=color, roof=0.0,
-                            roof_color=color * 0.3)  # fmt: skip
-            blocks.append(block)
+            blocks.append(
+                _placed(street, s, u, (deep, long / 2), height=rng.uniform(2.3, 2.65),
+                        kind="garage", texture=int(rng.integers(10**6)), tint=color, roof=0.0,
+                        roof_color=color * 0.3)
+            )  # fmt: skip
     return blocks
 
 

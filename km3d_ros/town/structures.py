@@ -29,14 +29,10 @@ _PARTS = ("wall",) * 4 + ("ground floor",) * 4 + ("slope",) * 2 + ("gable",) * 2
 class Surface:
     """One visible face of a block."""
 
-    quad: Array
-    """(4, 3) camera points. Order for walls: foot, foot, top, top."""
-    pixels: Array
-    """(n, 2) pixels, in the format of `projection.fixed`, of the part in front of the camera."""
-    depth: tuple[float, float]
-    """Least and greatest z of that part, metres."""
-    color: Array
-    """(3,) display colour."""
+    quad: Array  # (4, 3) camera points. Order for walls: foot, foot, top, top.
+    pixels: Array  # (n, 2) as of `projection.fixed`, of the part in front of the camera
+    depth: tuple[float, float]  # least and greatest z of that part, metres
+    color: Array  # (3,) display colour
     kind: str
     texture: int
 
@@ -53,9 +49,7 @@ def visible_surfaces(blocks: list[Block], camera: Camera, shader: Shader) -> lis
     shown = shader.display(lit, np.linalg.norm(middle, axis=-1).ravel()).reshape(color.shape)
     depth = quads[..., 2]
     seen = exists & ((normals * middle).sum(-1) < 0) & (depth.max(-1) > NEAR)
-    safe = quads.copy()
-    safe[..., 2] = np.maximum(depth, NEAR)
-    pixels = camera.project(safe)
+    pixels = camera.project_ahead(quads)
     low, high = pixels.min(2), pixels.max(2)
     on_screen = (high > 0).all(-1) & (low[..., 0] < camera.width) & (low[..., 1] < camera.height)
     whole = depth.min(-1) > NEAR
