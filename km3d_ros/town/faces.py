@@ -8,10 +8,8 @@ import numpy as np
 
 from km3d_ros.town.meshes import GLOSS
 from km3d_ros.town.projection import NEAR, Camera, clip_hull, clip_polygon, fixed
-from km3d_ros.town.scene import Actor
+from km3d_ros.town.scene import Actor, Array
 from km3d_ros.town.shading import Shader
-
-Array = np.ndarray
 
 THINNEST = 0.8
 """Least thickness of a painted face in pixels. Thinner faces leave the undercoat visible."""

@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 
 from km3d_ros.town import textures
-from km3d_ros.town.projection import Camera, fill, fixed
-from km3d_ros.town.scene import Scene
+from km3d_ros.town.projection import Camera, blend, fill, fixed
+from km3d_ros.town.scene import Array, Scene
 from km3d_ros.town.shading import Shader
 
-Array = np.ndarray
 UP = (0.0, -1.0, 0.0)
 SKY_SPAN = (np.pi, np.pi / 3)
 """Horizontal and vertical angle that a sky image covers, radians."""
@@ -48,13 +47,8 @@ def paint_horizon(canvas: Array, scene: Scene, camera: Camera, shader: Shader) -
         [[scale, 0, -left * scale], [shear * scale, scale, bottom - rows * scale - top]]
     )
     warp[1, 2] -= shear * left * scale
-    size = (width, low - top)
-    part = cv2.warpAffine(color, warp, size)
-    gap = cv2.warpAffine(clear, warp, size, borderValue=255)
-    gap = cv2.cvtColor(gap, cv2.COLOR_GRAY2BGR)
     tone = shader.flat((0.8, 0.8, 0.8), UP, 40.0) / 255
-    part = cv2.multiply(part, (*np.minimum(tone * 1.1, 1.2), 0))
-    canvas[top:low] = cv2.add(cv2.multiply(canvas[top:low], gap, scale=1 / 255), part)
+    blend(canvas[top:low], color, clear, warp, np.minimum(tone * 1.1, 1.2))
 
 
 def paint_ground(canvas: Array, scene: Scene, camera: Camera, shader: Shader) -> None:

@@ -10,8 +10,7 @@ from km3d_ros.data.class_names import DONT_CARE
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.town.faces import Pose
 from km3d_ros.town.projection import NEAR, Camera, clip_hull
-
-Array = np.ndarray
+from km3d_ros.town.scene import Array
 
 NEAREST, FARTHEST = 2.0, 75.0
 """Range of z of labelled objects in metres. Objects outside it become DontCare regions."""

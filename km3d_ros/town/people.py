@@ -22,15 +22,11 @@ _FRONT, _BACK = (7, 0, 6), (2, 3, 4)
 class _Wear:
     """Clothes and luggage. Open jackets, prints and packs distinguish front from back."""
 
-    top: str
-    """plain, open (jacket), hoops, checks, print (on the chest) or vest."""
-    legs: str
-    """trousers, shorts, skirt or coat."""
+    top: str  # plain, open (jacket), hoops, checks, print (on the chest) or vest
+    legs: str  # trousers, shorts, skirt or coat
     short_sleeves: bool
-    hair: str
-    """short, long, bald or hat."""
-    luggage: str
-    """none, pack, shoulder or hand."""
+    hair: str  # short, long, bald or hat
+    luggage: str  # none, pack, shoulder or hand
     glasses: bool
 
 
@@ -54,10 +50,8 @@ def pedestrian(variant: int, phase: int) -> Mesh:
     """Mesh of a pedestrian. Every fourth variant stands, the others walk."""
     rng = np.random.default_rng((variant, 11))
     height, build = rng.uniform(0.94, 1.09), rng.uniform(0.92, 1.15)
-    wear, pose = (
-        _wear(rng, 0.6),
-        str(rng.choice(["swing", "pocket", "phone"], p=[0.7, 0.15, 0.15])),
-    )
+    wear = _wear(rng, 0.6)
+    pose = str(rng.choice(["swing", "pocket", "phone"], p=[0.7, 0.15, 0.15]))
     standing = variant % 4 == 3
     b = Builder()
     swing = 0.08 if standing else 0.47 * np.sin(2 * np.pi * (phase + 0.5) / PHASES)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from km3d_ros.town.scene import View
-
-Array = np.ndarray
+from km3d_ros.town.scene import Array, View
 
 NEAR = 0.1
 """Near plane in metres."""
@@ -110,6 +108,19 @@ def fixed(pixels: Array) -> Array:
 def fill(canvas: Array, pixels: Array, color) -> None:
     """Paint an antialiased convex polygon (n, 2) in `fixed` pixels."""
     cv2.fillConvexPoly(canvas, pixels, color, cv2.LINE_AA, 4)
+
+
+def blend(area: Array, color: Array, clear: Array, warp: Array, gain: Array) -> None:
+    """Paint a premultiplied picture over an area of the canvas.
+
+    color: (h, w, 3) uint8, premultiplied; clear: (h, w) uint8, 255 - opacity.
+    warp: (2, 3) affine from the picture to the area. gain: (3,) factors of the colours.
+    """
+    size = area.shape[1::-1]
+    part = cv2.multiply(cv2.warpAffine(color, warp, size), (*gain, 0))
+    gap = cv2.warpAffine(clear, warp, size, borderValue=255)
+    behind = cv2.multiply(area, cv2.cvtColor(gap, cv2.COLOR_GRAY2BGR), scale=1 / 255)
+    area[:] = cv2.add(behind, part)
 
 
 def clip_polygon(points: Array, near: float = NEAR) -> Array:

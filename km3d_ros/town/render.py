@@ -13,14 +13,12 @@ from km3d_ros.town.ground import paint_ground, paint_horizon, paint_sky, texture
 from km3d_ros.town.labels import label
 from km3d_ros.town.ordering import painters_order
 from km3d_ros.town.projection import Camera
-from km3d_ros.town.scene import Actor, Block, Scene, Tree
+from km3d_ros.town.scene import Actor, Array, Block, Scene, Tree
 from km3d_ros.town.sensor import develop
 from km3d_ros.town.shading import Shader
 from km3d_ros.town.shadows import shadow_mask
 from km3d_ros.town.structures import Surface, paint_surface, visible_surfaces
 from km3d_ros.town.trees import Grove
-
-Array = np.ndarray
 
 SIZE = (1280, 384)
 """Default width and height in pixels."""

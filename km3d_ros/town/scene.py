@@ -8,11 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from km3d_ros.town.meshes import Mesh
-
-Array = np.ndarray
+from km3d_ros.town.meshes import Array, Mesh
 
 
 @dataclass(frozen=True)

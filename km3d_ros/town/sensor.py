@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 
 from km3d_ros.town import textures
-from km3d_ros.town.scene import Film
-
-Array = np.ndarray
+from km3d_ros.town.scene import Array, Film
 
 
 @lru_cache(maxsize=8)

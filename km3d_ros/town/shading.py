@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from km3d_ros.town.projection import Camera
-from km3d_ros.town.scene import Light
-
-Array = np.ndarray
+from km3d_ros.town.scene import Array, Light
 
 
 class Shader:

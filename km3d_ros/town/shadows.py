@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 
 from km3d_ros.town.projection import Camera
-from km3d_ros.town.scene import Scene
+from km3d_ros.town.scene import Array, Scene
 from km3d_ros.town.shading import Shader
 
-Array = np.ndarray
 _SIGNS = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
 _TURN = np.arange(10) * 2 * np.pi / 10
 _CLUMPS = np.array(

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from km3d_ros.town import textures
-from km3d_ros.town.scene import Block, Patch, Tree
-
-Array = np.ndarray
+from km3d_ros.town.scene import Array, Block, Patch, Tree
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ import numpy as np
 
 from km3d_ros.town import textures
 from km3d_ros.town.projection import NEAR, Camera, clip_polygon, fill, fixed
-from km3d_ros.town.scene import Block
+from km3d_ros.town.scene import Array, Block
 from km3d_ros.town.shading import Shader
 
-Array = np.ndarray
 SHOP_HEIGHT = 80 * textures.METRES_PER_TEXEL
 _BANKS: dict[str, tuple[Callable[[int], list[Array]], int, float]] = {
     "facade": (textures.facade, textures.FACADES, textures.METRES_PER_TEXEL),

@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 
 from km3d_ros.town import textures
-from km3d_ros.town.projection import Camera, fill, fixed
-from km3d_ros.town.scene import Tree
+from km3d_ros.town.projection import Camera, blend, fill, fixed
+from km3d_ros.town.scene import Array, Tree
 from km3d_ros.town.shading import Shader
 
-Array = np.ndarray
 NEAREST = 1.5
 """Least z of a painted tree, metres."""
 _BARK = (0.06, 0.085, 0.10)
@@ -75,10 +74,4 @@ def _paint_sprite(canvas: Array, chain, box, flip: bool, gain: Array) -> None:
     warp = np.array([[sx, 0, x0 - left], [0, sy, y0 - top]])
     if flip:
         warp[0] = (-sx, 0, x1 - left)
-    size = (right - left, bottom - top)
-    part = cv2.warpAffine(color, warp, size)
-    gap = cv2.warpAffine(clear, warp, size, borderValue=255)
-    gap = cv2.cvtColor(gap, cv2.COLOR_GRAY2BGR)
-    part = cv2.multiply(part, (*gain, 0))
-    area = canvas[top:bottom, left:right]
-    canvas[top:bottom, left:right] = cv2.add(cv2.multiply(area, gap, scale=1 / 255), part)
+    blend(canvas[top:bottom, left:right], color, clear, warp, gain)
