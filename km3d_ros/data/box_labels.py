@@ -77,7 +77,7 @@ def read_kitti_boxes(root: Path) -> tuple[list[LabelledImage], LeftOut]:
     folder = images_and_labels / "label_2"
     labels = list_texts(folder)
     images, left_out = [], LeftOut()
-    for path in list_images(images_and_labels / "image_2", copied=False):
+    for path in list_images(images_and_labels / "image_2"):
         if path.stem in labels:
             images.append(LabelledImage(path, _read_label(labels[path.stem])))
         else:

@@ -80,7 +80,7 @@ def check_folder(root: Path, split: str | None = None) -> Checked:
         InputError: no KITTI folder, or no such split.
     """
     folder = data_folder(root, split, ("calib", "label_2"))
-    images = by_stem(list_images(folder / "image_2", copied=False))
+    images = by_stem(list_images(folder / "image_2"))
     labels = list_texts(folder / "label_2")
     calibrations = {name: find_calibration(folder, name) for name in images}
     calibrations = {name: path for name, path in calibrations.items() if path.exists()}

@@ -48,6 +48,16 @@ class Frame:
         return self.camera or CameraModel.from_projection(self.projection, *image.shape[1::-1])
 
 
+def open_frame(image: Path, objects: Sequence[KittiObject] = ()) -> Frame:
+    """The frame of an image of a KITTI folder, with the calibration of its name.
+
+    Raises:
+        InputError: as of `read_calibration`.
+    """
+    projection, camera = read_calibration(find_calibration(image.parents[1], image.stem))
+    return Frame(image.stem, image, projection, list(objects), camera)
+
+
 class KittiDataset:
     """Labelled frames of a KITTI folder, read on access.
 
@@ -73,9 +83,7 @@ class KittiDataset:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Frame:
-        path = self._images[index]
-        projection, camera = read_calibration(find_calibration(self.folder, path.stem))
-        return Frame(path.stem, path, projection, self.objects(index), camera)
+        return open_frame(self._images[index], self.objects(index))
 
     def objects(self, index: int) -> list[KittiObject]:
         """The labels of a frame alone; errors as of `read_labels`."""
@@ -97,7 +105,7 @@ def find_images(root: Path, split: str | None, parts: tuple[str, ...]) -> list[P
         InputError: a folder, the split, or a file of a frame is missing, or there is no frame.
     """
     folder = data_folder(root, split, parts)
-    images = by_stem(list_images(folder / "image_2", copied=False))
+    images = by_stem(list_images(folder / "image_2"))
     names = list(images) if split is None else read_split(root, split)
     for name in names:
         if name not in images:
@@ -125,19 +133,14 @@ def data_folder(root: Path, split: str | None, parts: tuple[str, ...]) -> Path:
     raise InputError(f"{root}: no KITTI folder; expected {', '.join(parts)} in it or in training/")
 
 
-def list_images(folder: Path, copied: bool = True) -> list[Path]:
-    """The images in a folder, sorted by name.
-
-    copied: whether to list `._NAME` files, which macOS writes beside copies; they are no images.
+def list_images(folder: Path) -> list[Path]:
+    """The images in a folder, sorted by name, without the `._NAME` files of macOS.
 
     Raises:
         InputError: there is none.
     """
-    images = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and (copied or not path.name.startswith("._"))
-    )
+    paths = (path for path in folder.iterdir() if not path.name.startswith("._"))
+    images = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise InputError(f"{folder}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
     return images

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from km3d_ros.data.calibration import find_calibration, read_calibration, read_camera
+from km3d_ros.data.calibration import read_camera
 from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, level_projection
 from km3d_ros.data.image_file import check_one_size, read_image
-from km3d_ros.data.kitti import Frame, find_images, list_images
+from km3d_ros.data.kitti import Frame, find_images, list_images, open_frame
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 
@@ -79,11 +79,7 @@ def kitti_frames(root: Path) -> list[Frame]:
     Raises:
         InputError: a folder or a calibration is missing or not readable.
     """
-    return [
-        Frame(path.stem, path, projection, camera=camera)
-        for path in find_images(root, None, ("calib",))
-        for projection, camera in [read_calibration(find_calibration(path.parents[1], path.stem))]
-    ]
+    return [open_frame(path) for path in find_images(root, None, ("calib",))]
 
 
 def _framed(frames: list[Frame], level: np.ndarray) -> Iterator[CameraImage]:

@@ -62,10 +62,8 @@ class _Frame:
 
     truth: Sequence[KittiObject]
     results: Sequence[KittiObject]
-    iou: dict[str, np.ndarray]
-    """(G, D) by metric."""
-    dont_care: np.ndarray
-    """(D,) largest part of the 2D box that is inside one DontCare region, 0 to 1."""
+    iou: dict[str, np.ndarray]  # (G, D) by metric
+    dont_care: np.ndarray  # (D,) largest part of the 2D box inside one DontCare region, 0 to 1
 
     @property
     def scores(self) -> np.ndarray:
@@ -76,20 +74,13 @@ class _Frame:
 class _Case:
     """Inputs of the matching in one image, for one class, difficulty and metric."""
 
-    candidates: np.ndarray
-    """(G, D) bool: the overlap exceeds the limit and neither object is of another class."""
-    iou: np.ndarray
-    """(G, D)."""
-    scores: np.ndarray
-    """(D,)."""
-    truth_counts: np.ndarray
-    """(G,) bool: the object is a miss if it is not matched."""
-    result_counts: np.ndarray
-    """(D,) bool: the result is a false positive if it is not matched."""
-    similarity: np.ndarray
-    """(G, D) similarity of the observation angles, 0 (opposite) to 1 (equal)."""
-    stuff: np.ndarray
-    """(D,) bool: the result lies in a DontCare region."""
+    candidates: np.ndarray  # (G, D) bool: enough overlap, and neither is of another class
+    iou: np.ndarray  # (G, D)
+    scores: np.ndarray  # (D,)
+    truth_counts: np.ndarray  # (G,) bool: the object is a miss if it is not matched
+    result_counts: np.ndarray  # (D,) bool: a false positive if it is not matched
+    similarity: np.ndarray  # (G, D) of the observation angles, 0 (opposite) to 1 (equal)
+    stuff: np.ndarray  # (D,) bool: the result lies in a DontCare region
 
 
 def default_iou(name: str) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from km3d_ros.data.calibration import write_calibration
-from km3d_ros.data.kitti import KittiDataset, find_images
+from km3d_ros.data.kitti import KittiDataset, find_images, list_images
 from km3d_ros.errors import InputError
 
 LABEL = "Car 0.00 1 1.85 387.63 181.54 423.81 203.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
@@ -39,6 +39,15 @@ def test_dataset_finds_its_folders_and_sorts_frames(tmp_path, folder):
     assert frame.image_path.name == "000001.png"
     assert frame.objects[0].class_name == "Car"
     np.testing.assert_array_equal(frame.projection, PROJECTION)
+
+
+def test_files_that_macos_writes_beside_images_are_no_images(tmp_path):
+    make_dataset(tmp_path)
+    (tmp_path / "image_2" / "._000000.png").touch()
+    assert [path.name for path in list_images(tmp_path / "image_2")] == [
+        "000000.png",
+        "000001.png",
+    ]
 
 
 def test_split_names_the_frames_in_its_order(tmp_path):
