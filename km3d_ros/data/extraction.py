@@ -1,4 +1,4 @@
-"""Writing frames as a KITTI-format folder of pinhole images, for random access in training."""
+"""Images as a level pinhole sees them: of a frame, or written to a KITTI-format folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,15 @@ def write_folder(folder: Path, frames: Iterable[CameraImage]) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        _write(part, frames)
+        for name in ("image_2", "calib"):
+            (part / name).mkdir(parents=True)
+        for frame in tqdm(frames, desc="Extracting", unit="frame", disable=None):
+            camera, image, projection = frame.camera, frame.image, level_projection(frame.camera)
+            if not (camera.is_rectified and camera.is_level):
+                image = _pinhole(camera, projection).warp(image)
+            jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
+            (part / "image_2" / f"{frame.name}.jpg").write_bytes(jpeg.tobytes())
+            write_calibration(part / "calib" / f"{frame.name}.txt", projection)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -73,20 +81,12 @@ def fingerprint(name: str, files: Iterable[Path], settings: Sequence[object]) ->
     return f"{name}-{digest[:12]}"
 
 
-def rectified(frame: CameraImage) -> tuple[np.ndarray, np.ndarray]:
-    """The image as a level pinhole sees it, and its projection (3, 4) float64.
+def level_projection(camera: CameraModel) -> np.ndarray:
+    """The projection (3, 4) float64 of a level pinhole for the images of a camera.
 
     The pinhole has the K of the camera. If the camera does not look level, the principal point is
     moved so that the middle of the image remains there.
     """
-    camera, projection = frame.camera, level_projection(frame.camera)
-    if camera.is_rectified and camera.is_level:
-        return frame.image, projection
-    return _pinhole(camera, projection).warp(frame.image), projection
-
-
-def level_projection(camera: CameraModel) -> np.ndarray:
-    """The projection (3, 4) float64 of the pinhole of `rectified`."""
     intrinsics = camera.intrinsics.copy()
     if not camera.is_level:
         middle = (camera.size - 1) / 2
@@ -150,13 +150,3 @@ def _narrowed(box: np.ndarray, item: KittiObject, pinhole: CameraModel) -> np.nd
     pixels = pinhole.project(corners)
     low, high = np.maximum(box[:2], pixels.min(0)), np.minimum(box[2:], pixels.max(0))
     return np.concatenate((low, high)) if (low < high).all() else box
-
-
-def _write(folder: Path, frames: Iterable[CameraImage]) -> None:
-    for name in ("image_2", "calib"):
-        (folder / name).mkdir(parents=True)
-    for frame in tqdm(frames, desc="Extracting", unit="frame", disable=None):
-        image, projection = rectified(frame)
-        jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
-        (folder / "image_2" / f"{frame.name}.jpg").write_bytes(jpeg.tobytes())
-        write_calibration(folder / "calib" / f"{frame.name}.txt", projection)

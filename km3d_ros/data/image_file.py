@@ -22,8 +22,8 @@ def read_image(path: str | Path) -> np.ndarray:
         return decode_image(data)
 
 
-def check_one_size(paths: Sequence[Path]) -> None:
-    """Refuse image files that one camera cannot have taken.
+def check_one_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Width and height of image files of one camera.
 
     Raises:
         InputError: one of them is of another size than the first, or not readable.
@@ -34,6 +34,7 @@ def check_one_size(paths: Sequence[Path]) -> None:
         if size != (width, height):
             as_of = f"{width}x{height} as of {paths[0].name}"
             raise InputError(f"{path}: {size[0]}x{size[1]} pixels, expected {as_of}")
+    return width, height
 
 
 def read_image_size(path: Path) -> tuple[int, int]:

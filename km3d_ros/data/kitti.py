@@ -26,11 +26,11 @@ class Frame:
     """One image with its calibration and labels.
 
     projection: (3, 4) float64, pixels from metres in the camera frame; None if unknown, which it
-        may be for images with 2D boxes only. Of a ROS calibration: P, that of the image as a level
-        pinhole sees it (`extraction.level_view`).
+        may be for images with 2D boxes only. With a `camera`: that of the level pinhole through
+        which `extraction.level_view` shows the image.
     objects: empty for images without labels.
-    camera: of the image of a ROS calibration, raw, with the labels in its rectified frame; None:
-        that of `projection`.
+    camera: of an image that is raw or not level; the labels are in its level frame. None: that of
+        `projection`.
     """
 
     name: str

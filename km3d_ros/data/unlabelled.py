@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from km3d_ros.data.calibration import read_camera
-from km3d_ros.data.extraction import CameraImage, extract_once, fingerprint, level_projection
-from km3d_ros.data.image_file import check_one_size, read_image
+from km3d_ros.data.extraction import level_projection
+from km3d_ros.data.image_file import check_one_size, read_image_size
 from km3d_ros.data.kitti import Frame, find_images, list_images, open_frame
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
+from km3d_ros.geometry.camera import CameraModel
 
 
 def open_unlabelled(
@@ -29,7 +28,7 @@ def open_unlabelled(
     path: a KITTI folder (image_2 and calib), a folder of images, or a bag (a rosbag2 folder or one
         `.mcap`, `.db3` or ROS 1 `.bag` file).
     calibration: as for `read_camera`; of a folder of images, or of a bag (not its CameraInfo).
-    cache: folder for what is extracted from bags and rectified.
+    cache: folder for the images of bags.
     topic: image topic of a bag; None for the only one.
     mounting: how the cameras are mounted; None: they look level.
 
@@ -40,7 +39,7 @@ def open_unlabelled(
     for needed in (path, calibration):
         if needed and not needed.exists():
             raise InputError(f"{needed}: no such file or folder")
-    if _is_bag(path):
+    if path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").exists():
         # The library that reads bags is not needed for anything else.
         from km3d_ros.data.bag_images import extract_bag
 
@@ -54,23 +53,13 @@ def open_unlabelled(
     level = mounting.of("").level
     if any((path / part / "image_2").is_dir() for part in (".", "training", "testing")):
         frames = kitti_frames(path)
-        if np.array_equal(level, np.eye(3)):
-            return frames
-        files = [frame.image_path for frame in frames]
-        images = partial(_framed, frames, level)
-    elif calibration is None:
+        is_level = np.array_equal(level, np.eye(3))
+        return frames if is_level else [_levelled(frame, level) for frame in frames]
+    if calibration is None:
         raise InputError(f"{path}: a folder of images needs a camera file")
-    else:
-        files = list_images(path)
-        check_one_size(files)
-        images = partial(_photographed, files, calibration, level)
-        first = next(images())
-        if first.camera.is_rectified and first.camera.is_level:
-            projection = level_projection(first.camera)
-            return [Frame(file.stem, file, projection) for file in files]
-        files = [*files, calibration]
-    key = fingerprint(path.resolve().name, files, mounting.settings)
-    return kitti_frames(extract_once(cache, key, images))
+    files = list_images(path)
+    camera = replace(read_camera(calibration, *check_one_size(files)), level=level)
+    return [_frame(file, camera) for file in files]
 
 
 def kitti_frames(root: Path) -> list[Frame]:
@@ -82,21 +71,13 @@ def kitti_frames(root: Path) -> list[Frame]:
     return [open_frame(path) for path in find_images(root, None, ("calib",))]
 
 
-def _framed(frames: list[Frame], level: np.ndarray) -> Iterator[CameraImage]:
-    for frame in frames:
-        image = read_image(frame.image_path)
-        yield CameraImage(frame.name, image, replace(frame.camera_of(image), level=level))
+def _levelled(frame: Frame, level: np.ndarray) -> Frame:
+    size = read_image_size(frame.image_path)
+    camera = frame.camera or CameraModel.from_projection(frame.projection, *size)
+    return _frame(frame.image_path, replace(camera, level=level))
 
 
-def _photographed(
-    files: list[Path], calibration: Path, level: np.ndarray
-) -> Iterator[CameraImage]:
-    for path in files:
-        image = read_image(path)
-        camera = read_camera(calibration, image.shape[1], image.shape[0])
-        yield CameraImage(path.stem, image, replace(camera, level=level))
-
-
-def _is_bag(path: Path) -> bool:
-    """Whether a path is an `.mcap`, `.db3` or `.bag` file, or a rosbag2 folder."""
-    return path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").exists()
+def _frame(image: Path, camera: CameraModel) -> Frame:
+    is_pinhole = camera.is_rectified and camera.is_level
+    projection = level_projection(camera)
+    return Frame(image.stem, image, projection, camera=None if is_pinhole else camera)

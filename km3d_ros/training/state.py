@@ -228,4 +228,6 @@ def _fingerprint(frames: Frames) -> str:
     for i in range(0, len(frames), max(1, len(frames) // SAMPLES)):
         frame = frames[i]
         digest.update(f"{frame.name} {frame.image_path.stat().st_size}\n".encode())
+        if frame.camera is not None:
+            digest.update(frame.projection.tobytes() + frame.camera.distortion.tobytes())
     return f"{len(frames)} frames {digest.hexdigest()[:8]}"

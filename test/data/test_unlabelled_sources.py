@@ -15,10 +15,12 @@ from tf2_msgs.msg import TFMessage
 
 from km3d_ros.data import bag_images
 from km3d_ros.data.calibration import write_calibration
+from km3d_ros.data.extraction import level_view
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.unlabelled import open_unlabelled
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
+from km3d_ros.geometry.level import level_from_angles
 
 
 @pytest.fixture
@@ -194,6 +196,10 @@ def test_mount_of_a_kitti_folder_turns_its_images(tmp_path, cache):
     write_calibration(tmp_path / "kitti/calib/000000.txt", P)
     (frame,) = open_unlabelled(tmp_path / "kitti", None, cache, mounting=Mounting(pitch=0.1))
     assert frame.projection[1, 2] < P[1, 2] - 5
-    assert difference(read_image(frame.image_path), picture()) > 5
+    turned, _ = level_view(frame)
+    homography = frame.projection[:, :3] @ level_from_angles(0.1, 0.0) @ np.linalg.inv(P[:, :3])
+    expected = cv2.warpPerspective(picture(), homography, (WIDTH, HEIGHT))
+    assert difference(turned[10:-10, 10:-10], expected[10:-10, 10:-10]) < 2
+    assert not cache.exists()
     with pytest.raises(InputError, match="base frame base_link needs the transforms of a bag"):
         open_unlabelled(tmp_path / "kitti", None, cache, mounting=Mounting("base_link"))

@@ -1,9 +1,10 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from support.frames import write_frames
+from support.frames import CAMERA, write_frames
 from support.full_disk import full_disk
 
 from km3d_ros.data.kitti import KittiDataset
@@ -86,6 +87,9 @@ def test_identity_is_about_data_method_and_model(tmp_path):
     unlabelled, boxed = Sources(many, unlabelled=few), Sources(many, boxed=few)
     assert differs(sources=unlabelled) == {"unlabelled data", "unlabelled_batch_size"}
     assert differs(sources=boxed) == {"boxed data", "boxes_batch_size"}
+    first, second = (Sources([replace(many[0], camera=camera)]) for camera in (None, CAMERA))
+    usual = {"model": model, "spec": spec, "plan": Plan(), "method": Method(), "validation": None}
+    assert identity_of(sources=first, **usual) != identity_of(sources=second, **usual)
     assert differs(validation=few) == {"validation data"}
     assert differs(spec=new_spec("lite", (64, 160))) == {"input_size"}
     assert differs(model=other_model) == {"start"}
