@@ -19,24 +19,14 @@ from km3d_ros.network.spec import HEAD_CHANNELS, INFERENCE_HEADS, ModelSpec
 PUBLISHED_BACKBONES: dict[str, dict[str, str]] = {
     "dla_34": {
         "stem": "base.base_layer",
-        "level0": "base.level0",
-        "level1": "base.level1",
-        "level2": "base.level2",
-        "level3": "base.level3",
-        "level4": "base.level4",
-        "level5": "base.level5",
+        **{f"level{i}": f"base.level{i}" for i in range(6)},
         "neck": "dla_up",
         "fuse": "ida_up",
         "offset": "conv_offset_mask",
         "norm": "actf.0",
     },
     "res_18": {
-        "conv1": "conv1",
-        "bn1": "bn1",
-        "layer1": "layer1",
-        "layer2": "layer2",
-        "layer3": "layer3",
-        "layer4": "layer4",
+        **{name: name for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")},
         "upsample": "deconv_layers",
     },
 }
@@ -44,22 +34,16 @@ PUBLISHED_BACKBONES: dict[str, dict[str, str]] = {
 
 Other parts of the backbone and the heads have the same names in both."""
 
-PUBLISHED_UNUSED: dict[str, tuple[str, ...]] = {
-    "dla_34": ("base.fc.", "base.level3.project.", "base.level4.project.")
-}
+PUBLISHED_UNUSED = {"dla_34": ("base.fc.", "base.level3.project.", "base.level4.project.")}
 """Per architecture: prefixes of tensors in published files that no output depends on."""
+
+CLASSIFIERS = {"res_18": "torchvision's resnet18", "dla_34": "the published dla34"}
+"""Per architecture: the image classifier with the same features."""
+UP_SAMPLING = ("neck", "fuse", "upsample")
+"""Parts of the backbones that a classifier does not have."""
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model")
 """Names under which checkpoints keep their tensors."""
-
-CLASSIFIERS = {
-    "res_18": ("torchvision's resnet18", ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")),
-    "dla_34": (
-        "the published dla34",
-        ("stem", "level0", "level1", "level2", "level3", "level4", "level5"),
-    ),
-}
-"""Per architecture: the image classifier, and the parts that the backbone shares with it."""
 
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 """Prefixes of DataParallel and torch.compile."""
@@ -128,16 +112,16 @@ def load_features(backbone: nn.Module, architecture: str, path: Path) -> None:
     if architecture not in CLASSIFIERS:
         known = " and ".join(CLASSIFIERS)
         raise InputError(f"{path}: feature files are read for {known}, not for {architecture}")
-    called, parts = CLASSIFIERS[architecture]
     names = PUBLISHED_BACKBONES[architecture]
     wanted, expected = set(), {}
     for key, value in weights_of(backbone).items():
         part, _, rest = key.partition(".")
-        if part in parts:
+        if part not in UP_SAMPLING:
             wanted.add(key)
             expected[f"{names[part].removeprefix('base.')}.{rest}"] = value
     given = {_PARTS_OF_MODELS.sub("", key): value for key, value in _read(path).items()}
-    fill(expected, {key: given[key] for key in given if key in expected}, path, called)
+    used = {key: value for key, value in given.items() if key in expected}
+    fill(expected, used, path, CLASSIFIERS[architecture])
     backbone.pretrained = tuple(
         value for name, value in backbone.named_parameters() if name in wanted
     )
