@@ -114,7 +114,7 @@ class BagFrames:
             depth = BitDepth()
             infos = [] if self.calibration else _choose_infos(reader, self.path, self.topic)
             for number, message, info, missing in _paired(
-                reader, self.path, images, infos, self._takes
+                reader, self.path, images, infos, lambda n: n * self.most % self.total < self.most
             ):
                 where = f"image {number} of {self.topic}"
                 try:
@@ -141,9 +141,6 @@ class BagFrames:
             with _reading(self.path):
                 for _, _, data in reader.messages(found):
                     self.mounting.add(deserialize(data, kind))
-
-    def _takes(self, number: int) -> bool:
-        return number * self.most % self.total < self.most
 
 
 def _camera(

@@ -17,7 +17,7 @@ from km3d_ros.town.scene import Actor, Array, Block, Scene, Tree
 from km3d_ros.town.sensor import develop
 from km3d_ros.town.shading import Shader
 from km3d_ros.town.shadows import shadow_mask
-from km3d_ros.town.structures import Surface, paint_surface, visible_surfaces
+from km3d_ros.town.structures import paint_surface, visible_surfaces
 from km3d_ros.town.trees import Grove
 
 SIZE = (1280, 384)
@@ -87,17 +87,14 @@ class _Painter:
         whole: dict[int, int] = {}
         for k in painters_order(self._footprints(items)):
             if k < trees:
-                self._block(surfaces[k])
+                for surface in surfaces[k]:
+                    paint_surface(self.canvas, surface, self.camera)
+                self._hide([surface.pixels for surface in surfaces[k]])
             elif k < actors:
                 self._hide(grove.paint(self.canvas, k - trees))
             else:
                 whole[k - actors] = self._actor(k - actors, paintings[k - actors])
         return self._labels(pose, whole)
-
-    def _block(self, surfaces: list[Surface]) -> None:
-        for surface in surfaces:
-            paint_surface(self.canvas, surface, self.camera)
-        self._hide([surface.pixels for surface in surfaces])
 
     def _footprints(self, items: list[Block | Tree | Actor]) -> Array:
         rows = []

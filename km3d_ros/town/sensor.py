@@ -11,16 +11,12 @@ from km3d_ros.town import textures
 from km3d_ros.town.scene import Array, Film
 
 
-@lru_cache(maxsize=8)
-def _falloff(height: int, width: int) -> Array:
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    return (0.3 * y**2 + 0.7 * x**2).astype(np.float32)
-
-
 @lru_cache(maxsize=64)
 def _vignette(height: int, width: int, steps: int) -> Array:
     """(height, width, 3) uint8 gain, 255 for 1. Corners are darker by `steps` twentieths."""
-    mask = 255 * (1 - steps / 20 * _falloff(height, width))
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    falloff = (0.3 * y**2 + 0.7 * x**2).astype(np.float32)
+    mask = 255 * (1 - steps / 20 * falloff)
     return cv2.merge([mask.astype(np.uint8)] * 3)
 
 

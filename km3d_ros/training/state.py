@@ -171,6 +171,7 @@ def identity_of(
     """
     described = asdict(spec)
     del described["noise"], described["training"]
+    weights = b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())
     data = {kind.name.lower(): sources.of(kind) for kind in Kind} | {"validation": validation}
     return {
         **described,
@@ -178,7 +179,7 @@ def identity_of(
         **{name: getattr(plan, name) for name in ("batch_size", "learning_rate", "seed")},
         "unlabelled_batch_size": plan.unlabelled_batch_size if sources.unlabelled else 0,
         "boxes_batch_size": plan.boxes_batch_size if sources.boxed else 0,
-        "start": _fingerprint_of_weights(model),
+        "start": f"weights {hashlib.sha256(weights).hexdigest()[:8]}",
         **{
             f"{name} data": _fingerprint(frames) if frames else "none"
             for name, frames in data.items()
@@ -215,11 +216,6 @@ class Log:
         if text:
             write_whole(self.path, text.encode())
         self.text = text
-
-
-def _fingerprint_of_weights(model: KM3DNet) -> str:
-    content = b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())
-    return f"weights {hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def _fingerprint(frames: Frames) -> str:
