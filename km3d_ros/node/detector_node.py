@@ -14,8 +14,8 @@ from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.statistics import FrameStatistics
 from km3d_ros.inference.detector import Detector, release_memory
-from km3d_ros.node import diagnostics, parameters, running
-from km3d_ros.node.diagnostics import Health
+from km3d_ros.node import parameters, running
+from km3d_ros.node.diagnostics import Health, stream_values
 from km3d_ros.node.lifecycle import ManagedNode
 from km3d_ros.node.log import library_log
 from km3d_ros.node.outputs import Outputs
@@ -42,17 +42,7 @@ class DetectorNode(ManagedNode):
     def __init__(
         self, name: str = "km3d", *, clock: Callable[[], float] = time.monotonic, **kwargs
     ) -> None:
-        """Declare the parameters. Loading and subscribing follow in the lifecycle transitions.
-
-        Args:
-            name: name of the node.
-            clock: seconds on a steady clock, for durations only.
-            kwargs: arguments of rclpy.node.Node.
-
-        Raises:
-            rclpy.exceptions.InvalidParameterValueException: a parameter breaks its rule.
-            rclpy.exceptions.InvalidParameterTypeException: a parameter has another type.
-        """
+        """Declare the parameters, as `ManagedNode`; lifecycle transitions load and subscribe."""
         self._detector: Detector | None = None
         self._outputs: dict[str, Outputs] = {}
         self._pipeline: Pipeline | None = None
@@ -64,12 +54,15 @@ class DetectorNode(ManagedNode):
     def _configure(self) -> None:
         """Load the weights and create the publishers."""
         self._read_settings()
-        self._mounting = self._read_mounting()
+        fixed = self._fixed
+        self._mounting = Mounting(
+            fixed.base_frame, fixed.camera_pitch, fixed.camera_roll, fixed.base_frame_required
+        )
         # Load the model in a short-lived thread. OpenMP keeps one thread pool per calling
         # thread; a second pool would oversubscribe the cores and slow the worker down.
         with ThreadPoolExecutor(1) as executor:
             self._detector = executor.submit(self._load).result()
-        for camera in self._fixed.cameras:
+        for camera in fixed.cameras:
             self._outputs[camera] = Outputs(self, camera)
 
     def _activate(self) -> None:
@@ -115,12 +108,6 @@ class DetectorNode(ManagedNode):
         for camera in self._fixed.cameras:
             self.statistics.setdefault(camera, FrameStatistics())
 
-    def _read_mounting(self) -> Mounting:
-        fixed = self._fixed
-        return Mounting(
-            fixed.base_frame, fixed.camera_pitch, fixed.camera_roll, fixed.base_frame_required
-        )
-
     def _health(self, camera: str) -> tuple[Health, dict[str, object]]:
         detector = self._detector
         if detector is None:
@@ -135,8 +122,7 @@ class DetectorNode(ManagedNode):
             health, more = self._pipeline.check(camera)
             values |= more
         statistics = self.statistics[camera]
-        counts = diagnostics.stream_values(statistics.totals(), statistics.latencies())
-        return health, values | counts
+        return health, values | stream_values(statistics.totals(), statistics.latencies())
 
     @property
     def _weights_name(self) -> str:

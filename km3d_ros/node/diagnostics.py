@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
 from km3d_ros.frames.drops import DropCause
 from km3d_ros.frames.statistics import Totals
@@ -60,10 +60,10 @@ class HealthMonitor:
         health = self._silence(now, totals, announced) or self._compare(totals, before)
         if wrong_type:
             health = Health(ERROR, wrong_type)
-        if concerns:
-            good = health.level == OK
-            message = "; ".join([*concerns, *([] if good else [health.message])])
-            health = Health(WARN if good else health.level, message)
+        if concerns and health.level == OK:
+            health = Health(WARN, "; ".join(concerns))
+        elif concerns:
+            health = Health(health.level, "; ".join([*concerns, health.message]))
         rates = {
             "input_hz": round((totals.received - before.received) / seconds, 1),
             "output_hz": round((totals.answered - before.answered) / seconds, 1),
@@ -77,28 +77,21 @@ class HealthMonitor:
         if faults:
             level = WARN if answered else ERROR
             return Health(level, f"{faults} frames dropped, the last one: {totals.last_error}")
-        lost = totals.lost - before.lost
-        if lost:
-            return Health(
-                WARN,
-                f"{lost} images of {self._image_topic} were lost on the way; {SHARED_MEMORY_HINT}",
+        image_topic, info_topic = self._image_topic, self._info_topic
+        if lost := totals.lost - before.lost:
+            message = f"{lost} images of {image_topic} were lost on the way; {SHARED_MEMORY_HINT}"
+        elif inexact := totals.inexact - before.inexact:
+            message = (
+                f"stamps of {image_topic} and {info_topic} do not match: {inexact} frames used "
+                "the newest CameraInfo of their frame_id"
             )
-        inexact = totals.inexact - before.inexact
-        if inexact:
-            return Health(
-                WARN,
-                f"stamps of {self._image_topic} and {self._info_topic} do not match: "
-                f"{inexact} frames used the newest CameraInfo of their frame_id",
-            )
-        undrawn = totals.undrawn - before.undrawn
-        if undrawn:
-            return Health(
-                WARN, f"{undrawn} frames could not be shown, the last one: {totals.last_error}"
-            )
-        received = totals.received - before.received
-        if received > 1 and not answered:
-            return Health(WARN, f"{received} frames arrived since the last report, none answered")
-        return Health(OK, f"{answered} frames answered since the last report")
+        elif undrawn := totals.undrawn - before.undrawn:
+            message = f"{undrawn} frames could not be shown, the last one: {totals.last_error}"
+        elif (received := totals.received - before.received) > 1 and not answered:
+            message = f"{received} frames arrived since the last report, none answered"
+        else:
+            return Health(OK, f"{answered} frames answered since the last report")
+        return Health(WARN, message)
 
     def _silence(self, now: float, totals: Totals, announced: bool) -> Health | None:
         """The health if a topic is silent, otherwise None."""
@@ -120,19 +113,6 @@ def _never(what: str, topic: str, watched: float, hint: str = "") -> Health:
     if watched < GRACE:
         return Health(OK, f"waiting for the first {what} on {topic}")
     return Health(WARN, f"{what} never arriving: none on {topic} for {watched:.0f} s{hint}")
-
-
-def status(
-    name: str, hardware_id: str, health: Health, values: dict[str, object]
-) -> DiagnosticStatus:
-    """A DiagnosticStatus message."""
-    return DiagnosticStatus(
-        level=health.level,
-        name=name,
-        hardware_id=hardware_id,
-        message=health.message,
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-    )
 
 
 def stream_values(totals: Totals, latencies: list[float]) -> dict[str, object]:

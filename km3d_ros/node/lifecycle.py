@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
@@ -31,12 +31,7 @@ class ManagedNode(Node):
     """
 
     def __init__(
-        self,
-        name: str,
-        rules: Sequence[Rule],
-        program: str,
-        clock: Callable[[], float],
-        **kwargs,
+        self, name: str, rules: Sequence[Rule], program: str, clock: Callable[[], float], **kwargs
     ) -> None:
         """Declare the parameters, and start the diagnostics.
 
@@ -72,7 +67,7 @@ class ManagedNode(Node):
 
     # Of the subclass.
 
-    whole = "node"
+    whole: str
 
     @property
     def _is_configured(self) -> bool:
@@ -182,10 +177,11 @@ class ManagedNode(Node):
 
     def _check_change(self, changed: Sequence[Parameter]) -> SetParametersResult:
         """Reject changes that the lifecycle state does not allow."""
-        fixed = parameters.changes_fixed(changed, self._rules) if self._is_configured else []
-        if not fixed:
+        fixed = {rule.name for rule in self._rules if rule.fixed}
+        names = [parameter.name for parameter in changed if parameter.name in fixed]
+        if not (names and self._is_configured):
             return SetParametersResult(successful=True)
-        reason = f"{', '.join(fixed)}: clean up the node first, only then it can change"
+        reason = f"{', '.join(names)}: clean up the node first, only then it can change"
         return SetParametersResult(successful=False, reason=reason)
 
     # Diagnostics.
@@ -197,9 +193,16 @@ class ManagedNode(Node):
         hardware = self.get_fully_qualified_name()
         for part in self._parts():
             health, values = self._health(part)
-            # Several vehicles may share the topic: the name starts with the node's full name.
-            name = f"{hardware[1:]}: {part or self.whole}"
-            message.status.append(diagnostics.status(name, hardware, health, values))
+            message.status.append(
+                DiagnosticStatus(
+                    level=health.level,
+                    # Several vehicles may share the topic: the name starts with the node's name.
+                    name=f"{hardware[1:]}: {part or self.whole}",
+                    hardware_id=hardware,
+                    message=health.message,
+                    values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+                )
+            )
             self._log_health(part, health)
         self._diagnostics.publish(message)
 

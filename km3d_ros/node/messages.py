@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
+from geometry_msgs.msg import Pose, PoseWithCovariance
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
@@ -17,25 +18,15 @@ from vision_msgs.msg import (
     ObjectHypothesisWithPose,
 )
 
-from km3d_ros.frames.drops import DropCause
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.orientation import quaternions
-from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.detector import StageSeconds
-from km3d_ros.msg import FrameTiming, KeypointDetection, KeypointDetectionArray
+from km3d_ros.inference.detections import SHAPES, Detections
+from km3d_ros.msg import KeypointDetection, KeypointDetectionArray
 
 UNKNOWN_ANGLE_VARIANCE = math.pi**2
 """Variance of the rotations about the x and z axes of the level frame, in rad²."""
 
-_SCALARS = (
-    "score",
-    "peak_score",
-    "confidence",
-    "depth_error",
-    "alpha",
-    "yaw",
-    "reprojection_error",
-)
+_SCALARS = [f.name for f in fields(Detections) if f.name not in {"class_index", *SHAPES}]
 """Fields of `Detections` and KeypointDetection that are one number."""
 
 
@@ -69,12 +60,11 @@ def detection_array(
     for message, index, score, center, turn, size, covariance in rows:
         message.header = header
         (result,) = message.results
-        result.hypothesis.class_id = class_names[index]
-        result.hypothesis.score = score
+        result.hypothesis.class_id, result.hypothesis.score = class_names[index], score
         result.pose.covariance = covariance
-        pose, extent = message.bbox.center, message.bbox.size
-        pose.position.x, pose.position.y, pose.position.z = center
-        turned = pose.orientation
+        position, turned = message.bbox.center.position, message.bbox.center.orientation
+        extent = message.bbox.size
+        position.x, position.y, position.z = center
         turned.x, turned.y, turned.z, turned.w = turn
         extent.x, extent.y, extent.z = size
     return Detection3DArray(header=header, detections=pool[: len(detections)])
@@ -85,19 +75,6 @@ def empty_detection() -> Detection3D:
     pose = Pose()
     result = ObjectHypothesisWithPose(pose=PoseWithCovariance(pose=pose))
     return Detection3D(results=[result], bbox=BoundingBox3D(center=pose))
-
-
-def poses(detections: Detections, camera: CameraModel) -> list[Pose]:
-    """The box frame of every object in the camera's optical frame."""
-    centers = detections.center.tolist()
-    turns = quaternions(detections.yaw, camera.level).tolist()
-    return [
-        Pose(
-            position=Point(x=x, y=y, z=z),
-            orientation=Quaternion(x=qx, y=qy, z=qz, w=qw),
-        )
-        for (x, y, z), (qx, qy, qz, qw) in zip(centers, turns, strict=True)
-    ]
 
 
 def pose_covariances(detections: Detections, camera: CameraModel) -> np.ndarray:
@@ -120,29 +97,21 @@ def pose_covariances(detections: Detections, camera: CameraModel) -> np.ndarray:
 def keypoint_array(
     detections: Detections, class_names: Sequence[str], camera: CameraModel, header: Header
 ) -> KeypointDetectionArray:
-    """Keypoints, 2D boxes and scores of the detections, in their order, and K and the level of the
-    camera."""
-    scalars = zip(*(getattr(detections, name).tolist() for name in _SCALARS), strict=True)
-    rows = zip(
-        detections.class_index.tolist(),
-        detections.box2d,
-        detections.keypoints.reshape(-1, 18),
-        scalars,
-        strict=True,
+    """What the network saw of the detections, in their order, and K and level of the camera."""
+    columns = {name: getattr(detections, name).tolist() for name in _SCALARS} | {
+        "class_id": [class_names[index] for index in detections.class_index.tolist()],
+        "box2d": detections.box2d,
+        "keypoints": detections.keypoints.reshape(-1, 18),
+    }
+    return KeypointDetectionArray(
+        header=header,
+        k=camera.intrinsics.flatten(),
+        level=camera.level.flatten(),
+        objects=[
+            KeypointDetection(**dict(zip(columns, row, strict=True)))
+            for row in zip(*columns.values(), strict=True)
+        ],
     )
-    message = KeypointDetectionArray(
-        header=header, k=camera.intrinsics.flatten(), level=camera.level.flatten()
-    )
-    message.objects = [
-        KeypointDetection(
-            class_id=class_names[index],
-            box2d=box2d,
-            keypoints=keypoints,
-            **dict(zip(_SCALARS, numbers, strict=True)),
-        )
-        for index, box2d, keypoints, numbers in rows
-    ]
-    return message
 
 
 def image_message(image: np.ndarray, header: Header) -> Image:
@@ -152,26 +121,4 @@ def image_message(image: np.ndarray, header: Header) -> Image:
     data.frombytes(np.ascontiguousarray(image).data)
     return Image(
         header=header, height=height, width=width, encoding="bgr8", step=3 * width, data=data
-    )
-
-
-def frame_timing(
-    header: Header,
-    stages: StageSeconds,
-    wait: float,
-    publish: float,
-    total: float,
-    drops: Mapping[DropCause, int],
-) -> FrameTiming:
-    """Durations of the stages of a frame in seconds, and drops by cause since the last message."""
-    return FrameTiming(
-        header=header,
-        wait=wait,
-        preprocess=stages.preprocess,
-        network=stages.network,
-        decode=stages.decode,
-        publish=publish,
-        total=total,
-        drop_causes=[cause.value for cause in drops],
-        drop_counts=list(drops.values()),
     )

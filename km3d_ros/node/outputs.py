@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rclpy.lifecycle import Node, Publisher
 from rclpy.qos import QoSProfile
@@ -20,6 +21,15 @@ from km3d_ros.node.markers import marker_array
 from km3d_ros.node.messages import detection_array, image_message, keypoint_array
 from km3d_ros.node.middleware import OVERRIDABLE, IncompatiblePeers
 
+TOPICS = {
+    "detections": Detection3DArray,
+    "objects": KeypointDetectionArray,
+    "markers": MarkerArray,
+    "image_annotated": Image,
+    "bev": Image,
+    "timing": FrameTiming,
+}
+
 
 class Outputs:
     """Publishes the results of one camera.
@@ -32,25 +42,25 @@ class Outputs:
     def __init__(self, node: Node, camera: str) -> None:
         """Create the publishers. Their QoS is reliable with depth 10; `qos_overrides` changes it.
 
-        Args:
-            node: owner of the publishers.
-            camera: name that the topics begin with; empty for the only camera.
+        camera: name that the topics begin with; empty for the only camera.
 
         Raises:
             RuntimeError: the value of a `qos_overrides` parameter is not a QoS policy.
         """
         self.peers = IncompatiblePeers(node)
         self._node = node
-        self._prefix = f"~/{camera}" if camera else "~"
-        self._publishers: list[Publisher] = []
+        self._publishers: dict[str, Publisher] = {}
         self._pool: list[Detection3D] = []
         try:
-            self._detections = self._create(Detection3DArray, "detections")
-            self._objects = self._create(KeypointDetectionArray, "objects")
-            self._markers = self._create(MarkerArray, "markers")
-            self._annotated = self._create(Image, "image_annotated")
-            self._bev = self._create(Image, "bev")
-            self._timing = self._create(FrameTiming, "timing")
+            for name, message_type in TOPICS.items():
+                topic = f"~/{camera}/{name}" if camera else f"~/{name}"
+                self._publishers[name] = node.create_lifecycle_publisher(
+                    message_type,
+                    topic,
+                    QoSProfile(depth=10),
+                    event_callbacks=self.peers.publisher_callbacks(topic),
+                    qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+                )
         except Exception:
             self.destroy()
             raise
@@ -59,50 +69,35 @@ class Outputs:
         """Publish the detections of a frame."""
         header = view.frame.image.header
         message = detection_array(detections, class_names, view.camera, header, self._pool)
-        self._detections.publish(message)
+        self._publishers["detections"].publish(message)
 
     def publish_details(
         self, view: View, detections: Detections, class_names: Sequence[str], lifetime: float
     ) -> None:
         """Publish keypoints and markers; `lifetime` of the markers in seconds."""
-        header = view.frame.image.header
-        if _has_subscriber(self._objects):
-            self._objects.publish(keypoint_array(detections, class_names, view.camera, header))
-        if _has_subscriber(self._markers):
-            message = marker_array(detections, class_names, view.camera, header, lifetime)
-            self._markers.publish(message)
+        given = detections, class_names, view.camera, view.frame.image.header
+        self._publish_if_wanted("objects", lambda: keypoint_array(*given))
+        self._publish_if_wanted("markers", lambda: marker_array(*given, lifetime))
 
     def draw(self, view: View, detections: Detections, class_names: Sequence[str]) -> None:
         """Publish pictures of the detections."""
+        given = detections, view.camera, class_names
         header = view.frame.image.header
-        if _has_subscriber(self._annotated):
-            picture = draw_detections(view.image, detections, view.camera, class_names)
-            self._annotated.publish(image_message(picture, header))
-        if _has_subscriber(self._bev):
-            picture = draw_bev(detections, view.camera, class_names)
-            self._bev.publish(image_message(picture, header))
+        self._publish_if_wanted(
+            "image_annotated", lambda: image_message(draw_detections(view.image, *given), header)
+        )
+        self._publish_if_wanted("bev", lambda: image_message(draw_bev(*given), header))
 
     def publish_timing(self, timing: FrameTiming) -> None:
         """Publish the duration of the stages of a frame."""
-        self._timing.publish(timing)
+        self._publishers["timing"].publish(timing)
 
     def destroy(self) -> None:
         """Destroy the publishers."""
-        for publisher in self._publishers:
+        for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def _create(self, message_type: type, name: str) -> Publisher:
-        topic = f"{self._prefix}/{name}"
-        publisher = self._node.create_lifecycle_publisher(
-            message_type,
-            topic,
-            QoSProfile(depth=10),
-            event_callbacks=self.peers.publisher_callbacks(topic),
-            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
-        )
-        self._publishers.append(publisher)
-        return publisher
-
-
-def _has_subscriber(publisher: Publisher) -> bool:
-    return publisher.get_subscription_count() > 0
+    def _publish_if_wanted(self, name: str, make: Callable[[], Any]) -> None:
+        publisher = self._publishers[name]
+        if publisher.get_subscription_count():
+            publisher.publish(make())

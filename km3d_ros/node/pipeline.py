@@ -34,11 +34,11 @@ from km3d_ros.frames.topic_names import is_rectified
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector, StageSeconds
+from km3d_ros.msg import FrameTiming
 from km3d_ros.node import parameters
 from km3d_ros.node.compatibility import WithMessageInfo
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.log import LOG_PERIOD
-from km3d_ros.node.messages import frame_timing
 from km3d_ros.node.middleware import OVERRIDABLE, SequenceGaps, make_latched_reliable, other_types
 from km3d_ros.node.outputs import Outputs
 from km3d_ros.node.parameters import FixedSettings, LiveSettings
@@ -52,26 +52,26 @@ WAIT_CHECK_PERIOD = 0.1
 
 
 class _Camera:
-    """State of the pipeline for one camera."""
+    """State of the pipeline for one camera.
+
+    subscriptions: to images and to CameraInfo. frame_id: of the last image. mount: the first one.
+    """
+
+    monitor: HealthMonitor
+    reader: ViewReader
 
     def __init__(self, outputs: Outputs, statistics: FrameStatistics) -> None:
         self.outputs = outputs
         self.statistics = statistics
+        self.subscriptions: list[Subscription] = []
         self.pairer = Pairer()
+        self.gaps = SequenceGaps()
         self.frame_id: str | None = None
         self.mount: Mount | None = None
-        self.gaps = SequenceGaps()
-        self.reader: ViewReader | None = None
-        self.monitor: HealthMonitor | None = None
-        self.subscriptions: list[Subscription] = []
 
     @property
     def image_topic(self) -> str:
         return self.subscriptions[0].topic_name
-
-    @property
-    def info_topic(self) -> str:
-        return self.subscriptions[1].topic_name
 
 
 class Pipeline:
@@ -92,10 +92,8 @@ class Pipeline:
         Args:
             node: owner of subscriptions and parameters.
             detector: only this pipeline uses it until it is stopped.
-            settings: of the cameras.
-            mounting: of the cameras; it receives the static transforms if it needs them.
-            outputs: by camera.
-            statistics: by camera.
+            settings, mounting: of the cameras. Static transforms are added to the mounting.
+            outputs, statistics: by camera.
             clock: seconds on a steady clock.
 
         Raises:
@@ -155,9 +153,13 @@ class Pipeline:
         announced = self._node.count_publishers(camera.image_topic) > 0
         mount, concern = self._check_mount(camera)
         concerns = [text for text in (camera.outputs.peers.describe(), concern) if text]
-        totals = camera.statistics.totals()
-        wrong = self._describe_wrong_type(camera)
-        health, rates = camera.monitor.check(self._now(), totals, announced, concerns, wrong)
+        health, rates = camera.monitor.check(
+            self._now(),
+            camera.statistics.totals(),
+            announced,
+            concerns,
+            self._describe_wrong_type(camera),
+        )
         return health, {"mount": mount, **rates}
 
     def _check_mount(self, camera: _Camera) -> tuple[str, str]:
@@ -182,11 +184,10 @@ class Pipeline:
             found = other_types(self._node, topic, f"sensor_msgs/msg/{kind}")
             if not found:
                 continue
-            hint = ""
-            if found == "sensor_msgs/msg/CompressedImage" and kind == "Image":
-                hint = f": start with image:={topic.removesuffix('/compressed')} "
-                hint += "image_transport:=compressed"
-            elif found == "sensor_msgs/msg/Image" and kind == "CompressedImage":
+            base, hint = topic.removesuffix("/compressed"), ""
+            if (found, kind) == ("sensor_msgs/msg/CompressedImage", "Image"):
+                hint = f": start with image:={base} image_transport:=compressed"
+            elif (found, kind) == ("sensor_msgs/msg/Image", "CompressedImage"):
                 hint = ": start with image_transport:=raw and the topic of these images"
             return f"{topic} has messages of type {found}, expected sensor_msgs/msg/{kind}{hint}"
         return ""
@@ -213,7 +214,7 @@ class Pipeline:
                 qos_overriding_options=overrides,
             )
             camera.subscriptions.append(subscription)
-        topics = camera.image_topic, camera.info_topic
+        topics = [subscription.topic_name for subscription in camera.subscriptions]
         camera.monitor = HealthMonitor(*topics, self._now(), camera.statistics.totals())
         rectified = self._settings.rectified
         camera.reader = ViewReader(
@@ -268,55 +269,48 @@ class Pipeline:
                 views[camera] = camera.reader.read(frame)
         if not views:
             return
-        try:
+        with self._count_drop(*views):
             settings = parameters.read(self._node, LiveSettings)
-            detections, stages = self._detect(list(views.values()), settings)
-        except Exception as error:
-            reason = self._log_exception(error)
-            for camera in views:
-                camera.statistics.dropped(DropCause.FAILED, reason)
-            return
-        for (camera, view), found in zip(views.items(), detections, strict=True):
-            with self._count_drop(camera):
-                self._publish(camera, view, found, stages, settings, started)
-                self._drawer.offer(camera, (view, found))
-
-    def _detect(
-        self, views: Sequence[View], settings: LiveSettings
-    ) -> tuple[list[Detections], StageSeconds]:
-        detector = self._detector
-        detector.score_threshold = settings.score_threshold
-        detector.max_detections = settings.max_detections
-        detector.grm = settings.grm
-        detector.classes = () if "" in settings.classes else settings.classes
-        return detector.batch([view.image for view in views], [view.camera for view in views])
+            detector = self._detector
+            detector.score_threshold = settings.score_threshold
+            detector.max_detections = settings.max_detections
+            detector.grm = settings.grm
+            detector.classes = () if "" in settings.classes else settings.classes
+            detections, stages = detector.batch(
+                [view.image for view in views.values()], [view.camera for view in views.values()]
+            )
+            for (camera, view), found in zip(views.items(), detections, strict=True):
+                with self._count_drop(camera):
+                    self._publish(camera, view, found, settings.marker_lifetime, started, stages)
+                    self._drawer.offer(camera, (view, found))
 
     def _publish(
         self,
         camera: _Camera,
         view: View,
         detections: Detections,
-        stages: StageSeconds,
-        settings: LiveSettings,
+        marker_lifetime: float,
         started: float,
+        stages: StageSeconds,
     ) -> None:
         """Publish the detections, count the frame as answered, then publish the details."""
-        frame, detected = view.frame, self._now()
-        camera.outputs.publish(view, detections, self._class_names)
+        frame, outputs, detected = view.frame, camera.outputs, self._now()
+        outputs.publish(view, detections, self._class_names)
         camera.statistics.answered(self._now() - frame.received, frame.exact)
         with self._count_undrawn(camera):
-            lifetime = settings.marker_lifetime
-            camera.outputs.publish_details(view, detections, self._class_names, lifetime)
-            finished = self._now()
-            timing = frame_timing(
-                frame.image.header,
-                stages,
-                wait=started - frame.received,
-                publish=finished - detected,
-                total=finished - frame.received,
-                drops=camera.statistics.take_drops(),
+            outputs.publish_details(view, detections, self._class_names, marker_lifetime)
+            finished, drops = self._now(), camera.statistics.take_drops()
+            outputs.publish_timing(
+                FrameTiming(
+                    header=frame.image.header,
+                    wait=started - frame.received,
+                    **vars(stages),
+                    publish=finished - detected,
+                    total=finished - frame.received,
+                    drop_causes=[cause.value for cause in drops],
+                    drop_counts=list(drops.values()),
+                )
             )
-            camera.outputs.publish_timing(timing)
 
     # 3. Draw: in the drawing thread.
 
@@ -329,14 +323,17 @@ class Pipeline:
     # What goes wrong, in any thread.
 
     @contextmanager
-    def _count_drop(self, camera: _Camera) -> Iterator[None]:
-        """Count a frame as dropped if an exception ends its processing."""
+    def _count_drop(self, *cameras: _Camera) -> Iterator[None]:
+        """Count a frame of each camera as dropped if an exception ends the processing."""
         try:
             yield
-        except DroppedFrame as dropped:
-            camera.statistics.dropped(dropped.cause, str(dropped))
         except Exception as error:
-            camera.statistics.dropped(DropCause.FAILED, self._log_exception(error))
+            if isinstance(error, DroppedFrame):
+                cause, reason = error.cause, str(error)
+            else:
+                cause, reason = DropCause.FAILED, self._log_exception(error)
+            for camera in cameras:
+                camera.statistics.dropped(cause, reason)
 
     @contextmanager
     def _count_undrawn(self, camera: _Camera) -> Iterator[None]:
@@ -354,15 +351,13 @@ class Pipeline:
         return f"{type(error).__name__}: {error}"
 
     def _log_calibration(self, camera: _Camera, model: CameraModel, info: CameraInfo) -> None:
-        view = self._detector.view(model)
         topic, logger = camera.image_topic, self._node.get_logger()
         used = "rectified, P is used" if camera.reader.rectified else "raw, K and D are used"
-        lens = model.distortion_model or "no distortion"
-        mount = Mount(model.level)
         logger.info(
             f"calibration of {topic}: {model.width}x{model.height} pixels, fx {model.fx:.1f}, "
-            f"fy {model.fy:.1f}, cx {model.cx:.1f}, cy {model.cy:.1f}, {lens}, {mount}; "
-            f"images are {used}; the network sees {view.field_of_view:.0f} degrees"
+            f"fy {model.fy:.1f}, cx {model.cx:.1f}, cy {model.cy:.1f}, "
+            f"{model.distortion_model or 'no distortion'}, {Mount(model.level)}; images are "
+            f"{used}; the network sees {self._detector.view(model).field_of_view:.0f} degrees"
         )
         if camera.reader.rectified and any(info.d) and re.search(r"[/_]raw", topic):
             logger.warning(

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-
-class Startable(Protocol):
-    """A node that starts itself."""
-
-    def autostart(self) -> bool:
-        """Configure and activate, unless a parameter says otherwise; False if that failed."""
+from km3d_ros.node.lifecycle import ManagedNode
 
 
-def run(create: Callable[[], Startable], name: str) -> int:
+def run(create: Callable[[], ManagedNode], name: str) -> int:
     """Run a node until a signal or an error stops it; returns the exit code.
 
     rclpy is initialised; it is shut down at the end.
@@ -37,28 +31,24 @@ def run(create: Callable[[], Startable], name: str) -> int:
         rclpy.try_shutdown()
 
 
-def _run(create: Callable[[], Startable], name: str) -> int:
+def _run(create: Callable[[], ManagedNode], name: str) -> int:
     executor = SingleThreadedExecutor()
+    logger = rclpy.logging.get_logger(name)
     try:
         node = create()
     except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-        rclpy.logging.get_logger(name).fatal(str(error))
+        logger.fatal(str(error))
         return 1
     executor.add_node(node)
     try:
         if not node.autostart() and rclpy.ok():
             return 1
-        _spin(executor, name)
+        while rclpy.ok():
+            try:
+                executor.spin()
+            # rclpy raises this for a request with a parameter of an unknown type.
+            except ValueError as error:
+                logger.error(f"a request makes no sense: {error}")
     finally:
         node.destroy_node()
     return 0
-
-
-def _spin(executor: SingleThreadedExecutor, name: str) -> None:
-    """Execute callbacks until the context is shut down."""
-    while rclpy.ok():
-        try:
-            executor.spin()
-        # rclpy raises this for a request with a parameter of an unknown type.
-        except ValueError as error:
-            rclpy.logging.get_logger(name).error(f"a request makes no sense: {error}")

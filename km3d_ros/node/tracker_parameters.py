@@ -4,54 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from km3d_ros.node.parameters import AUTOSTART, MARKER_LIFETIME, Rule
-
-PARAMETERS = (
-    Rule(
-        "inputs",
-        ["km3d/detections"],
-        "Topics with vision_msgs/Detection3DArray, one per sensor.",
-        fixed=True,
-    ),
-    Rule(
-        "base_frame",
-        "",
-        "Frame of the vehicle, z up, in which the sensors are mounted; empty: child_frame_id of "
-        "the odometry.",
-        fixed=True,
-    ),
-    Rule(
-        "mounts",
-        [""],
-        "Where sensors are mounted, if /tf_static does not have it: frame x y z roll pitch yaw in "
-        "base_frame, metres and radians, as for static_transform_publisher.",
-        fixed=True,
-    ),
-    AUTOSTART,
-    Rule(
-        "existence",
-        0.5,
-        "Objects that exist with a lower probability are not published.",
-        low=0.01,
-        high=0.99,
-    ),
-    MARKER_LIFETIME,
-)
+from km3d_ros.node.parameters import autostart, marker_lifetime, parameter, rules
 
 
 @dataclass(frozen=True)
 class FixedSettings:
     """The parameters that are read when the node is configured."""
 
-    inputs: list[str]
-    base_frame: str
-    mounts: list[str]
-    autostart: bool
+    inputs: list[str] = parameter(
+        ["km3d/detections"], "Topics with vision_msgs/Detection3DArray, one per sensor."
+    )
+    base_frame: str = parameter(
+        "",
+        "Frame of the vehicle, z up, in which the sensors are mounted; empty: child_frame_id of "
+        "the odometry.",
+    )
+    mounts: list[str] = parameter(
+        [""],
+        "Where sensors are mounted, if /tf_static does not have it: frame x y z roll pitch yaw in "
+        "base_frame, metres and radians, as for static_transform_publisher.",
+    )
+    autostart: bool = autostart()
 
 
 @dataclass(frozen=True)
 class LiveSettings:
     """The parameters that can change while the node runs."""
 
-    existence: float
-    marker_lifetime: float
+    existence: float = parameter(
+        0.5,
+        "Objects that exist with a lower probability are not published.",
+        low=0.01,
+        high=0.99,
+    )
+    marker_lifetime: float = marker_lifetime()
+
+
+PARAMETERS = rules(FixedSettings, LiveSettings)

@@ -5,13 +5,11 @@ import pytest
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from km3d_ros.frames.drops import DropCause
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.orientation import corner_offsets
 from km3d_ros.inference.detections import Detections
-from km3d_ros.inference.detector import StageSeconds
 from km3d_ros.node.markers import marker_array
-from km3d_ros.node.messages import detection_array, frame_timing, image_message, keypoint_array
+from km3d_ros.node.messages import detection_array, image_message, keypoint_array
 
 CLASSES = ("Car", "Pedestrian")
 CAMERA = CameraModel.from_intrinsics([[700, 0, 640], [0, 710, 192], [0, 0, 1]], 1280, 384)
@@ -155,16 +153,6 @@ def test_picture_becomes_a_bgr8_message():
     assert (message.height, message.width, message.step) == (2, 4, 12)
     assert message.encoding == "bgr8"
     assert bytes(message.data) == picture[:, ::-1].tobytes()
-
-
-def test_timing_lists_drops_by_cause():
-    stages = StageSeconds(preprocess=0.25, network=0.5, decode=0.125)
-    drops = {DropCause.OVERTAKEN: 3, DropCause.BAD_IMAGE: 1}
-    message = frame_timing(HEADER, stages, wait=0.5, publish=0.25, total=2.0, drops=drops)
-    assert (message.preprocess, message.network, message.decode) == (0.25, 0.5, 0.125)
-    assert (message.wait, message.publish, message.total) == (0.5, 0.25, 2.0)
-    assert message.drop_causes == ["overtaken", "bad_image"]
-    assert list(message.drop_counts) == [3, 1]
 
 
 def test_markers_are_deleted_first_and_do_not_outlive_the_stream():

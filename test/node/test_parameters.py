@@ -25,7 +25,7 @@ def make(ros):
     def make(**values):
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         nodes.append(Node("parameters", parameter_overrides=overrides))
-        declare(nodes[-1])
+        declare(nodes[-1], PARAMETERS)
         return nodes[-1]
 
     yield make
