@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection3DArray
 
+from km3d_ros.bag.camera_topics import Wanted
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
 from km3d_ros.bag.survey import Survey
@@ -26,16 +27,6 @@ OBJECTS = "km3d_ros/msg/TrackedObjectArray"
 EXISTENCE = 0.5
 AHEAD = 300_000_000
 """Nanoseconds of odometry after an image that are known when its detections are used."""
-
-
-@dataclass(frozen=True)
-class Vehicle:
-    """How to track: topic of the results, topic of the odometry ("": the only one, if there is
-    one), and mounts of cameras in the vehicle's frame (`poses.parse_mount`)."""
-
-    results: str
-    odometry: str = ""
-    mounts: Sequence[str] = ()
 
 
 @dataclass
@@ -62,7 +53,7 @@ class BagTracker:
     """
 
     def __init__(
-        self, source: Path, vehicle: Vehicle, survey: Survey, messages: Iterable[Message]
+        self, source: Path, wanted: Wanted, survey: Survey, messages: Iterable[Message]
     ) -> None:
         """Read the odometry and the static transforms of a recording.
 
@@ -75,27 +66,27 @@ class BagTracker:
         self._poses: dict[str, list[tuple[int, Any]]] = {}
         for message in messages:
             if message.topic.type == ODOMETRY:
-                entry = self._read_odometry(message)
-                self._poses.setdefault(message.topic.name, []).extend(entry)
+                known = self._poses.setdefault(message.topic.name, [])
+                with suppress(Exception):  # rosbags has no class for what cannot be deserialised
+                    known.append((message.time, self._read_odometry(message.data)))
         for message in survey.static_transforms(self._types):
             self._world.transforms = self._world.transforms.with_those_of(message)
-        odometry = self._choose(source, vehicle.odometry)
+        odometry = self._choose(source, wanted.odometry)
         # The next one last; poses of one time stay in the order of the recording.
         poses = sorted(self._poses.get(odometry, ()), key=lambda entry: entry[0])
         self._poses_ahead = poses[::-1]
-        self._mount(vehicle.mounts)
+        self._mount(wanted.mounts)
         self._topics = (
-            described(f"{vehicle.results}/tracks", TRACKS, self._types),
-            described(f"{vehicle.results}/objects", OBJECTS, self._types),
+            described(f"{wanted.prefix}_tracker/tracks", TRACKS, self._types),
+            described(f"{wanted.prefix}_tracker/objects", OBJECTS, self._types),
         )
         for topic in self._topics:
             if topic.name in survey.types:
                 raise InputError(f"{source} has {topic.name} already: give another --prefix")
         self._numbers: set[int] = set()
         self.summary = TrackSummary(self._topics[0].name, odometry)
-        self._unusable: Counter[str] = Counter()
 
-    def __call__(self, image: Message, sensor: str, detections: bytes) -> Mapping[Topic, bytes]:
+    def __call__(self, image: Message, detections: bytes) -> Mapping[Topic, bytes]:
         """The serialised tracks after the detections of an image.
 
         Empty if the detections cannot be used.
@@ -106,10 +97,10 @@ class BagTracker:
         header = message.header
         try:
             boxes = read_boxes(message)
-            self._world.take(sensor, header.frame_id, seconds(header.stamp), boxes)
+            self._world.take(image.topic.name, header.frame_id, seconds(header.stamp), boxes)
         except DroppedDetections as dropped:
-            self._unusable[dropped.cause.value] += 1
-            self.summary.unusable = dict(self._unusable)
+            cause = dropped.cause.value
+            self.summary.unusable[cause] = self.summary.unusable.get(cause, 0) + 1
             return {}
         snapshot = Snapshot.of(self._world, header, EXISTENCE)
         self._numbers |= set(snapshot.tracks.number.tolist())
@@ -122,16 +113,11 @@ class BagTracker:
             for topic, make in zip(self._topics, (track_array, object_array), strict=True)
         }
 
-    def _read_odometry(self, message: Message) -> list[tuple[int, Any]]:
-        """The recorded time and the arguments of `World.take_odometry`; none if unusable."""
-        try:
-            odometry = self._types.deserialize_cdr(message.data, ODOMETRY)
-            pose = read_pose(odometry.pose.pose)
-        except Exception:  # rosbags has no class for what cannot be deserialised
-            return []
-        time = seconds(odometry.header.stamp)
-        arguments = odometry.header.frame_id, odometry.child_frame_id, time, pose
-        return [(message.time, arguments)]
+    def _read_odometry(self, data: bytes) -> tuple[Any, ...]:
+        """The arguments of `World.take_odometry`."""
+        message = self._types.deserialize_cdr(data, ODOMETRY)
+        time, pose = seconds(message.header.stamp), read_pose(message.pose.pose)
+        return message.header.frame_id, message.child_frame_id, time, pose
 
     def _choose(self, source: Path, wanted: str) -> str:
         known = sorted(self._poses)

@@ -39,6 +39,9 @@ class Wanted:
         those of a KITTI calibration.
     prefix: start of the topics of the results. With several cameras, the camera's name follows:
         the last part of its namespace, or all of it where two are the same.
+    tracks: track the objects; results are on `prefix`_tracker/….
+    odometry: topic of the vehicle's odometry; empty: the only one, if there is one.
+    mounts: of cameras in the vehicle's frame (`poses.parse_mount`).
     """
 
     images: Sequence[str] = ()
@@ -46,6 +49,9 @@ class Wanted:
     calibration: Path | None = None
     rectified: bool | None = None
     prefix: str = "/km3d"
+    tracks: bool = False
+    odometry: str = ""
+    mounts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

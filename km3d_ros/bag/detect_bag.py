@@ -14,15 +14,16 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
-from km3d_ros.bag.bag_tracker import BagTracker, TrackSummary, Vehicle
+from km3d_ros.bag.bag_tracker import BagTracker, TrackSummary
 from km3d_ros.bag.camera_topics import Camera, Wanted, choose_cameras
-from km3d_ros.bag.frame_detector import FrameDetector, Result
+from km3d_ros.bag.frame_detector import RESULTS, FrameDetector
 from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.reading import Recording
 from km3d_ros.bag.ros_messages import described
 from km3d_ros.bag.survey import Notes, Survey
 from km3d_ros.bag.writing import RecordingWriter
 from km3d_ros.errors import InputError
+from km3d_ros.frames.drops import DroppedFrame
 from km3d_ros.frames.mounting import Mounting
 from km3d_ros.frames.topic_names import is_rectified
 from km3d_ros.inference.detector import Detector
@@ -48,15 +49,6 @@ class CameraSummary:
     inexact: int = 0
     unusable: dict[str, int] = field(default_factory=dict)
 
-    def count(self, result: Result) -> None:
-        """Count the result of a frame."""
-        self.frames += 1
-        if result.cause:
-            self.unusable[result.cause] = self.unusable.get(result.cause, 0) + 1
-        else:
-            self.answered += 1
-            self.inexact += not result.exact
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -74,17 +66,11 @@ class Summary:
 
 
 def detect_in_bag(
-    source: Path,
-    out: Path,
-    wanted: Wanted,
-    mounting: Mounting,
-    detector: Detector,
-    vehicle: Vehicle | None = None,
+    source: Path, out: Path, wanted: Wanted, mounting: Mounting, detector: Detector
 ) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
 
     mounting: of the cameras; the static transforms of the recording are added to it.
-    vehicle: to track the objects, too.
 
     The new recording is written in the folder `out.partial` and moved to `out` when complete.
     After an error nothing is left.
@@ -111,9 +97,8 @@ def detect_in_bag(
         storage = "mcap" if recording.storage == "ROS 1" else recording.storage
         writer = RecordingWriter(out, partial / "new", storage, recording.compression)
         tracker = None
-        if vehicle:
-            messages = recording.messages(lambda spot: None)
-            tracker = BagTracker(source, vehicle, survey, messages)
+        if wanted.tracks:
+            tracker = BagTracker(source, wanted, survey, recording.messages(_ignore))
         summaries = _write(writer, source, recording, survey, cameras, frames, tracker)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -148,21 +133,27 @@ def _write(
         tqdm(desc="Detecting", total=total, unit="frame", disable=None) as progress,
     ):
         topics = _Definitions()
-        for message in recording.messages(lambda spot: None):  # reported by the survey
+        for message in recording.messages(_ignore):
             writer.write(message._replace(topic=topics[message.topic]))
             if not frames.takes(message):
                 continue
-            result = frames(message)
-            written = dict(result.messages)
-            if tracker and written:
-                written |= tracker(message, message.topic.name, next(iter(written.values())))
-            for topic, data in written.items():
-                writer.write(Message(topic, message.time, data, message.time))
-            summaries[message.topic.name].count(result)
+            name, time = message.topic.name, message.time
+            summary = summaries[name]
+            summary.frames += 1
             progress.update()
-            if result.cause:
-                frame = f"{source}: {message.topic.name} at {message.time} ns"
-                unusable(f"{frame}: {result.cause}: {result.reason}")
+            try:
+                written, exact = frames(message)
+            except DroppedFrame as dropped:
+                cause = dropped.cause.value
+                summary.unusable[cause] = summary.unusable.get(cause, 0) + 1
+                unusable(f"{source}: {name} at {time} ns: {cause}: {dropped}")
+                continue
+            summary.answered += 1
+            summary.inexact += not exact
+            if tracker:
+                written |= tracker(message, next(iter(written.values())))
+            for topic, data in written.items():
+                writer.write(Message(topic, time, data, time))
         unusable.finish()
         if total and not any(summary.answered for summary in summaries.values()):
             raise InputError(f"{source}: not one of {total} images can be used")
@@ -211,7 +202,7 @@ def _choose_cameras(source: Path, wanted: Wanted, survey: Survey, damage: Notes)
         return []
     for camera in cameras:
         _warn_of_projection(camera, survey)
-        for name in ("detections", "objects"):
+        for name in RESULTS:
             if f"{camera.results}/{name}" in survey.types:
                 raise InputError(
                     f"{source} has {camera.results}/{name} already: give another --prefix"
@@ -237,3 +228,7 @@ def _warn_of_projection(camera: Camera, survey: Survey) -> None:
 
 def _print_line(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
+
+
+def _ignore(spot: str) -> None:
+    """Take damage that the survey has reported already."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,32 +15,26 @@ from km3d_ros.bag.message import Message, Topic
 from km3d_ros.bag.ros_messages import described, type_store
 from km3d_ros.bag.survey import Survey
 from km3d_ros.data.calibration import read_camera
-from km3d_ros.frames.bit_depth import BitDepth
-from km3d_ros.frames.drops import DropCause, DroppedFrame, dropping
-from km3d_ros.frames.encodings import to_bgr
+from km3d_ros.frames.drops import DropCause, DroppedFrame
 from km3d_ros.frames.mounting import Mounting
-from km3d_ros.frames.pairing import Frame, recorded_infos
-from km3d_ros.frames.reading import View, ViewReader
-from km3d_ros.geometry.camera import CameraModel
+from km3d_ros.frames.pairing import CameraInfos, Frame, recorded_infos
+from km3d_ros.frames.reading import ViewReader
 from km3d_ros.inference.detector import Detector
 from km3d_ros.node.messages import detection_array, keypoint_array
 
-DETECTIONS = "vision_msgs/msg/Detection3DArray"
-OBJECTS = "km3d_ros/msg/KeypointDetectionArray"
+RESULTS = {
+    "detections": ("vision_msgs/msg/Detection3DArray", detection_array),
+    "objects": ("km3d_ros/msg/KeypointDetectionArray", keypoint_array),
+}
+"""Names of the topics with results, their types and the functions that make their messages."""
 
 
-class Result(NamedTuple):
-    """Result of a frame.
+class _Source(NamedTuple):
+    """What a camera's images are read with, and the topics of `RESULTS`."""
 
-    messages: serialised results by topic; empty if the frame could not be used.
-    exact: its CameraInfo has the same stamp.
-    cause, reason: why the frame could not be used; else empty.
-    """
-
-    messages: Mapping[Topic, bytes]
-    exact: bool = False
-    cause: str = ""
-    reason: str = ""
+    infos: CameraInfos[bytes]
+    reader: ViewReader
+    results: Sequence[Topic]
 
 
 class FrameDetector:
@@ -53,8 +46,8 @@ class FrameDetector:
         cameras: Sequence[Camera],
         survey: Survey,
         mounting: Mounting,
-        calibration: Path | None = None,
-        report: Callable[[str], None] = print,
+        calibration: Path | None,
+        report: Callable[[str], None],
     ) -> None:
         """Prepare.
 
@@ -69,102 +62,73 @@ class FrameDetector:
         self._detector = detector
         self._calibration = calibration
         self._types = type_store()
-        self._infos = {
-            c.images: recorded_infos(
-                survey.infos.get(c.infos, ()), lambda data: deserialize_message(data, CameraInfo)
-            )
-            for c in cameras
-        }
         for message in survey.static_transforms(self._types) if mounting.base_frame else ():
             mounting.add(message)
-        self._readers = {
-            c.images: _view_reader(c, detector, mounting, calibration, report) for c in cameras
-        }
-        self._topics: dict[str, tuple[Topic, Topic]] = {
-            camera.images: (
-                described(f"{camera.results}/detections", DETECTIONS, self._types),
-                described(f"{camera.results}/objects", OBJECTS, self._types),
+        self._sources: dict[str, _Source] = {}
+        for camera in cameras:
+            from_file = partial(read_camera, calibration, rectified=camera.rectified)
+            self._sources[camera.images] = _Source(
+                recorded_infos(survey.infos.get(camera.infos, ()), _read_info),
+                ViewReader(
+                    camera.rectified,
+                    mounting,
+                    lambda model, _: detector.view(model),
+                    partial(_report_bits, report, camera.images),
+                    from_file if calibration else None,
+                ),
+                [
+                    described(f"{camera.results}/{name}", kind, self._types)
+                    for name, (kind, _) in RESULTS.items()
+                ],
             )
-            for camera in cameras
-        }
 
     def takes(self, message: Message) -> bool:
         """Whether a message is an image of one of the cameras."""
-        return message.topic.name in self._topics and message.topic.type in MESSAGE_CLASSES
+        return message.topic.name in self._sources and message.topic.type in MESSAGE_CLASSES
 
-    def __call__(self, message: Message) -> Result:
-        """Detect in an image; the result says why an image could not be used."""
+    def __call__(self, message: Message) -> tuple[Mapping[Topic, bytes], bool]:
+        """Detect in an image.
+
+        Returns:
+            The serialised `RESULTS` by topic, and whether the CameraInfo has the image's stamp.
+
+        Raises:
+            DroppedFrame: the image cannot be used.
+        """
         try:
-            frame = self._frame(message)
-            view = self._readers[message.topic.name](frame)
-            topics = self._topics[message.topic.name]
-            return Result(dict(zip(topics, self._detect(view), strict=True)), frame.exact)
-        except DroppedFrame as dropped:
-            return Result({}, False, dropped.cause.value, str(dropped))
+            return self._detect(message, self._sources[message.topic.name])
+        except DroppedFrame:
+            raise
         except Exception as error:  # as in the node: the next frames are still processed
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Result({}, False, DropCause.FAILED.value, reason)
+            raise DroppedFrame(DropCause.FAILED, reason) from error
 
-    def _frame(self, message: Message) -> Frame:
+    def _detect(self, message: Message, source: _Source) -> tuple[Mapping[Topic, bytes], bool]:
         try:
             image = deserialize_message(message.data, MESSAGE_CLASSES[message.topic.type])
         except Exception:  # rclpy has no public class for what cannot be deserialised
             reason = f"cannot be read as {message.topic.type}"
             raise DroppedFrame(DropCause.BAD_IMAGE, reason) from None
-        if self._calibration:
-            return Frame(image, 0.0, None, exact=True)
-        infos = self._infos[message.topic.name]
-        data, exact = infos.find(image, message.time)
-        if data is None:
-            raise DroppedFrame(DropCause.NO_CAMERA_INFO, infos.missing(image))
-        return Frame(image, 0.0, deserialize_message(data, CameraInfo), exact)
-
-    def _detect(self, view: View) -> tuple[bytes, bytes]:
-        """The detections and objects of a view, serialised.
-
-        With rosbags, because it sets padding bytes to zero, so that the same detections give the
-        same bytes. rclpy leaves them uninitialised.
-        """
-        header, names = view.frame.image.header, self._detector.spec.classes
-        found = self._detector(view.image, view.camera)
-        detections = detection_array(found, names, view.camera, header)
-        objects = keypoint_array(found, names, view.camera, header)
-        return (
-            bytes(self._types.serialize_cdr(detections, DETECTIONS)),
-            bytes(self._types.serialize_cdr(objects, OBJECTS)),
-        )
+        info, exact = None, True
+        if not self._calibration:
+            data, exact = source.infos.find(image, message.time)
+            if data is None:
+                raise DroppedFrame(DropCause.NO_CAMERA_INFO, source.infos.missing(image))
+            info = _read_info(data)
+        view = source.reader.read(Frame(image, 0.0, info, exact))
+        found, names = self._detector(view.image, view.camera), self._detector.spec.classes
+        results = {}
+        for topic, (kind, make) in zip(source.results, RESULTS.values(), strict=True):
+            content = make(found, names, view.camera, image.header)
+            # With rosbags, because it sets padding bytes to zero, so that the same detections give
+            # the same bytes. rclpy leaves them uninitialised.
+            results[topic] = bytes(self._types.serialize_cdr(content, kind))
+        return results, exact
 
 
-def _view_reader(
-    camera: Camera,
-    detector: Detector,
-    mounting: Mounting,
-    calibration: Path | None,
-    report: Callable[[str], None],
-) -> Callable[[Frame], View]:
-    """Reads the frames of a camera; raises DroppedFrame where one cannot be used."""
+def _read_info(data: bytes) -> CameraInfo:
+    return deserialize_message(data, CameraInfo)
 
-    def report_bits(bits: int) -> None:
-        report(f"{camera.images}: 16-bit values use {bits} bits, of which the upper 8 are taken")
 
-    if calibration is None:
-        return ViewReader(
-            camera.rectified, mounting, lambda model, _: detector.view(model), report_bits
-        ).read
-    depth = BitDepth(report_bits)
-
-    @lru_cache
-    def model_of(width: int, height: int, frame_id: str) -> CameraModel:
-        model = read_camera(calibration, width, height, camera.rectified)
-        return replace(model, level=mounting.of(frame_id).level)
-
-    def read(frame: Frame) -> View:
-        with dropping(DropCause.BAD_IMAGE):
-            image = to_bgr(frame.image, depth)
-        frame_id = frame.image.header.frame_id
-        with dropping(DropCause.NO_LEVEL):
-            mounting.of(frame_id)
-        with dropping(DropCause.BAD_CAMERA_INFO):
-            return View(frame, image, model_of(image.shape[1], image.shape[0], frame_id))
-
-    return read
+def _report_bits(report: Callable[[str], None], topic: str, bits: int) -> None:
+    report(f"{topic}: 16-bit values use {bits} bits, of which the upper 8 are taken")

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
-from rosbags.interfaces import QosDurability, QosHistory, QosLiveliness, QosReliability
+from rosbags.rosbag2.errors import ReaderError
+from rosbags.rosbag2.metadata import dump_qos_v8, parse_qos
 
 from km3d_ros.bag.mcap_file import McapWriter
 from km3d_ros.bag.message import METADATA_VERSION, Message, Topic
@@ -19,12 +20,6 @@ from km3d_ros.bag.sqlite_file import SqliteWriter
 from km3d_ros.errors import InputError
 
 _WRITERS = {"mcap": McapWriter, "sqlite3": SqliteWriter}
-_POLICIES = {
-    "history": QosHistory,
-    "reliability": QosReliability,
-    "durability": QosDurability,
-    "liveliness": QosLiveliness,
-}
 
 
 class RecordingWriter:
@@ -36,11 +31,10 @@ class RecordingWriter:
     def __init__(self, path: Path, scratch: Path, storage: str, compression: str = "") -> None:
         """Prepare.
 
-        Args:
-            path: a single file where it ends in `.mcap`, else a folder.
-            scratch: folder to write in, on the same file system; its content is deleted.
-            storage: "mcap" or "sqlite3"; a single file is always MCAP.
-            compression: of MCAP chunks: "lz4", "zstd" or "".
+        path: a single file where it ends in `.mcap`, else a folder.
+        scratch: folder to write in, on the same file system; its content is deleted.
+        storage: "mcap" or "sqlite3"; a single file is always MCAP.
+        compression: of MCAP chunks: "lz4", "zstd" or "".
         """
         self._path = path
         self._scratch = scratch
@@ -101,28 +95,26 @@ class RecordingWriter:
 
     def _metadata(self) -> dict:
         """The content of rosbag2's metadata.yaml."""
+        count = self._counts.total()
+        span = {
+            "starting_time": {"nanoseconds_since_epoch": self._first if count else 0},
+            "duration": {"nanoseconds": max(0, self._last - self._first)},
+            "message_count": count,
+        }
         return {
             "version": METADATA_VERSION,
             "storage_identifier": self._storage,
             "relative_file_paths": [self._file.name],
-            **self._span(),
+            **span,
             "topics_with_message_count": [
                 {"topic_metadata": _described(topic), "message_count": number}
                 for topic, number in self._counts.items()
             ],
             "compression_format": "",
             "compression_mode": "",
-            "files": [{"path": self._file.name, **self._span()}],
+            "files": [{"path": self._file.name, **span}],
             "custom_data": None,
             "ros_distro": "",
-        }
-
-    def _span(self) -> dict:
-        count = self._counts.total()
-        return {
-            "starting_time": {"nanoseconds_since_epoch": self._first if count else 0},
-            "duration": {"nanoseconds": max(0, self._last - self._first)},
-            "message_count": count,
         }
 
 
@@ -142,14 +134,9 @@ def naming(file: Path) -> Iterator[None]:
 def _as_written(topic: Topic) -> Topic:
     """The topic with its QoS policies as numbers, as `METADATA_VERSION` requires."""
     try:
-        profiles = yaml.safe_load(topic.qos) or []
-        for profile in profiles:
-            for policy, values in _POLICIES.items():
-                if isinstance(profile[policy], str):
-                    profile[policy] = values[profile[policy].upper()].value
-    except (yaml.YAMLError, KeyError, TypeError):
+        return topic._replace(qos=dump_qos_v8(parse_qos(topic.qos)))
+    except (ReaderError, AttributeError, KeyError, TypeError):
         return topic._replace(qos="")
-    return topic._replace(qos=yaml.safe_dump(profiles) if profiles else "")
 
 
 def _described(topic: Topic) -> dict:

@@ -98,7 +98,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect and write."""
     try:
-        from km3d_ros.bag.bag_tracker import Vehicle
         from km3d_ros.bag.camera_topics import Wanted
         from km3d_ros.bag.detect_bag import detect_in_bag
     except ImportError as error:
@@ -107,13 +106,20 @@ def run(args: argparse.Namespace) -> int:
 
     if args.camera and not args.camera.is_file():
         raise InputError(f"{args.camera}: no such file")
-    wanted = Wanted(args.image, args.camera_info, args.camera, args.rectified, args.prefix)
     if not args.tracks and (args.odometry or args.mount):
         raise InputError("--odometry and --mount need --tracks")
-    vehicle = Vehicle(f"{args.prefix}_tracker", args.odometry, args.mount) if args.tracks else None
+    wanted = Wanted(
+        args.image,
+        args.camera_info,
+        args.camera,
+        args.rectified,
+        args.prefix,
+        args.tracks,
+        args.odometry,
+        args.mount,
+    )
     mounting = _options.mounting_of(args)
-    detector = _detector.load(args)
-    summary = detect_in_bag(args.source, args.out, wanted, mounting, detector, vehicle)
+    summary = detect_in_bag(args.source, args.out, wanted, mounting, _detector.load(args))
     print(_as_json(summary) if args.json else _as_text(summary))
     return 0
 

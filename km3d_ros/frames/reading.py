@@ -46,62 +46,78 @@ class ViewReader:
     def __init__(
         self,
         rectified: bool,
-        mounting: Mounting | None = None,
-        on_calibration: Callable[[CameraModel, CameraInfo], None] | None = None,
-        on_bit_depth: Callable[[int], None] | None = None,
+        mounting: Mounting,
+        on_calibration: Callable[[CameraModel, CameraInfo | None], None],
+        on_bit_depth: Callable[[int], None],
+        calibration: Callable[[int, int], CameraModel] | None = None,
     ) -> None:
         """Create a reader.
 
         Args:
             rectified: images are rectified (P is used); False: images are raw (K and D).
-            mounting: how the camera is mounted; None: it looks level.
+            mounting: how the camera is mounted.
             on_calibration: called with each new camera model and its CameraInfo; it may refuse
                 the camera by an InputError.
             on_bit_depth: called with the bits in use of 16-bit images, when they change.
+            calibration: used instead of CameraInfo: the camera of images of a width and height.
         """
         self._depth = BitDepth(on_bit_depth)
         self.rectified = rectified
-        self._mounting = mounting or Mounting()
+        self._mounting = mounting
         self._on_calibration = on_calibration
+        self._calibration = calibration
         self._content: tuple | None = None
         self._camera: CameraModel | None = None
 
     def read(self, frame: Frame) -> View:
-        """Read a frame that has a CameraInfo.
+        """Read a frame that has a CameraInfo, if there is no other calibration.
 
         Raises:
             DroppedFrame: the image or its CameraInfo is unusable.
         """
         with dropping(DropCause.BAD_IMAGE):
             image = to_bgr(frame.image, self._depth)
-            check_pixels(image)
+            _check_pixels(image)
         with dropping(DropCause.NO_LEVEL):
             level = self._mounting.of(frame.image.header.frame_id).level
         with dropping(DropCause.BAD_CAMERA_INFO):
-            camera = self._camera_model(frame.info, level)
+            camera = self._camera_model(frame.info, image, level)
         with dropping(DropCause.SIZE_MISMATCH):
             check_image(image, camera)
         return View(frame, image, camera)
 
-    def _camera_model(self, info: CameraInfo, level: np.ndarray) -> CameraModel:
-        content = (level.tobytes(), *_content(info))
+    def _camera_model(
+        self, info: CameraInfo | None, image: np.ndarray, level: np.ndarray
+    ) -> CameraModel:
+        content = (level.tobytes(), *(image.shape if self._calibration else _content(info)))
         if content != self._content:
             self._content = None
-            camera = CameraModel.from_camera_info(info, self.rectified)
+            if self._calibration:
+                camera = self._calibration(image.shape[1], image.shape[0])
+            else:
+                camera = CameraModel.from_camera_info(info, self.rectified)
             camera = replace(camera, level=level)
-            if self._on_calibration is not None:
-                self._on_calibration(camera, info)
+            self._on_calibration(camera, info)
             self._camera, self._content = camera, content
         return self._camera
 
 
-def check_pixels(image: np.ndarray) -> None:
-    """Check that an image can be processed.
+def check_image(image: np.ndarray, camera: CameraModel) -> None:
+    """Check that an image can be processed and is of this camera.
 
     Raises:
-        InputError: `image` is not (h, w, 3) uint8, a single pixel, or a side is longer
-            than `MAX_SIDE`.
+        InputError: `image` is not (h, w, 3) uint8, a single pixel, not of the camera's size, or a
+            side is longer than `MAX_SIDE`.
     """
+    _check_pixels(image)
+    height, width = image.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        raise InputError(
+            f"image is {width}x{height} pixels, but its camera {camera.width}x{camera.height}"
+        )
+
+
+def _check_pixels(image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"image is {image.dtype} {image.shape}, expected uint8 (h, w, 3)")
     height, width = image.shape[:2]
@@ -109,20 +125,6 @@ def check_pixels(image: np.ndarray) -> None:
         raise InputError("image is a single pixel, expected a picture")
     if max(width, height) > MAX_SIDE:
         raise InputError(f"image is {width}x{height} pixels, expected at most {MAX_SIDE} a side")
-
-
-def check_image(image: np.ndarray, camera: CameraModel) -> None:
-    """Check that an image can be processed and is of this camera.
-
-    Raises:
-        InputError: as of `check_pixels`, or the image has not the camera's size.
-    """
-    check_pixels(image)
-    height, width = image.shape[:2]
-    if (width, height) != (camera.width, camera.height):
-        raise InputError(
-            f"image is {width}x{height} pixels, but its camera {camera.width}x{camera.height}"
-        )
 
 
 def _content(info: CameraInfo) -> tuple:
