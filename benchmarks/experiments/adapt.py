@@ -28,9 +28,10 @@ from train import RESULTS
 from km3d_ros.bag import BagWriter
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.kitti_labels import KittiObject, write_objects
-from km3d_ros.demo.drive import START, camera_info, image
+from km3d_ros.demo.drive import START, camera_info
 from km3d_ros.evaluation.validation import LEAST_SCORE, validate
 from km3d_ros.inference.detector import Detector
+from km3d_ros.node.messages import image_message
 from km3d_ros.town import TownFrame, render, sample_scene
 from km3d_ros.town.dataset import prepare, write_frame
 from km3d_ros.town.render import SIZE
@@ -126,7 +127,7 @@ def record(path: Path) -> None:
             height, width = frame.image.shape[:2]
             info = camera_info(header, frame.projection, width, height)
             writer.write("/camera_info", info, stamp)
-            writer.write("/image_rect", image(header, strange(frame, index)), stamp)
+            writer.write("/image_rect", image_message(strange(frame, index), header), stamp)
 
 
 def label(folder: Path) -> None:

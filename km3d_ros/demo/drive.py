@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo.topics import BASE_FRAME, FRAME_ID
+from km3d_ros.node.messages import image_message
 from km3d_ros.town import drive
 from km3d_ros.town.scene import View
 
@@ -44,8 +44,8 @@ def render_drive(frames: int, seed: int, rate: float = RATE) -> Iterator[CameraF
         header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)
         height, width = frame.image.shape[:2]
         info = camera_info(header, frame.projection, width, height)
-        pixels, moved = image(header, frame.image), odometry(header, frame.scene.view)
-        yield CameraFrame(stamp, info, pixels, moved, frame.objects)
+        picture, moved = image_message(frame.image, header), odometry(header, frame.scene.view)
+        yield CameraFrame(stamp, info, picture, moved, frame.objects)
 
 
 def camera_info(header: Header, projection: np.ndarray, width: int, height: int) -> CameraInfo:
@@ -72,12 +72,3 @@ def odometry(header: Header, view: View) -> Odometry:
         orientation=Quaternion(z=math.sin(heading / 2), w=math.cos(heading / 2)),
     )
     return message
-
-
-def image(header: Header, pixels: np.ndarray) -> Image:
-    """A bgr8 Image of pixels (height, width, 3) uint8."""
-    height, width = pixels.shape[:2]
-    data = array("B", pixels.tobytes())
-    return Image(
-        header=header, height=height, width=width, encoding="bgr8", step=3 * width, data=data
-    )

@@ -18,29 +18,6 @@ from km3d_ros.demo.publishing import publish
 from km3d_ros.errors import InputError
 
 
-def play(
-    path: str | Path, rate: float = 1.0, subscribers: int = 0, log: str | Path | None = None
-) -> None:
-    """Publish a bag at its recorded pace; rclpy must be initialised.
-
-    Args:
-        path: the bag.
-        rate, subscribers: as of `publish`.
-        log: CSV file to write, one line per message: topic, recorded time and publication time
-            (`time.monotonic_ns`), both in nanoseconds.
-
-    Raises:
-        InputError: there is no such bag, it is broken, or a type of it is not installed.
-    """
-    with closing(open_bag(Path(path))) as reader:
-        types = {c.topic: message_class(c.msgtype) for c in reader.connections}
-        messages = ((c.topic, bytes(data), time) for c, time, data in reader.messages())
-        published = publish(types, messages, rate, subscribers)
-    if log:
-        with open(log, "w", newline="") as file:
-            csv.writer(file).writerows(published)
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the player; `argv` begins with the program. Returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -49,14 +26,20 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("bag", help="rosbag2 folder or .mcap file")
-    add("--rate", type=_speed, default=1.0, help="speed, as a multiple of recorded")
+    add("bag", type=Path, help="rosbag2 folder or .mcap file")
+    add("--rate", type=float, default=1.0, help="speed, as a multiple of recorded, above 0")
     add("--subscribers", type=int, default=0, help="start once every topic has so many")
-    add("--log", help="CSV of topic, recorded and publication time in ns")
+    add("--log", help="CSV of topic, recorded and publication time (time.monotonic_ns) in ns")
     options = parser.parse_args(remove_ros_args(argv)[1:])
     rclpy.init(args=argv)
     try:
-        play(options.bag, options.rate, options.subscribers, options.log)
+        with closing(open_bag(options.bag)) as reader:
+            types = {c.topic: message_class(c.msgtype) for c in reader.connections}
+            messages = ((c.topic, bytes(data), time) for c, time, data in reader.messages())
+            published = publish(types, messages, options.rate, options.subscribers)
+        if options.log:
+            with open(options.log, "w", newline="") as file:
+                csv.writer(file).writerows(published)
     except InputError as error:
         print(f"player: {error}", file=sys.stderr)
         return 1
@@ -65,13 +48,6 @@ def main(argv: Sequence[str]) -> int:
     finally:
         rclpy.try_shutdown()
     return 0
-
-
-def _speed(text: str) -> float:
-    speed = float(text)
-    if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no speed, expected a number above 0")
-    return speed
 
 
 if __name__ == "__main__":

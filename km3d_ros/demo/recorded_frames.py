@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image
+from geometry_msgs.msg import Point, Vector3
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 
@@ -24,8 +25,8 @@ from km3d_ros.demo.topics import (
 )
 from km3d_ros.drawing.tracks import Track
 from km3d_ros.geometry.camera import CameraModel
-from km3d_ros.inference.detections import Detections
-from km3d_ros.msg import KeypointDetectionArray
+from km3d_ros.inference.detections import Detections, from_columns
+from km3d_ros.msg import KeypointDetection, KeypointDetectionArray
 from km3d_ros.node.track_messages import TRAIL
 from km3d_ros.tracking.poses import parse_mount
 from km3d_ros.tracking.reading import read_pose
@@ -61,7 +62,7 @@ def read_answers(path: Path, class_names: Sequence[str]) -> list[Answer]:
         Answer(
             stamp,
             _pixels(frame[IMAGE]),
-            _camera(frame[CAMERA_INFO]),
+            CameraModel.from_camera_info(frame[CAMERA_INFO], rectified=True),
             _detections(frame[DETECTIONS], frame[OBJECTS], class_names),
             of_frame,
         )
@@ -84,15 +85,13 @@ def _tracks(
         camera = read_pose(frame[ODOMETRY].pose.pose) @ mount
         tracks = []
         for entry in message.objects:
-            name = entry.classes[0].class_id
-            p, v = entry.pose.pose.position, entry.twist.twist.linear
             trail = trails.setdefault(entry.id, [])
-            trail.append((now, np.array([p.x, p.y, p.z])))
+            trail.append((now, np.array(_vector(entry.pose.pose.position))))
             trail[:] = [item for item in trail if item[0] >= now - TRAIL]
             places = np.array([place for _, place in trail]) - camera.translation
             places = places @ camera.rotation
-            velocity = np.array([v.x, v.y, v.z]) @ camera.rotation
-            index = class_names.index(name)
+            velocity = np.array(_vector(entry.twist.twist.linear)) @ camera.rotation
+            index = class_names.index(entry.classes[0].class_id)
             tracks.append(Track(entry.id, index, places[-1], velocity, entry.size.z, places))
         yield tracks
 
@@ -106,39 +105,23 @@ def _pixels(message: Image) -> np.ndarray:
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
 
 
-def _camera(message: CameraInfo) -> CameraModel:
-    return CameraModel.from_camera_info(message, rectified=True)
+def _vector(message: Point | Vector3) -> tuple[float, float, float]:
+    return message.x, message.y, message.z
 
 
 def _detections(
     found: Detection3DArray, objects: KeypointDetectionArray, class_names: Sequence[str]
 ) -> Detections:
     """The `Detections` that the messages of one frame were made from."""
-    count = len(found.detections)
-    poses = [detection.results[0].pose for detection in found.detections]
+    names = {item.name for item in fields(Detections)}
+    names &= set(KeypointDetection.get_fields_and_field_types())
     boxes = [detection.bbox for detection in found.detections]
-
-    def column(values: list, *shape: int) -> np.ndarray:
-        return np.array(values, np.float32).reshape(count, *shape)
-
-    def of_objects(name: str, *shape: int) -> np.ndarray:
-        return column([getattr(entry, name) for entry in objects.objects], *shape)
-
-    classes = [class_names.index(entry.class_id) for entry in objects.objects]
-    covariances = [np.array(pose.covariance).reshape(6, 6)[POSE_ROWS] for pose in poses]
-    positions = [box.center.position for box in boxes]
-    return Detections(
-        class_index=np.array(classes, np.int64),
-        score=of_objects("score"),
-        peak_score=of_objects("peak_score"),
-        confidence=of_objects("confidence"),
-        depth_error=of_objects("depth_error"),
-        box2d=of_objects("box2d", 4),
-        keypoints=of_objects("keypoints", 9, 2),
-        size=column([(box.size.x, box.size.y, box.size.z) for box in boxes], 3),
-        center=column([(p.x, p.y, p.z) for p in positions], 3),
-        yaw=of_objects("yaw"),
-        alpha=of_objects("alpha"),
-        covariance=column(covariances, 4, 4),
-        reprojection_error=of_objects("reprojection_error"),
+    covariances = [detection.results[0].pose.covariance for detection in found.detections]
+    return from_columns(
+        len(boxes),
+        class_index=[class_names.index(entry.class_id) for entry in objects.objects],
+        size=[_vector(box.size) for box in boxes],
+        center=[_vector(box.center.position) for box in boxes],
+        covariance=[np.reshape(values, (6, 6))[POSE_ROWS] for values in covariances],
+        **{name: [getattr(entry, name) for entry in objects.objects] for name in names},
     )

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import rclpy
@@ -20,7 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from km3d_ros.bag import BagWriter
-from km3d_ros.demo.recorder import Recorder
+from km3d_ros.demo.publishing import RELIABLE
 from km3d_ros.demo.topics import (
     ANSWERS,
     BASE_FRAME,
@@ -64,20 +65,26 @@ def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocki
     node = rclpy.create_node("demo")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    detect = _command("km3d_node", *([f"weights:={weights.resolve()}"] if weights else []))
+    track = _command("km3d_tracker", f"base_frame:={BASE_FRAME}", f"mounts:=['{MOUNT}']")
     try:
         with (
-            _Program(_detector_command(weights), sent.with_name("node.log")) as detector,
-            _Program(_tracker_command(), sent.with_name("tracker.log")) as tracker,
+            _Program(detect, sent.with_name("node.log")) as detector,
+            _Program(track, sent.with_name("tracker.log")) as tracker,
         ):
 
             def spin() -> None:
-                detector.check()
-                tracker.check()
+                detector.require()
+                tracker.require()
                 executor.spin_once(timeout_sec=0.1)
 
             for name in ("km3d", "km3d_tracker"):
                 _wait_until_active(node, name, spin)
-            _refuse_others(node)
+            if node.count_publishers(IMAGE) or node.count_publishers(DETECTIONS) > 1:
+                raise InputError(
+                    f"another program publishes {IMAGE} or {DETECTIONS}: stop it, or set another "
+                    "ROS_DOMAIN_ID"
+                )
             with BagWriter(recorded) as writer:
                 recorder = Recorder(node, writer, RECORDED)
                 published = _play(sent, spin)
@@ -86,6 +93,24 @@ def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocki
         node.destroy_node()
         rclpy.try_shutdown()
     return Clocking(published, recorder.arrivals[DETECTIONS])
+
+
+class Recorder:
+    """Writes the messages of some topics to a bag as they arrive.
+
+    arrivals: per topic, when each message arrived (`time.monotonic_ns`).
+    """
+
+    def __init__(self, node: Node, writer: BagWriter, topics: Mapping[str, type]) -> None:
+        self.arrivals: dict[str, list[int]] = {topic: [] for topic in topics}
+        self._writer = writer
+        for topic, message_type in topics.items():
+            callback = partial(self._store, topic, message_type)
+            node.create_subscription(message_type, topic, callback, RELIABLE, raw=True)
+
+    def _store(self, topic: str, message_type: type, data: bytes) -> None:
+        self.arrivals[topic].append(time.monotonic_ns())
+        self._writer.write_serialized(topic, message_type, data, time.time_ns())
 
 
 class _Program:
@@ -109,30 +134,18 @@ class _Program:
             self._process.kill()
             self._process.wait()
 
-    def running(self) -> bool:
-        """Whether the process still runs.
-
-        Raises:
-            InputError: the process ended with an error.
-        """
+    def is_running(self) -> bool:
+        """Whether the process still runs. Raises InputError if it ended with an error."""
         code = self._process.poll()
         if code:
             words = self._log.read_text().strip().rpartition("\n")[2]
             raise InputError(f"the {self._log.stem} ended with code {code}: {words}")
         return code is None
 
-    def check(self) -> None:
+    def require(self) -> None:
         """Raise InputError if the process has ended, with an error or without."""
-        if not self.running():
+        if not self.is_running():
             raise InputError(f"the {self._log.stem} ended early, see {self._log}")
-
-
-def _detector_command(weights: Path | None) -> list[str]:
-    return _command("km3d_node", *([f"weights:={weights.resolve()}"] if weights else []))
-
-
-def _tracker_command() -> list[str]:
-    return _command("km3d_tracker", f"base_frame:={BASE_FRAME}", f"mounts:=['{MOUNT}']")
 
 
 def _command(executable: str, *parameters: str) -> list[str]:
@@ -156,14 +169,6 @@ def _wait_until_active(node: Node, name: str, spin: Callable[[], None]) -> None:
         raise InputError(f"the node {name} was not active after {START_PATIENCE:g} s")
 
 
-def _refuse_others(node: Node) -> None:
-    if node.count_publishers(IMAGE) or node.count_publishers(DETECTIONS) > 1:
-        raise InputError(
-            f"another program publishes {IMAGE} or {DETECTIONS}: stop it, or set another "
-            "ROS_DOMAIN_ID"
-        )
-
-
 def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
     """Run the player to its end; returns the publication time of each image, by stamp."""
     log = bag.with_name("published.csv")
@@ -173,7 +178,7 @@ def _play(bag: Path, spin: Callable[[], None]) -> dict[int, int]:
     command += ["--log", log]
     words = bag.with_name("player.log")
     with _Program(command, words, **dict.fromkeys(PROFILE_VARIABLES, profile)) as player:
-        while player.running():
+        while player.is_running():
             spin()
     with open(log) as file:
         return {int(stamp): int(now) for topic, stamp, now in csv.reader(file) if topic == IMAGE}

@@ -13,7 +13,7 @@ from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.drawing.on_image import draw_detections
 from km3d_ros.drawing.shapes import WHITE
 from km3d_ros.errors import InputError
-from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detections import Detections, from_columns
 
 COLUMNS, ROWS = 2, 6
 WIDTH = 900
@@ -58,24 +58,12 @@ def _tile(frame: Frame, names: Sequence[str]) -> np.ndarray:
 
 def _as_detections(objects: Sequence[KittiObject], names: Sequence[str]) -> Detections:
     """Labels as detections of score 1."""
-    n = len(objects)
-
-    def column(values: list, *shape: int) -> np.ndarray:
-        return np.array(values, np.float32).reshape(n, *shape)
-
-    ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
-    return Detections(
-        class_index=np.array([names.index(o.class_name) for o in objects], np.int64),
-        score=ones,
-        peak_score=ones,
-        confidence=ones,
-        depth_error=zeros,
-        box2d=column([o.box2d for o in objects], 4),
-        keypoints=np.zeros((n, 9, 2), np.float32),
-        size=column([o.size for o in objects], 3),
-        center=column([o.center for o in objects], 3),
-        yaw=column([o.yaw for o in objects]),
-        alpha=zeros,
-        covariance=np.zeros((n, 4, 4), np.float32),
-        reprojection_error=zeros,
+    return from_columns(
+        len(objects),
+        class_index=[names.index(item.class_name) for item in objects],
+        score=np.ones(len(objects)),
+        box2d=[item.box2d for item in objects],
+        size=[item.size for item in objects],
+        center=[item.center for item in objects],
+        yaw=[item.yaw for item in objects],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,16 @@ class Detections:
     def __getitem__(self, index) -> Detections:
         """The same table with the rows that a slice, an index array or a mask selects."""
         return Detections(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+def from_columns(count: int, **given: Any) -> Detections:
+    """N objects from the numbers of some fields, in any form; the other fields are zero."""
+    arrays = {}
+    for item in fields(Detections):
+        shape = (count, *SHAPES.get(item.name, ()))
+        kind = np.int64 if item.name == "class_index" else np.float32
+        arrays[item.name] = np.array(given.get(item.name, np.zeros(shape)), kind).reshape(shape)
+    return Detections(**arrays)
 
 
 @cache

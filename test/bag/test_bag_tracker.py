@@ -12,8 +12,9 @@ from vision_msgs.msg import Detection3DArray
 from km3d_ros import town
 from km3d_ros.bag import read_bag
 from km3d_ros.cli import main
-from km3d_ros.demo.drive import camera_info, image
+from km3d_ros.demo.drive import camera_info
 from km3d_ros.geometry.pose import Pose
+from km3d_ros.node.messages import image_message
 from km3d_ros.tracking.poses import parse_mount
 from km3d_ros.tracking.reading import read_boxes
 
@@ -46,7 +47,9 @@ def two_cameras(tmp_path_factory):
             turned = replace(view, heading=turn, slope=0.0, bank=0.0)
             seen = town.render(replace(frame.scene, view=turned), focal=0.75)
             info = camera_info(header(i, name), seen.projection, 1280, 384)
-            entries.append((f"/{name}/image_rect", image(header(i, name), seen.image), i * PERIOD))
+            entries.append(
+                (f"/{name}/image_rect", image_message(seen.image, header(i, name)), i * PERIOD)
+            )
             entries.append((f"/{name}/camera_info", info, i * PERIOD))
     return record(path, entries)
 

@@ -16,7 +16,7 @@ from vision_msgs.msg import Detection3DArray
 
 from km3d_ros import bag
 from km3d_ros.cli import main
-from km3d_ros.demo.recorder import Recorder
+from km3d_ros.demo.session import Recorder
 from km3d_ros.node.detector_node import DetectorNode
 
 PATIENCE = 60.0

@@ -8,11 +8,11 @@ from std_msgs.msg import Header
 
 from km3d_ros.bag import BagWriter, read_bag
 from km3d_ros.demo import topics
-from km3d_ros.demo.drive import camera_info, image
+from km3d_ros.demo.drive import camera_info
 from km3d_ros.demo.recorded_frames import read_answers
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.inference.detections import Detections
-from km3d_ros.node.messages import detection_array, keypoint_array
+from km3d_ros.node.messages import detection_array, image_message, keypoint_array
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 PROJECTION = np.array([[700.0, 0, 30, 42], [0, 710, 12, 0], [0, 0, 1, 0.003]])
@@ -40,7 +40,7 @@ def record(path, counts):
             header = Header(frame_id="camera")
             header.stamp.sec, header.stamp.nanosec = second, 5
             writer.write(topics.CAMERA_INFO, camera_info(header, PROJECTION, 60, 24), second)
-            writer.write(topics.IMAGE, image(header, PIXELS + np.uint8(second)), second)
+            writer.write(topics.IMAGE, image_message(PIXELS + np.uint8(second), header), second)
             if count is not None:
                 found = detections(count)
                 messages = {
