@@ -37,14 +37,12 @@ def detector(context: LaunchContext) -> list[IncludeLaunchDescription]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    # Arguments
     arguments = [
         DeclareLaunchArgument("frames", default_value="200", description="length, at 10 Hz"),
         DeclareLaunchArgument("seed", default_value="7", description="of the drive"),
         DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
     ]
-
-    # Camera: images larger than Fast DDS's own shared memory need the profile where they are sent
+    # Images larger than Fast DDS's own shared memory need the profile where they are sent
     camera = ExecuteProcess(
         cmd=[
             *(sys.executable, "-m", "km3d_ros.demo.town_camera"),
@@ -57,6 +55,4 @@ def generate_launch_description() -> LaunchDescription:
         ),
         output="screen",
     )
-
-    # Node, and with RViz the camera's pose
     return LaunchDescription([*arguments, OpaqueFunction(function=detector), camera])

@@ -20,86 +20,57 @@ SHARE = FindPackageShare("km3d_ros")
 TEXTS = ("weights", "device", "image_transport", "base_frame")
 SWITCHES = ("rectified", "autostart")
 MOUNT = ("camera_pitch", "camera_roll")
-ARGUMENTS = [
-    DeclareLaunchArgument("namespace", default_value="", description="of the node"),
-    DeclareLaunchArgument(
-        "cameras",
-        default_value="",
-        description="names of several cameras on this node, as front,left,right; "
-        "those that only params_file names are not seen here",
+ARGUMENTS = {
+    "namespace": ("", "of the node"),
+    "cameras": (
+        "",
+        "names of several cameras on this node, as front,left,right; those that only params_file "
+        "names are not seen here",
     ),
-    DeclareLaunchArgument(
-        "image",
-        default_value="",
-        description="image topic, with {camera} for the name of each of several cameras; "
-        "empty: image or {camera}/image",
+    "image": (
+        "",
+        "image topic, with {camera} for the name of each of several cameras; empty: image or "
+        "{camera}/image",
     ),
-    DeclareLaunchArgument(
-        "camera_info", default_value="", description="CameraInfo topic, likewise"
+    "camera_info": ("", "CameraInfo topic, likewise"),
+    "rectified": (
+        "",
+        "whether images are rectified: true, false or auto; empty: as in params_file",
     ),
-    DeclareLaunchArgument(
-        "rectified",
-        default_value="",
-        description="whether images are rectified: true, false or auto; empty: as in params_file",
+    "image_transport": ("", "raw or compressed; empty: as in params_file"),
+    "weights": ("", "weights file; empty: as in params_file"),
+    "device": ("", "auto, cpu, cuda; empty: as in params_file"),
+    "autostart": (
+        "",
+        "whether the node configures and activates itself, or waits for lifecycle transitions; "
+        "empty: as in params_file",
     ),
-    DeclareLaunchArgument(
-        "image_transport",
-        default_value="",
-        description="raw or compressed; empty: as in params_file",
+    "params_file": (
+        PathJoinSubstitution([SHARE, "config", "km3d.yaml"]),
+        "parameters of the node",
     ),
-    DeclareLaunchArgument(
-        "weights", default_value="", description="weights file; empty: as in params_file"
+    "use_sim_time": ("false", "time from /clock, for bags"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "base_frame": (
+        "",
+        "frame of the vehicle, z up: the node takes pitch and roll of the cameras from "
+        "/tf_static, and RViz shows the boxes in it; empty: as in params_file, and base_link",
     ),
-    DeclareLaunchArgument(
-        "device", default_value="", description="auto, cpu, cuda; empty: as in params_file"
+    "camera_pitch": ("", "radians, positive: the camera looks down; empty: as in params_file"),
+    "camera_roll": (
+        "",
+        "radians, positive: the camera leans to the right; empty: as in params_file",
     ),
-    DeclareLaunchArgument(
-        "autostart",
-        default_value="",
-        description="whether the node configures and activates itself, or waits for lifecycle "
-        "transitions; empty: as in params_file",
+    "rviz": ("false", "start RViz"),
+    "fixed_frame": ("", "of RViz; empty: base_frame"),
+    "camera_frame": (
+        "",
+        "frame_id of the images; when given, base_frame -> camera_frame is published for a camera "
+        "that looks ahead with camera_pitch and camera_roll, for bags without TF",
     ),
-    DeclareLaunchArgument(
-        "params_file",
-        default_value=PathJoinSubstitution([SHARE, "config", "km3d.yaml"]),
-        description="parameters of the node",
-    ),
-    DeclareLaunchArgument(
-        "use_sim_time", default_value="false", description="time from /clock, for bags"
-    ),
-    DeclareLaunchArgument(
-        "log_level", default_value="info", description="debug, info, warn, error or fatal"
-    ),
-    DeclareLaunchArgument(
-        "base_frame",
-        default_value="",
-        description="frame of the vehicle, z up: the node takes pitch and roll of the cameras "
-        "from /tf_static, and RViz shows the boxes in it; empty: as in params_file, and base_link",
-    ),
-    DeclareLaunchArgument(
-        "camera_pitch",
-        default_value="",
-        description="radians, positive: the camera looks down; empty: as in params_file",
-    ),
-    DeclareLaunchArgument(
-        "camera_roll",
-        default_value="",
-        description="radians, positive: the camera leans to the right; empty: as in params_file",
-    ),
-    DeclareLaunchArgument("rviz", default_value="false", description="start RViz"),
-    DeclareLaunchArgument(
-        "fixed_frame", default_value="", description="of RViz; empty: base_frame"
-    ),
-    DeclareLaunchArgument(
-        "camera_frame",
-        default_value="",
-        description="frame_id of the images; when given, base_frame -> camera_frame is published "
-        "for a camera that looks ahead with camera_pitch and camera_roll, for bags without TF",
-    ),
-    DeclareLaunchArgument(
-        "camera_height", default_value="1.65", description="metres above base_frame"
-    ),
-]
+    "camera_height": ("1.65", "metres above base_frame"),
+}
+"""Defaults and descriptions."""
 
 
 def camera_names(context: LaunchContext) -> list[str]:
@@ -146,10 +117,6 @@ def params_file(context: LaunchContext) -> str:
     return path
 
 
-def base_frame(context: LaunchContext) -> str:
-    return LaunchConfiguration("base_frame").perform(context) or "base_link"
-
-
 def detector(context: LaunchContext) -> list[LifecycleNode]:
     cameras = camera_names(context)
     parameters: dict = given(context, *TEXTS)
@@ -178,8 +145,8 @@ def detector(context: LaunchContext) -> list[LifecycleNode]:
 
 
 def camera_pose(context: LaunchContext) -> list[Node]:
-    frame = LaunchConfiguration("camera_frame").perform(context)
-    if not frame:
+    frames = {"base_frame": "base_link"} | given(context, "base_frame", "camera_frame")
+    if "camera_frame" not in frames:
         return []
     roll, pitch, yaw = optical_angles(*(number(context, name) for name in MOUNT))
     return [
@@ -189,7 +156,8 @@ def camera_pose(context: LaunchContext) -> list[Node]:
             name="camera_pose",
             namespace=LaunchConfiguration("namespace"),
             arguments=[
-                *("--frame-id", base_frame(context), "--child-frame-id", frame),
+                *("--frame-id", frames["base_frame"]),
+                *("--child-frame-id", frames["camera_frame"]),
                 *("--z", str(number(context, "camera_height"))),
                 *("--roll", str(roll), "--yaw", str(yaw), "--pitch", str(pitch)),
             ],
@@ -211,7 +179,8 @@ def rviz(context: LaunchContext) -> list[Node]:
     if not IfCondition(LaunchConfiguration("rviz")).evaluate(context):
         return []
     setup = Path(SHARE.perform(context)) / "rviz" / "km3d.rviz"
-    fixed_frame = LaunchConfiguration("fixed_frame").perform(context) or base_frame(context)
+    frames = given(context, "fixed_frame", "base_frame")
+    fixed_frame = next(iter(frames.values()), "base_link")
     cameras = camera_names(context)
     if cameras != [""]:
         setup = setup_of_cameras(setup, cameras)
@@ -231,20 +200,19 @@ def setup_of_cameras(single: Path, cameras: list[str]) -> Path:
     """RViz's setup with the displays of a single camera for each of several."""
     setup = yaml.safe_load(single.read_text())
     manager = setup["Visualization Manager"]
-    manager["Displays"] = [
-        display if "Topic" not in display else display_of_camera(display, camera)
-        for display in manager["Displays"]
-        for camera in (cameras if "Topic" in display else cameras[:1])
-    ]
+    displays, manager["Displays"] = manager["Displays"], []
+    for display in displays:
+        if "Topic" not in display:
+            manager["Displays"].append(display)
+            continue
+        for camera in cameras:
+            topic = display["Topic"]["Value"].replace("km3d/", f"km3d/{camera}/")
+            own = {"Name": f"{display['Name']}: {camera}"}
+            own["Topic"] = display["Topic"] | {"Value": topic}
+            manager["Displays"].append(display | own)
     path = Path(launch_config.log_dir) / f"{'_'.join(cameras)}.rviz"
     path.write_text(yaml.safe_dump(setup, sort_keys=False))
     return path
-
-
-def display_of_camera(display: dict, camera: str) -> dict:
-    topic = display["Topic"]["Value"].replace("km3d/", f"km3d/{camera}/")
-    name = f"{display['Name']}: {camera}"
-    return display | {"Name": name, "Topic": display["Topic"] | {"Value": topic}}
 
 
 def nodes(context: LaunchContext) -> list[Node]:
@@ -253,4 +221,8 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=nodes)])
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=nodes)])

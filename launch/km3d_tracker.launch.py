@@ -11,43 +11,31 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.substitutions import FindPackageShare
 
-ARGUMENTS = [
-    DeclareLaunchArgument("namespace", default_value="", description="of the node"),
-    DeclareLaunchArgument(
-        "inputs",
-        default_value="",
-        description="topics of the detections, as /km3d/front/detections,/km3d/left/detections; "
-        "empty: as in params_file",
-    ),
-    DeclareLaunchArgument(
-        "odometry", default_value="odometry", description="topic of the vehicle's odometry"
-    ),
-    DeclareLaunchArgument(
-        "base_frame",
-        default_value="",
-        description="frame of the vehicle, in which the sensors are mounted; "
-        "empty: as in params_file",
-    ),
-    DeclareLaunchArgument(
-        "autostart",
-        default_value="",
-        description="whether the node configures and activates itself, or waits for lifecycle "
-        "transitions; empty: as in params_file",
-    ),
-    DeclareLaunchArgument(
+ARGUMENTS = {
+    "namespace": ("", "of the node"),
+    "inputs": (
+        "",
+        "topics of the detections, as /km3d/front/detections,/km3d/left/detections; empty: as in "
         "params_file",
-        default_value=PathJoinSubstitution(
-            [FindPackageShare("km3d_ros"), "config", "km3d_tracker.yaml"]
-        ),
-        description="parameters of the node",
     ),
-    DeclareLaunchArgument(
-        "use_sim_time", default_value="false", description="time from /clock, for bags"
+    "odometry": ("odometry", "topic of the vehicle's odometry"),
+    "base_frame": (
+        "",
+        "frame of the vehicle, in which the sensors are mounted; empty: as in params_file",
     ),
-    DeclareLaunchArgument(
-        "log_level", default_value="info", description="debug, info, warn, error or fatal"
+    "autostart": (
+        "",
+        "whether the node configures and activates itself, or waits for lifecycle transitions; "
+        "empty: as in params_file",
     ),
-]
+    "params_file": (
+        PathJoinSubstitution([FindPackageShare("km3d_ros"), "config", "km3d_tracker.yaml"]),
+        "parameters of the node",
+    ),
+    "use_sim_time": ("false", "time from /clock, for bags"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+}
+"""Defaults and descriptions."""
 
 
 def params_file(context: LaunchContext) -> str:
@@ -89,4 +77,8 @@ def tracker(context: LaunchContext) -> list[LifecycleNode]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=tracker)])
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=tracker)])
