@@ -10,9 +10,11 @@ import argparse
 import pkgutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from km3d_ros.cli._config import with_config
+from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import UsageError
 from km3d_ros.errors import InputError
 from km3d_ros.version import __version__
@@ -29,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="km3d", description="Metric 3D boxes from one camera.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verb_parser = partial(argparse.ArgumentParser, formatter_class=HelpFormatter)
+    subparsers = parser.add_subparsers(
+        dest="verb", required=True, metavar="VERB", parser_class=verb_parser
+    )
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     verbs = {n: import_module(f"{__name__}.{n}") for n in names if not n.startswith("_")}
     for verb in verbs.values():

@@ -22,8 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--grm",
         choices=("consistent", "published"),
         default="consistent",
-        help="how positions are solved; published: as the released code, in the frame of K "
-        "(default: %(default)s)",
+        help="how positions are solved; published: as the released code, in the frame of K",
     )
     add(
         "--field-of-view",
@@ -38,28 +37,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="what runs the network; auto: the fastest that is installed (default: %(default)s)",
+        help="what runs the network; auto: the fastest that is installed",
     )
     add(
         "--precision",
         choices=PRECISIONS,
         default="float32",
         help="number format of the network; auto: bfloat16 on a CPU with instructions for it, "
-        "else float32, as in the node (default: %(default)s)",
+        "else float32, as in the node",
     )
     add(
         "--score-threshold",
         type=number(0, 1, "between 0 and 1"),
         default=SCORE_THRESHOLD,
         metavar="P",
-        help="least score to report, 0 to 1 (default: %(default)s)",
+        help="least score to report, 0 to 1",
     )
     add(
         "--max-detections",
         type=whole(1, MAX_DETECTIONS),
         default=MAX_DETECTIONS,
         metavar="N",
-        help="most objects per image (default: %(default)s)",
+        help="most objects per image",
     )
 
 

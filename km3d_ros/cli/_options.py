@@ -17,10 +17,13 @@ _ANGLE = number(-math.pi, math.pi, "an angle in radians, -3.14 to 3.14")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults of those options that have one."""
+    """Shows the defaults of those options that have one and do not describe it themselves."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, []) else super()._get_help_string(action)
+        default, text = action.default, action.help or ""
+        if default is None or default is False or default in ([], "") or "(default: " in text:
+            return action.help
+        return super()._get_help_string(action)
 
 
 def add_weights(parser: argparse._ActionsContainer) -> None:
@@ -36,8 +39,7 @@ def add_device(parser: argparse._ActionsContainer, default: str | None = "auto")
         "--device",
         default=default,
         metavar="NAME",
-        help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... "
-        + ("(default: %(default)s)" if default else "(default: auto)"),
+        help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... (default: auto)",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from km3d_ros.cli import _options, _training
-from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import UsageError
 
 DEFAULTS = {"steps": 3000, "learning_rate": 2e-4}
@@ -20,7 +19,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Continue a training with labelled images, which may come from other "
         "cameras, and with images of your camera, unlabelled or with 2D boxes: two views of each "
         "must agree on what they see. Interruptions, logs and torchrun as for km3d train.",
-        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     _training.add_options(parser, **DEFAULTS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="/km3d",
         metavar="TOPIC",
         help="results go to TOPIC/detections and TOPIC/objects, with several cameras to "
-        "TOPIC/NAME/detections (default: %(default)s)",
+        "TOPIC/NAME/detections",
     )
     _options.add_mount(parser, bag=True)
     tracking = parser.add_argument_group("tracking")
@@ -120,14 +122,8 @@ def run(args: argparse.Namespace) -> int:
     )
     mounting = _options.mounting_of(args)
     summary = detect_in_bag(args.source, args.out, wanted, mounting, _detector.load(args))
-    print(_as_json(summary) if args.json else _as_text(summary))
+    print(json.dumps(asdict(summary)) if args.json else _as_text(summary))
     return 0
-
-
-def _as_json(summary: Summary) -> str:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(summary))
 
 
 def _as_text(summary: Summary) -> str:
@@ -136,23 +132,19 @@ def _as_text(summary: Summary) -> str:
         lines[0] += f"; damaged spots: {summary.damaged}"
     for camera in summary.cameras:
         used = "rectified (P" if camera.rectified else "raw (K, D and R"
-        line = (
+        lines.append(
             f"{camera.images} -> {camera.detections}: {camera.answered} of {camera.frames} frames"
-            f"; {used} of {camera.camera_info})"
+            f"; {used} of {camera.camera_info})" + _unusable(camera.unusable)
         )
-        if camera.unusable:
-            causes = ", ".join(f"{cause} {n}" for cause, n in camera.unusable.items())
-            line += f"; not usable: {causes}"
-        lines.append(line)
-    tracking = summary.tracking
-    if tracking:
+    if tracking := summary.tracking:
         motion = f"motion from {tracking.odometry}" if tracking.odometry else "no odometry"
-        line = (
+        lines.append(
             f"{tracking.tracks}: {tracking.objects} objects in {tracking.images} images; "
-            f"{motion}; frame {tracking.frame or 'not known'}"
+            f"{motion}; frame {tracking.frame or 'not known'}" + _unusable(tracking.unusable)
         )
-        if tracking.unusable:
-            causes = ", ".join(f"{cause} {n}" for cause, n in tracking.unusable.items())
-            line += f"; not usable: {causes}"
-        lines.append(line)
     return "\n".join(lines)
+
+
+def _unusable(causes: Mapping[str, int]) -> str:
+    found = ", ".join(f"{cause} {n}" for cause, n in causes.items())
+    return f"; not usable: {found}" if found else ""

@@ -131,18 +131,16 @@ def _detect(
         (args.out / "detections.jsonl").open("w", buffering=1, encoding="utf-8") as lines,
         _drawing(args, footage) as draw,
     ):
-        total = len(footage)
-        for name, stem, image in tqdm(
-            chain([first], pictures), total=total, unit="image", disable=None
-        ):
+        pictures = chain([first], pictures)
+        for name, stem, image in tqdm(pictures, total=len(footage), unit="image", disable=None):
             camera = camera_of(stem)
             detections = detector(image, camera)
             # KITTI's boxes have no tilt: their files are in the level frame.
             level = replace(detections, center=detections.center @ camera.level.T)
             objects = to_kitti(level, classes)
             write_objects(args.out / f"{stem}.txt", objects)
-            record = {"image": name, "detections": to_records(detections, classes)}
-            lines.write(to_json(record) + "\n")
+            found = to_records(detections, classes)
+            lines.write(to_json({"image": name, "detections": found}) + "\n")
             images += 1
             counts.update(item.class_name for item in objects)
             if draw:
@@ -153,6 +151,8 @@ def _detect(
 @contextmanager
 def _drawing(args: argparse.Namespace, footage: Images | Film) -> Iterator[Draw | None]:
     """What writes a picture with boxes under a name; None without --draw."""
+    import cv2
+
     from km3d_ros.data.footage import Film
     from km3d_ros.drawing.film import FilmWriter
 
@@ -165,13 +165,9 @@ def _drawing(args: argparse.Namespace, footage: Images | Film) -> Iterator[Draw 
         with FilmWriter(folder / f"{footage.path.stem}.mp4", footage.rate) as film:
             yield lambda _, picture: film.write(picture)
     else:
-        yield lambda stem, picture: _write_picture(folder / f"{stem}.png", picture)
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    import cv2
-
-    path.write_bytes(cv2.imencode(".png", picture)[1])
+        yield lambda stem, picture: (folder / f"{stem}.png").write_bytes(
+            cv2.imencode(".png", picture)[1]
+        )
 
 
 def _camera_name(args: argparse.Namespace) -> str:
@@ -197,17 +193,16 @@ def _image_cameras(args: argparse.Namespace, images: Images) -> CameraOf:
     """The cameras of images by their names, all of them read before the first image."""
     from km3d_ros.data.image_file import check_one_size
 
-    if args.calib and not args.calib.exists():
-        raise InputError(f"{args.calib}: no such file or folder")
-    if args.calib and args.calib.is_file() and images.sizes:
+    calib = args.calib
+    if calib and not calib.exists():
+        raise InputError(f"{calib}: no such file or folder")
+    if calib and calib.is_file() and images.sizes:
         check_one_size(list(images.sizes))
     _warn_of_other_camera(args)
     cameras = {}
     for path, size in images.sizes.items():
-        each = args.calib and args.calib.is_dir()
-        cameras[path.stem] = _read_camera(
-            args, args.calib / f"{path.stem}.txt" if each else args.calib, *size
-        )
+        file = calib / f"{path.stem}.txt" if calib and calib.is_dir() else calib
+        cameras[path.stem] = _read_camera(args, file, *size)
     return cameras.__getitem__
 
 
@@ -230,18 +225,14 @@ def _read_camera(
     args: argparse.Namespace, file: Path | None, width: int, height: int
 ) -> CameraModel:
     """The camera of a file, or that of the focal length where there is none, as it is mounted."""
-    level = _options.mounting_of(args).of("").level
-    return replace(_unmounted(args, file, width, height), level=level)
-
-
-def _unmounted(
-    args: argparse.Namespace, file: Path | None, width: int, height: int
-) -> CameraModel:
     from km3d_ros.data.calibration import read_camera
     from km3d_ros.geometry.camera import CameraModel
 
-    if file is not None:
-        return read_camera(file, width, height, projection=args.projection or "P2")
-    x, y = (width - 1) / 2, (height - 1) / 2
-    projection = [[args.focal, 0, x, 0], [0, args.focal, y, 0], [0, 0, 1, 0]]
-    return CameraModel.from_projection(projection, width, height)
+    level = _options.mounting_of(args).of("").level
+    if file is None:
+        x, y = (width - 1) / 2, (height - 1) / 2
+        projection = [[args.focal, 0, x, 0], [0, args.focal, y, 0], [0, 0, 1, 0]]
+        camera = CameraModel.from_projection(projection, width, height)
+    else:
+        camera = read_camera(file, width, height, projection=args.projection or "P2")
+    return replace(camera, level=level)

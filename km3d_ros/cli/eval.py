@@ -76,6 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
+    from km3d_ros.evaluation.compared import compare_files
     from km3d_ros.evaluation.covariances import covariance_figures
     from km3d_ros.evaluation.kitti_ap import average_precision, curves
     from km3d_ros.evaluation.recall import recall_figures
@@ -84,9 +85,12 @@ def run(args: argparse.Namespace) -> int:
 
     _check_sources(args)
     if args.plots:
-        _require_matplotlib()
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError as error:
+            raise InputError(f"--plots needs matplotlib: {pip_install('matplotlib')}") from error
         args.plots.mkdir(parents=True, exist_ok=True)
-    found = _detected(args) if args.data else _compared(args)
+    found = _detected(args) if args.data else compare_files(args.labels, args.results, args.split)
     named = args.iou if isinstance(args.iou, dict) else {}
     classes = tuple(dict.fromkeys((*found.classes, *named)))
     table = curves(found.truth, found.results, args.iou, classes)
@@ -126,28 +130,12 @@ def _heads(text: str) -> tuple[str, ...]:
 
 def _check_sources(args: argparse.Namespace) -> None:
     """Whether it is clear what is to be evaluated."""
-    files = ("labels", "results")
-    network = ("data", "weights", "device", "backend", "precision", "oracle")
-    given = [name for name in files + network if getattr(args, name) is not None]
     if args.data is None and not (args.labels and args.results):
         raise UsageError("expected --labels and --results, or --data")
-    for name in given:
-        if name in (files if args.data else network):
+    files, network = ("labels", "results"), ("weights", "device", "backend", "precision", "oracle")
+    for name in files if args.data else network:
+        if getattr(args, name) is not None:
             raise UsageError(f"--{name} does not go with {'--data' if args.data else '--labels'}")
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"--plots needs matplotlib: {pip_install('matplotlib')}") from error
-
-
-def _compared(args: argparse.Namespace) -> Compared:
-    """What the result files say."""
-    from km3d_ros.evaluation.compared import compare_files
-
-    return compare_files(args.labels, args.results, args.split)
 
 
 def _detected(args: argparse.Namespace) -> Compared:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _options
-from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import whole
 from km3d_ros.errors import InputError, pip_install
 
@@ -24,7 +23,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "and as a level camera sees them: DIR/image_2/NNNNNN.jpg and DIR/calib/NNNNNN.txt, "
         "NNNNNN is the number of the image in the topic. With boxes of any detector in "
         "DIR/label_2 the folder serves km3d adapt --boxes.",
-        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(
@@ -76,18 +74,15 @@ def _summary(frames: BagFrames) -> str:
     from km3d_ros.data.box_labels import counted
     from km3d_ros.frames.topic_names import is_rectified
 
-    kinds = []
-    for width, height, undistorted in frames.taken:
-        if is_rectified(frames.topic):
-            kind = "rectified"
-        elif undistorted:
-            kind = "raw, no lens distortion in the calibration"
-        else:
-            kind = "raw, lens distortion removed"
-        kinds.append(f"{width}x{height}, {kind}")
     spread = ", evenly spread" if frames.total > frames.most else ""
     total = counted(frames.total, "image")
-    parts = [f"{frames.taken.total()} of {total} of {frames.topic}{spread}", *kinds]
+    parts = [f"{frames.taken.total()} of {total} of {frames.topic}{spread}"]
+    for width, height, undistorted in frames.taken:
+        kind = (
+            "no lens distortion in the calibration" if undistorted else "lens distortion removed"
+        )
+        kind = "rectified" if is_rectified(frames.topic) else f"raw, {kind}"
+        parts.append(f"{width}x{height}, {kind}")
     if frames.broken:
         left_out = counted(len(frames.broken), "image")
         parts.append(f"left out: {left_out} that cannot be decoded ({frames.broken[0]})")

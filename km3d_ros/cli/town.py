@@ -6,7 +6,6 @@ import argparse
 import os
 from pathlib import Path
 
-from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import UsageError, number, sides, whole
 from km3d_ros.errors import InputError
 
@@ -30,7 +29,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "options; other options need another OUT. With --tilt or --lenses the calibrations are "
         "the YAML of camera_calibration instead; its rectification_matrix leads to the horizon, "
         "and the labels are in the level frame.",
-        formatter_class=HelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--frames", type=whole(1), required=True, help="number of frames")
@@ -86,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _scenes(args: argparse.Namespace) -> str:
     """The options that determine the content of the frames."""
-    focal = "" if args.focal is None else f" --focal {args.focal}"
-    tilt = f" --tilt {args.tilt}" * bool(args.tilt) + " --lenses" * args.lenses
     scenes = "--seed {} --size {}x{}".format(args.seed, *args.size)
-    return scenes + focal + tilt + " --drive" * args.drive
+    scenes += "" if args.focal is None else f" --focal {args.focal}"
+    scenes += f" --tilt {args.tilt}" if args.tilt else ""
+    return scenes + " --lenses" * args.lenses + " --drive" * args.drive
 
 
 def _claim(folder: Path, scenes: str) -> None:

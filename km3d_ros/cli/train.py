@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _training
-from km3d_ros.cli._options import HelpFormatter
 from km3d_ros.cli._types import UsageError, said_by_options, sides
 from km3d_ros.network.spec import MAX_INPUT_PIXELS
 
@@ -29,7 +28,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Train a detector. The same command continues an interrupted training from "
         "RUN/state.pt; RUN/log.csv has the losses. Several GPUs or machines: "
         "torchrun --nproc-per-node N -m -- km3d_ros.cli train ...",
-        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     _training.add_options(parser)

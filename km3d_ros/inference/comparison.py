@@ -28,10 +28,9 @@ class OnnxRuntime:
         except ImportError as error:
             raise UnavailableError(f"it is not installed ({error})") from error
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
+        options.log_severity_level = 3  # errors
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
 
     def run(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
         """As `Backend.run`."""
@@ -48,8 +47,6 @@ FARTHEST = 100.0
 MOST_SCORE, MOST_POSITION, LEAST_SHARED = 1e-4, 0.01, 0.9
 """Limits up to which rounding in float32 explains a difference: difference of the score, of the
 position in metres, and smallest part of the objects that both answers have."""
-
-_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True)
@@ -125,12 +122,8 @@ def compare(
         positions.append(np.where(np.isnan(moved), np.inf, moved)[distance <= FARTHEST])
         scores.append(np.abs(found.score - truth.score))
     score, position = np.concatenate(scores), np.concatenate(positions)
-    return Difference(
-        shared=len(score),
-        expected=expected,
-        score=float(score.max(initial=0.0)),
-        position=float(position.max(initial=0.0)),
-    )
+    largest = (float(values.max(initial=0.0)) for values in (score, position))
+    return Difference(len(score), expected, *largest)
 
 
 def _pairs(found: Detections, truth: Detections) -> tuple[np.ndarray, np.ndarray]:

@@ -53,9 +53,8 @@ class Peaks:
     class_index: Tensor
     """(B, K) int64."""
     x: Tensor
-    """(B, K) int64: column of the cell."""
     y: Tensor
-    """(B, K) int64: row of the cell."""
+    """(B, K) int64: column and row of the cell."""
 
 
 @dataclass(frozen=True)
@@ -206,17 +205,10 @@ def locate(objects: Objects, cameras: Pinholes, noise: Noise) -> tuple[Detection
         else:
             center = torch.where(center[..., 2:] > 0, center, math.nan)
         detections = Detections(
-            class_index=objects.class_index,
+            **vars(objects),
             score=objects.peak_score * objects.confidence,
-            peak_score=objects.peak_score,
-            confidence=objects.confidence,
-            depth_error=objects.depth_error,
-            box2d=objects.box2d,
-            keypoints=objects.keypoints,
-            size=objects.size,
             center=center,
             yaw=yaw,
-            alpha=objects.alpha,
             covariance=covariance(in_frame_of_k, objects.size, objects.depth_error, noise),
             reprojection_error=error.square().sum(-1).mean(-1).sqrt(),
         )

@@ -33,15 +33,10 @@ def read_spec(graph: bytes, name: str) -> ModelSpec:
         parts = list(_fields(memoryview(graph)))
         entries = [dict(_fields(value)) for number, value in parts if number == _METADATA]
         stored = {bytes(entry[_KEY]).decode(): entry[_VALUE] for entry in entries}
-        body = [field for number, value in parts if number == _GRAPH for field in _fields(value)]
-        inputs, outputs = (
-            [
-                bytes(dict(_fields(value))[_NAME]).decode()
-                for number, value in body
-                if number == kind
-            ]
-            for kind in (_INPUT, _OUTPUT)
-        )
+        names: dict[int, list[str]] = {_INPUT: [], _OUTPUT: []}
+        for number, value in (f for kind, v in parts if kind == _GRAPH for f in _fields(v)):
+            if number in names:
+                names[number].append(bytes(dict(_fields(value))[_NAME]).decode())
         text = bytes(stored.get(metadata.KEY, b"")).decode()
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: not an ONNX file, or cut short") from error
@@ -51,7 +46,8 @@ def read_spec(graph: bytes, name: str) -> ModelSpec:
         spec = metadata.from_json(text)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    if set(inputs) != {field.name for field in fields(GraphInputs)} or tuple(outputs) != GRM:
+    inputs = {field.name for field in fields(GraphInputs)}
+    if set(names[_INPUT]) != inputs or tuple(names[_OUTPUT]) != GRM:
         raise InputError(
             f"{name}: not the inputs and outputs of a graph of this version of km3d export"
         )

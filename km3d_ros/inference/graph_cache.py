@@ -81,15 +81,13 @@ def _write(path: Path, graph: bytes) -> None:
 
 def _fingerprint(weights: Path) -> str:
     """A short text that changes with everything that the graph depends on."""
-    digest = hashlib.sha256(weights.read_bytes())
-    digest.update(_code().encode())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(weights.read_bytes() + _code()).hexdigest()[:16]
 
 
 @cache
-def _code() -> str:
+def _code() -> bytes:
     digest = hashlib.sha256(version("torch").encode())
     for part in SOURCES:
         for path in sorted((PACKAGE / part).rglob("*.py")):
             digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest.digest()

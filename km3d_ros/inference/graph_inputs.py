@@ -41,7 +41,6 @@ class GraphInputs:
         """Black images with a plausible camera, for warming up."""
         height, width = spec.input_size
         intrinsics = [[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]]
-        view = virtual_camera(
-            CameraModel.from_intrinsics(intrinsics, width, height), spec.input_size
-        )
+        camera = CameraModel.from_intrinsics(intrinsics, width, height)
+        view = virtual_camera(camera, spec.input_size)
         return cls.of([np.zeros((height, width, 3), np.uint8)] * count, [view] * count)

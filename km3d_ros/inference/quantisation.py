@@ -58,7 +58,7 @@ def quantise(graph: bytes, images: Iterable[np.ndarray], how: dict) -> bytes:
     spec = read_spec(graph, "graph")
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
     _resolve_copies(model)
-    nodes = _quantisable(model, FLOAT_LAYERS[spec.architecture])
+    float_layers = FLOAT_LAYERS[spec.architecture]
     quantiser = QDQQuantizer(
         model,
         per_channel=True,
@@ -66,13 +66,13 @@ def quantise(graph: bytes, images: Iterable[np.ndarray], how: dict) -> bytes:
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=_ranges(model, images),
-        nodes_to_quantize=nodes,
+        nodes_to_quantize=_quantisable(model, float_layers),
         nodes_to_exclude=[],
         op_types_to_quantize=list(OPERATORS),
         extra_options={"WeightSymmetric": True},
     )
     quantiser.quantize_model()
-    made = {"calibration": "minmax", "float32_layers": [*FLOAT_LAYERS[spec.architecture]], **how}
+    made = {"calibration": "minmax", "float32_layers": [*float_layers], **how}
     spec = replace(spec, training=spec.training | {"int8": made})
     return with_spec(quantiser.model.model, spec).SerializeToString()
 

@@ -60,7 +60,7 @@ def test_other_weights_of_that_name_are_exported(file):
 
 def test_graph_of_other_code_is_not_taken(file, monkeypatch):
     cached(file, Export())
-    monkeypatch.setattr(graph_cache, "_code", lambda: "changed")
+    monkeypatch.setattr(graph_cache, "_code", lambda: b"changed")
     assert cached(file, Export(b"new graph")) == b"new graph"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,11 +58,13 @@ def choose(weights: Path, device: str, name: str, precision: str, threads: int =
     # OpenVINO, the only backend of exported graphs, runs on the CPU, also on a machine with a GPU.
     needs_cpu = name == "openvino" or not model.has_checkpoint
     place = _place("cpu" if device == "auto" and needs_cpu else device)
-    ranked = _ranking(place)
+    ranked = ["openvino", "torch"] if place == "cpu" else ["torch"]  # the fastest first
+    if name != "auto":
+        ranked = list(dict.fromkeys((name, *ranked)))
     refused = []
-    for candidate in ranked if name == "auto" else [name, *(n for n in ranked if n != name)]:
+    for candidate in ranked:
         try:
-            backend = _OPENERS[candidate](model, place, precision, threads)
+            backend = _open(candidate, model, place, precision, threads)
             backend.run(GraphInputs.zeros(1, model.spec))
         except InputError:
             raise
@@ -123,11 +124,7 @@ def _read(graph: Path) -> bytes:
 
 
 def _place(device: str) -> str:
-    """The device for a name; "auto" is the first GPU, or the CPU without one.
-
-    Raises:
-        InputError: no such device here.
-    """
+    """The device for a name, as `pytorch.select_device`, if possible without PyTorch."""
     if device == "cpu" or (device == "auto" and not _has_gpu_driver()):
         return "cpu"
     try:
@@ -150,13 +147,6 @@ def _has_gpu_driver() -> bool:
     return True
 
 
-def _ranking(device: str) -> tuple[str, ...]:
-    """The backends for a device, the fastest first."""
-    if device != "cpu":
-        return ("torch",)
-    return ("openvino", "torch")
-
-
 def _reason(device: str) -> str:
     if device != "cpu":
         return f"the quickest that works on {device}"
@@ -168,18 +158,10 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _open_torch(model: _Weights, device: str, precision: str, threads: int) -> Backend:
+def _open(name: str, model: _Weights, device: str, precision: str, threads: int) -> Backend:
+    if name == "openvino":
+        return OpenVinoBackend(model.graph(), device, precision, threads)
     from km3d_ros.inference.backends.pytorch import TorchBackend, limit_threads, select_device
 
     limit_threads(threads)
     return TorchBackend(model.model(), model.spec, select_device(device), precision)
-
-
-def _open_openvino(model: _Weights, device: str, precision: str, threads: int) -> Backend:
-    return OpenVinoBackend(model.graph(), device, precision, threads)
-
-
-_OPENERS: dict[str, Callable[[_Weights, str, str, int], Backend]] = {
-    "torch": _open_torch,
-    "openvino": _open_openvino,
-}
