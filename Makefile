@@ -47,6 +47,11 @@ SOURCES := Makefile CMakeLists.txt package.xml tools/run.sh $(wildcard msg/*.msg
 	$(shell find underlay -type f) \
 	$(shell find km3d_ros config launch rviz -type d -not -name __pycache__)
 
+# Two processes run the whole suite, with one thread each. A file stays in one of them.
+SUITE := -n 2 --dist loadfile
+TESTS ?= $(SUITE)
+test test-jazzy test-oldest: export OMP_NUM_THREADS := 1
+
 # Without a sourced ROS distribution and without .venv.
 CALLER_PATH := $(PATH)
 BARE := env -u ROS_DISTRO -u AMENT_PREFIX_PATH -u PYTHONPATH -u LD_LIBRARY_PATH PATH="$(CALLER_PATH)"
@@ -90,13 +95,13 @@ test: build
 
 test-jazzy:
 	$(BARE) $(MAKE) test ROS=jazzy-wheels VENV=$(CURDIR)/.venv-jazzy \
-		TESTS="test/package test/node test/launch"
+		TESTS="$(SUITE) test/package test/node test/launch"
 
 test-oldest: build
 	$(BARE) $(MAKE) env ROS=none VENV=$(CURDIR)/.venv-oldest
-	$(BARE) PYTHONPATH=$(CURDIR):$(CURDIR)/test $(CURDIR)/.venv-oldest/bin/python -m pytest \
+	$(BARE) PYTHONPATH=$(CURDIR):$(CURDIR)/test $(CURDIR)/.venv-oldest/bin/python -m pytest $(SUITE) \
 		-p support.no_ros $(addprefix --ignore=test/,package node launch demo)
-	PYTHONPATH=$(PYTHONPATH):$(CURDIR)/test $(PYTHON) -m pytest -p support.humble test/node
+	PYTHONPATH=$(PYTHONPATH):$(CURDIR)/test $(PYTHON) -m pytest $(SUITE) -p support.humble test/node
 
 lint: env
 	ruff check

@@ -1,4 +1,4 @@
-"""DDS traffic of the tests stays on this machine, in one domain per test run."""
+"""DDS traffic of the tests stays on this machine, in a domain of each process of a test run."""
 
 import os
 import signal
@@ -15,6 +15,9 @@ from km3d_ros.network.spec import ModelSpec
 # A background job of a shell ignores SIGINT, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # gw0, gw1, ...
+    domain = int(os.environ["ROS_DOMAIN_ID"]) + int(worker.removeprefix("gw"))
+    os.environ["ROS_DOMAIN_ID"] = str(domain % 102)
 # Where the build installs to when no ROS distribution is sourced.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 if PathFinder.find_spec("rclpy"):

@@ -74,7 +74,7 @@ def test_frames_that_wait_are_answered_one_by_one_on_a_cpu_and_together_on_a_gpu
     def held(self, images, cameras):
         sizes.append(len(images))
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return detect(self, images, cameras)
 
     monkeypatch.setattr(Detector, "is_faster_in_batches", together)
