@@ -111,7 +111,8 @@ def test_the_same_recording_gives_the_same_bytes(two_cameras, tracked, tmp_path)
 
 @pytest.fixture
 def options(weights):
-    return ["--weights", str(weights), "--device", "cpu", "--score-threshold", "0"]
+    network = ["--weights", str(weights), "--device", "cpu", "--backend", "torch"]
+    return [*network, "--score-threshold", "0"]
 
 
 def test_without_odometry_it_says_so(tmp_path, options, capsys):

@@ -36,7 +36,7 @@ STORAGES = [("in.mcap", "mcap", "out.mcap"), ("in", "mcap", "out"), ("in", "sqli
 @pytest.fixture
 def options(weights):
     limits = ["--score-threshold", "0", "--max-detections", str(FOUND)]
-    return ["--weights", str(weights), "--device", "cpu", *limits]
+    return ["--weights", str(weights), "--device", "cpu", "--backend", "torch", *limits]
 
 
 def run(*arguments):
@@ -63,7 +63,7 @@ def test_detections_are_those_of_the_detector_beside_the_original_messages(
     assert "/front/image_raw -> /km3d/detections: 3 of 3 frames" in capsys.readouterr().out
     assert [entry for entry in raw(tmp_path / out) if "/km3d" not in entry[0]] == raw(bag)
 
-    detector = Detector.from_checkpoint(weights, "cpu", 0, FOUND)
+    detector = Detector.from_checkpoint(weights, "cpu", 0, FOUND, backend="torch")
     camera = CameraModel.from_camera_info(camera_info(0), rectified=False)
     messages = list(read_bag(tmp_path / out, ["/km3d/detections", "/km3d/objects"]))
     assert len(messages) == 6

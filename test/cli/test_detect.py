@@ -32,7 +32,8 @@ def frames(tmp_path):
 def run(frames, weights, *options):
     """Detect in the images, without a calibration."""
     paths = ["--images", str(frames / "images"), "--out", str(frames / "out")]
-    return main(["detect", *paths, "--weights", str(weights), "--device", "cpu", *options])
+    network = ["--weights", str(weights), "--device", "cpu", "--backend", "torch"]
+    return main(["detect", *paths, *network, *options])
 
 
 def detect(frames, weights, *options, calib="calib"):
@@ -49,7 +50,7 @@ def test_detect_writes_all_numbers_of_the_detector(frames, weights):
     lines = read_lines(frames)
     assert [line["image"] for line in lines] == ["a.png", "b.png", "c.png"]
     assert [len(line["detections"]) for line in lines] == [20, 20, 20]
-    detector = Detector.from_checkpoint(weights, "cpu", 0, 20, "published")
+    detector = Detector.from_checkpoint(weights, "cpu", 0, 20, "published", backend="torch")
     camera = CameraModel.from_projection(PROJECTION, 150, 60)
     expected = detector(cv2.imread(str(frames / "images" / "b.png")), camera)
     for name in ("score", "peak_score", "keypoints", "center", "yaw", "alpha", "covariance"):
@@ -318,7 +319,7 @@ def test_mount_of_the_camera_is_used(frames, weights, pitch, roll):
     options = ("--score-threshold", "0", "--max-detections", "20")
     mount = ("--camera-pitch", str(pitch), "--camera-roll", str(roll))
     assert detect(frames, weights, *options, *mount) == 0
-    detector = Detector.from_checkpoint(weights, "cpu", 0, 20)
+    detector = Detector.from_checkpoint(weights, "cpu", 0, 20, backend="torch")
     camera = CameraModel.from_projection(PROJECTION, 150, 60)
     level = level_from_angles(pitch, roll)
     image = cv2.imread(str(frames / "images" / "b.png"))

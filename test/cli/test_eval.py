@@ -100,7 +100,8 @@ def test_damaged_records_are_named(folders, capsys):
 
 def test_detector_is_run_on_every_frame(weights, tmp_path, capsys):
     data = write_frames(tmp_path, 4)
-    network = ["eval", "--data", str(data), "--weights", str(weights), "--device", "cpu", "--json"]
+    network = ["eval", "--data", str(data), "--weights", str(weights), "--device", "cpu"]
+    network += ["--backend", "torch", "--json"]
     assert main(network) == 0
     assert json.loads(capsys.readouterr().out)["Car"]["3d"]["R40"] == [0, 0, 0]
     assert main([*network, "--oracle", "hm,hps,dim,rot,prob"]) == 0

@@ -33,7 +33,7 @@ def test_trained_weights_run_and_say_how_they_were_made(data, tmp_path):
     assert spec.input_size == (64, 128)
     settings = {"seed": 7, "images_seen": 2, "frames": 2, "unlabelled_frames": 0, "flip": False}
     assert spec.training.items() >= settings.items()
-    Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
+    Detector.from_checkpoint(tmp_path / "out.safetensors", "cpu", backend="torch")
 
 
 def test_labels_are_counted_before_the_first_step(data, tmp_path, capsys):
@@ -245,7 +245,7 @@ def test_own_classes_are_taught_with_the_sizes_of_their_labels(data, tmp_path, c
     assert length == pytest.approx((12 * 8) ** 0.5, abs=1e-3)
     assert spec.dimension_mean[1:] == (KITTI_SIZES["Car"].mean, KITTI_SIZES["Pedestrian"].mean)
     assert set(spec.training["validation"]["ap_r40"]) == set(spec.classes)
-    Detector.from_checkpoint(tmp_path / "out.safetensors", device="cpu")
+    Detector.from_checkpoint(tmp_path / "out.safetensors", "cpu", backend="torch")
 
 
 def test_class_renamed_to_dont_care_is_ignored(data, tmp_path, capsys):

@@ -86,7 +86,7 @@ def live(weights):
     context = rclpy.Context()
     rclpy.init(context=context)
     values = {"weights": str(weights), "score_threshold": 0.0, "max_detections": 4}
-    values |= {"device": "cpu", "precision": "float32"}
+    values |= {"device": "cpu", "backend": "torch", "precision": "float32"}
     values |= {"rectified": False, "use_sim_time": True}
     overrides = [Parameter(name, value=value) for name, value in values.items()]
     node = DetectorNode(context=context, parameter_overrides=overrides)
@@ -104,7 +104,8 @@ def live(weights):
 def test_bag_played_twice_on_simulated_time_is_answered_as_km3d_bag_does(tmp_path, live, weights):
     path = cameras(tmp_path / "in.mcap", 4)
     wanted = ["--weights", str(weights), "--score-threshold", "0", "--max-detections", "4"]
-    assert main(["bag", str(path), str(tmp_path / "out.mcap"), "--device", "cpu", *wanted]) == 0
+    wanted += ["--device", "cpu", "--backend", "torch"]
+    assert main(["bag", str(path), str(tmp_path / "out.mcap"), *wanted]) == 0
     expected = [e.message for e in bag.read_bag(tmp_path / "out.mcap", ["/km3d/detections"])]
 
     node, peer, executor = live

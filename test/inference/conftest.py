@@ -7,7 +7,7 @@ from km3d_ros.inference.detector import Detector
 
 @pytest.fixture
 def detector(weights):
-    return Detector.from_checkpoint(weights, device="cpu", score_threshold=0, max_detections=20)
+    return Detector.from_checkpoint(weights, "cpu", 0, max_detections=20, backend="torch")
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_cleanup_gives_back_the_network(bench, monkeypatch):
         return choice
 
     monkeypatch.setattr(detector, "choose", remembered)
-    bench.start()
+    bench.start(backend="auto")
     bench.infos.publish(bench.info())
     bench.images.publish(bench.image())
     bench.spin_until(lambda: totals(bench).answered == 1)

@@ -17,7 +17,7 @@ from support import malformed
 
 from km3d_ros.frames.drops import DropCause
 
-SECONDS = 4.0
+SECONDS = 2.0
 BATCH = 20
 PATIENCE = 10.0
 DATABASE = DirectoryBasedExampleDatabase(Path(__file__).parents[2] / ".hypothesis" / "examples")

@@ -156,7 +156,7 @@ def test_signal_stops_the_node_cleanly_while_it_loads_the_embedded_weights(bench
 
 def test_nav2_manager_starts_pauses_resets_and_shuts_down_two_nodes(bench, run):
     names = ["front_detector", "rear_detector"]
-    nodes = [run(name, weights=bench.weights, autostart=False) for name in names]
+    nodes = [run(name, weights=bench.weights, backend="torch", autostart=False) for name in names]
     heard = [hear(bench, name) for name in names]
     manager = LifecycleManager(bench, names)
     assert manager.startup()
@@ -180,7 +180,7 @@ def test_nav2_manager_starts_pauses_resets_and_shuts_down_two_nodes(bench, run):
 
 
 def test_nav2_manager_is_refused_by_unusable_weights_and_starts_usable_ones(bench, run, tmp_path):
-    run(weights=tmp_path / "none.safetensors", autostart=False)
+    run(weights=tmp_path / "none.safetensors", backend="torch", autostart=False)
     manager = LifecycleManager(bench, ["km3d"])
     assert not manager.startup()
     assert not manager.reset()  # of an unconfigured node
@@ -246,7 +246,7 @@ def test_value_out_of_range_ends_the_process_with_the_rule(run):
 
 
 def test_parameter_of_a_type_that_there_is_not_does_not_end_the_node(bench, run):
-    run(weights=bench.weights)
+    run(weights=bench.weights, backend="torch")
     received = hear(bench)
     client = bench.peer.create_client(SetParameters, "/km3d/set_parameters")
     bench.spin_until(client.service_is_ready)
@@ -262,7 +262,7 @@ def test_parameter_of_a_type_that_there_is_not_does_not_end_the_node(bench, run)
 def test_node_that_was_killed_is_followed_by_a_new_one(bench, run):
     received = hear(bench)
     for _ in range(2):
-        node = run(weights=bench.weights)
+        node = run(weights=bench.weights, backend="torch")
         show(bench, received)
         node.send(signal.SIGKILL)
         assert node.end()[0] == -signal.SIGKILL

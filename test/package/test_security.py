@@ -35,6 +35,7 @@ def node(request, weights) -> Iterator[DetectorNode]:
     context.init()
     values = {
         "weights": str(weights),
+        "backend": "torch",
         "image_transport": request.param,
         "use_sim_time": True,
         "base_frame": "base_link",
