@@ -57,7 +57,7 @@ def test_frames_are_counted_and_unanswered_ones_fail_the_demo(finished):
     assert run.returncode == (1 if missing else 0)
     assert (f"{missing} of {FRAMES} frames were not answered" in run.stderr) == (missing > 0)
     assert 0 < summary["stage_ms"]["network"] < summary["stage_ms"]["total"]
-    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"] < 5000
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
     assert set(summary["ap3d_r40"]["Car"]) == {"easy", "moderate", "hard"}
     assert set(summary["median_relative_depth_error"]) == {"0-15", "15-30", "30-50"}
     assert summary["weights"].endswith("random.safetensors")

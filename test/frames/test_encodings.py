@@ -94,14 +94,6 @@ def test_bits_in_use_are_those_of_the_stream():
     assert depth.bits == 12
 
 
-@pytest.mark.parametrize("bigendian", [False, True])
-def test_mono16_keeps_its_high_byte_in_either_byte_order(bigendian):
-    pixels = noise(6, 10, dtype=np.uint16)
-    stored = pixels.astype(">u2" if bigendian else "<u2")
-    result = to_bgr(message(stored, "mono16", bigendian=bigendian, padding=2))
-    np.testing.assert_array_equal(result, np.repeat((pixels >> 8)[..., None], 3, 2))
-
-
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 def test_bayer_patterns_give_the_colour_under_the_mosaic(pattern):
     red, green, blue = 200, 100, 50

@@ -3,6 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.level import (
@@ -17,22 +18,10 @@ OPTICAL_IN_BODY = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 """REP 103: the optical axes (x right, y down, z ahead) in a body (x ahead, y left, z up)."""
 
 
-def quaternion(roll, pitch, yaw):
-    """x, y, z, w of a rotation about the fixed axes x, y, z, as static_transform_publisher."""
-    (sr, cr), (sp, cp), (sy, cy) = (
-        (math.sin(angle / 2), math.cos(angle / 2)) for angle in (roll, pitch, yaw)
-    )
-    return (
-        sr * cp * cy - cr * sp * sy,
-        cr * sp * cy + sr * cp * sy,
-        cr * cp * sy - sr * sp * cy,
-        cr * cp * cy + sr * sp * sy,
-    )
-
-
 def mounted(pitch, roll=0.0, yaw=0.0):
     """The rotation from the camera into base_link of a camera with these angles of REP 103."""
-    return rotation_matrix(*quaternion(roll, pitch, yaw)) @ OPTICAL_IN_BODY
+    turn = Rotation.from_euler("xyz", (roll, pitch, yaw))  # about the fixed axes
+    return rotation_matrix(*turn.as_quat()) @ OPTICAL_IN_BODY
 
 
 def test_camera_that_looks_straight_ahead_is_level():

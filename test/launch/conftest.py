@@ -1,7 +1,6 @@
 """A peer that watches what launch files start, and stand-ins for what is missing here."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,8 +8,8 @@ import rclpy
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from support.waiting import spin_until
 
-PATIENCE = 60.0
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$@" > "$0.$$" && mv "$0.$$" "$0.$$.started"
 """
@@ -24,10 +23,7 @@ class Peer:
         self._executor = executor
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in time"
-            self._executor.spin_once(timeout_sec=0.1)
+        spin_until(self._executor, condition)
 
     def call(self, service_type: type, name: str, request):
         client = self.node.create_client(service_type, name)

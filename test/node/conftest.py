@@ -1,26 +1,26 @@
 """A real node, real topics, and a checkpoint with pseudo-random weights."""
 
+import subprocess
+import sys
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rclpy
-import torch
+from ament_index_python.packages import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
+from support import waiting
 
-from km3d_ros.network import checkpoint
-from km3d_ros.network.km3dnet import KM3DNet
-from km3d_ros.network.spec import ModelSpec
 from km3d_ros.node.detector_node import DetectorNode
 
 WIDTH, HEIGHT = 160, 96
-PATIENCE = 60.0
 RETRY = 5.0
 
 
@@ -85,11 +85,8 @@ class Bench:
         return received
 
     def spin_until(self, condition: Callable[[], bool]) -> None:
-        """Serve callbacks until the condition holds; fail if it does not within PATIENCE."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in time"
-            self.executor.spin_once(timeout_sec=0.02)
+        """Serve callbacks until the condition holds; fail if it takes too long."""
+        waiting.spin_until(self.executor, condition)
 
     def call(self, service_type: type, name: str, request):
         """Call a service; returns its response.
@@ -152,20 +149,9 @@ def _set_header(message: Image | CameraInfo, stamp: float, frame_id: str) -> Non
     message.header.frame_id = frame_id
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> str:
-    """A checkpoint with pseudo-random weights, for small images."""
-    torch.manual_seed(0)
-    sizes = {"dimension_mean": ((1.5, 1.6, 3.9),) * 3, "dimension_spread": ((0.1,) * 3,) * 3}
-    spec = ModelSpec("lite", input_size=(HEIGHT, WIDTH), **sizes)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    checkpoint.save(path, KM3DNet(spec), spec)
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def ros() -> Iterator[None]:
-    """A participant of its own: an old one tells every new process of all that it ever had."""
+    """A participant for each file: an old one sends to every new process all that it ever had."""
     rclpy.init()
     yield
     rclpy.try_shutdown()
@@ -173,6 +159,24 @@ def ros() -> Iterator[None]:
 
 @pytest.fixture
 def bench(ros, weights) -> Iterator[Bench]:
-    bench = Bench(weights)
+    bench = Bench(str(weights))
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def executable() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts an installed executable: its name and arguments."""
+    processes = []
+
+    def executable(name: str, *arguments) -> subprocess.Popen:
+        program = Path(get_package_prefix("km3d_ros"), "lib", "km3d_ros", name)
+        pipe = subprocess.PIPE
+        command = [sys.executable, program, *arguments]
+        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+        return processes[-1]
+
+    yield executable
+    for process in processes:
+        process.kill()
+        process.communicate()

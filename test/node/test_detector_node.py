@@ -1,6 +1,6 @@
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event, current_thread
 
 import cv2
@@ -17,7 +17,6 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection3DArray
@@ -420,20 +419,6 @@ def test_stamps_that_never_match_are_answered_with_a_warning(bench):
     assert "stamps of /image and /camera_info do not match" in message
 
 
-def test_rclpy_that_passes_the_message_alone_is_enough(bench, monkeypatch):
-    """As Humble's: it asks no callback how many arguments it takes."""
-
-    def set_callback(subscription, callback):
-        subscription._callback = callback
-        subscription._callback_type = Subscription.CallbackType.MessageOnly
-
-    alone = property(lambda subscription: subscription._callback, set_callback)
-    monkeypatch.setattr(Subscription, "callback", alone)
-    bench.start()
-    answer(bench)
-    assert totals(bench).dropped == {}
-
-
 def test_image_whose_camera_info_is_late_waits_for_it(bench):
     bench.start()
     send(bench, bench.image(1.0))
@@ -633,50 +618,17 @@ def test_deactivating_counts_the_frames_that_wait(bench, monkeypatch):
     assert result.dropped[DropCause.PAUSED] >= 1
 
 
-def missing(path):
-    return path / "none.safetensors"
-
-
-def truncated(path):
-    return _weights_file(path, lambda whole: whole[:1000])
-
-
-def not_safetensors(path):
-    return _weights_file(path, lambda whole: b"PK\x03\x04 no such thing")
-
-
-def other_architecture(path):
-    return _weights_file(path, lambda whole: whole.replace(b'\\"lite\\"', b'\\"liit\\"', 1))
-
-
-def _weights_file(path, change):
-    source = (path / "source").read_text()
-    with open(source, "rb") as file:
-        whole = file.read()
-    target = path / "bad.safetensors"
-    target.write_bytes(change(whole))
-    assert target.read_bytes() != whole
-    return target
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (missing, "none.safetensors"),
-        (truncated, "bad.safetensors"),
-        (not_safetensors, "bad.safetensors"),
-        (other_architecture, "liit"),
-    ],
-)
-def test_unusable_weights_leave_the_node_unconfigured_and_say_why(bench, tmp_path, spoil, words):
-    (tmp_path / "source").write_text(bench.weights)
-    bench.create(weights=str(spoil(tmp_path)), autostart=False)
+@pytest.mark.parametrize("size", [None, 1000])
+def test_unusable_weights_leave_the_node_unconfigured_and_say_why(bench, tmp_path, size):
+    weights = tmp_path / "bad.safetensors"
+    if size:
+        weights.write_bytes(Path(bench.weights).read_bytes()[:size])
+    bench.create(weights=str(weights), autostart=False)
     assert not transition(bench, Transition.TRANSITION_CONFIGURE)
     assert state(bench) == "unconfigured"
     level, message, _ = bench.report()
     assert level == DiagnosticStatus.ERROR
-    assert message.startswith("cannot configure: ")
-    assert words in message
+    assert message.startswith(f"cannot configure: {weights}: ")
     assert "\n" not in message
 
 
@@ -693,15 +645,6 @@ def test_network_is_loaded_in_a_thread_that_leaves_no_helpers(bench, monkeypatch
     (thread,) = threads
     assert not thread.is_alive()
     answer(bench)
-
-
-def test_weights_that_return_can_be_configured_again(bench, tmp_path):
-    path = tmp_path / "late.safetensors"
-    bench.create(weights=str(path), autostart=False)
-    assert not transition(bench, Transition.TRANSITION_CONFIGURE)
-    os.symlink(bench.weights, path)
-    assert transition(bench, Transition.TRANSITION_CONFIGURE)
-    assert bench.report()[:2] == (DiagnosticStatus.OK, "inactive")
 
 
 def test_device_that_is_not_there_fails_to_configure(bench):

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
@@ -47,14 +48,7 @@ def vector(message):
 
 
 def rotation(q):
-    """(3, 3) matrix of a unit quaternion."""
-    return np.array(
-        [
-            [1 - 2 * (q.y**2 + q.z**2), 2 * (q.x * q.y - q.z * q.w), 2 * (q.x * q.z + q.y * q.w)],
-            [2 * (q.x * q.y + q.z * q.w), 1 - 2 * (q.x**2 + q.z**2), 2 * (q.y * q.z - q.x * q.w)],
-            [2 * (q.x * q.z - q.y * q.w), 2 * (q.y * q.z + q.x * q.w), 1 - 2 * (q.x**2 + q.y**2)],
-        ]
-    )
+    return Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
 
 
 def test_detection_carries_class_score_position_and_size():

@@ -2,12 +2,9 @@
 
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from ament_index_python.packages import get_package_prefix
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterValue
@@ -16,7 +13,6 @@ from support.lifecycle_manager import LifecycleManager
 from support.node_process import NodeProcess
 from vision_msgs.msg import Detection3DArray
 
-EXECUTABLE = Path(get_package_prefix("km3d_ros"), "lib", "km3d_ros", "km3d_node")
 STOP = pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 UNKNOWN_TYPE = 99
 
@@ -35,23 +31,6 @@ def run(tmp_path):
     yield run
     for process in processes:
         process.close()
-
-
-@pytest.fixture
-def executable():
-    """Starts the installed executable."""
-    processes = []
-
-    def executable(*arguments):
-        command = [sys.executable, EXECUTABLE, *arguments]
-        pipe = subprocess.PIPE
-        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
-        return processes[-1]
-
-    yield executable
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def hear(bench, name="km3d"):
@@ -101,7 +80,9 @@ def test_executable_answers_over_dds_and_stops_cleanly(bench, executable):
     arguments = [f"weights:={bench.weights}", "score_threshold:=0.0", "use_sim_time:=true"]
     # Random weights are next to flat: in half precision most neighbours are equal, and no peaks.
     arguments.append("precision:=float32")
-    process = executable("--ros-args", *(text for value in arguments for text in ("-p", value)))
+    process = executable(
+        "km3d_node", "--ros-args", *(text for value in arguments for text in ("-p", value))
+    )
     answer = show(bench, hear(bench))
     assert answer.header == bench.image(stamp=5.0).header
     assert len(answer.detections) == 100
@@ -115,7 +96,7 @@ def test_executable_answers_over_dds_and_stops_cleanly(bench, executable):
 
 def test_signal_while_libraries_are_imported_ends_the_executable_at_once(bench, executable):
     stops = [signal.SIGINT, signal.SIGTERM]
-    processes = [executable() for _ in stops]
+    processes = [executable("km3d_node") for _ in stops]
     for process, stop in zip(processes, stops, strict=True):
         bench.spin_until(lambda pid=process.pid: catches(pid, signal.SIGTERM))
         process.send_signal(stop)
@@ -196,7 +177,7 @@ def test_nav2_manager_is_refused_by_unusable_weights_and_starts_usable_ones(benc
 
 
 def test_help_lists_topics_and_parameters(executable):
-    process = executable("--help")
+    process = executable("km3d_node", "--help")
     words, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     for expected in ("camera_info", "~/detections", "score_threshold (0.15)", "Example:"):
@@ -214,7 +195,7 @@ def test_help_lists_topics_and_parameters(executable):
     ],
 )
 def test_wrong_arguments_end_the_process_with_one_line(executable, arguments, expected):
-    process = executable(*arguments)
+    process = executable("km3d_node", *arguments)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     (line,) = errors.strip().splitlines()
@@ -227,12 +208,6 @@ def test_unusable_weights_end_an_autostarted_process_with_one_line(run, tmp_path
     (line,) = words.strip().splitlines()
     assert "cannot configure: " in line
     assert "none.safetensors" in line
-
-
-def test_unusable_weights_do_not_end_a_process_under_life_cycle_control(bench, run, tmp_path):
-    run(weights=tmp_path / "none.safetensors", autostart=False)
-    assert not transition(bench, "km3d", Transition.TRANSITION_CONFIGURE)
-    assert label(bench, "km3d") == "unconfigured"
 
 
 def test_value_out_of_range_ends_the_process_with_the_rule(run):

@@ -8,6 +8,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Quaternion, TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
@@ -230,19 +231,6 @@ def test_subscription_ends_with_the_activity(bench):
     bench.spin_until(lambda: node.count_subscribers("/tf_static") == 0)
 
 
-def quaternion(roll, pitch, yaw):
-    """x, y, z, w of a rotation about the fixed axes x, y, z, as static_transform_publisher."""
-    (sr, cr), (sp, cp), (sy, cy) = (
-        (math.sin(angle / 2), math.cos(angle / 2)) for angle in (roll, pitch, yaw)
-    )
-    return (
-        sr * cp * cy - cr * sp * sy,
-        cr * sp * cy + sr * cp * sy,
-        cr * cp * sy - sr * sp * cy,
-        cr * cp * cy + sr * sp * sy,
-    )
-
-
 HEIGHT = 2.5
 """Of the camera above the ground, in metres."""
 SIZES = np.array([(4.0, 1.7, 1.5), (1.8, 0.6, 1.7), (6.0, 2.2, 2.6)])
@@ -281,7 +269,7 @@ def finding_the_truth(noise):
 def test_boxes_stand_upright_on_the_ground_of_the_vehicle(
     bench, transforms, monkeypatch, pitch, roll, yaw
 ):
-    turn = quaternion(roll, pitch, yaw)
+    turn = Rotation.from_euler("xyz", (roll, pitch, yaw)).as_quat()
     body = link("base_link", "body", *turn)
     body.transform.translation.z = HEIGHT
     transforms.publish(TFMessage(transforms=[body, link("body", "camera", -0.5, 0.5, -0.5, 0.5)]))

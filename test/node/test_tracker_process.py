@@ -1,14 +1,11 @@
 """The installed executable km3d_tracker, as a user starts and stops it."""
 
 import signal
-import subprocess
-import sys
 from itertools import count
 from pathlib import Path
 
 import pytest
 import rclpy
-from ament_index_python.packages import get_package_prefix
 from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -18,25 +15,7 @@ from vision_msgs.msg import Detection3DArray
 
 from km3d_ros.node.tracker_parameters import PARAMETERS
 
-EXECUTABLE = Path(get_package_prefix("km3d_ros"), "lib", "km3d_ros", "km3d_tracker")
 CONFIG = Path(__file__).parents[2] / "config" / "km3d_tracker.yaml"
-
-
-@pytest.fixture
-def executable():
-    """Starts the installed executable."""
-    processes = []
-
-    def executable(*arguments):
-        command = [sys.executable, EXECUTABLE, *arguments]
-        pipe = subprocess.PIPE
-        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
-        return processes[-1]
-
-    yield executable
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -61,7 +40,8 @@ def test_executable_with_its_parameter_file_answers_over_dds_and_stops_cleanly(
     node.create_subscription(Detection3DArray, "/km3d_tracker/tracks", received.append, 10)
     publisher = node.create_publisher(Detection3DArray, "/front/detections", 10)
     process = executable(
-        *("--ros-args", "--params-file", CONFIG, "-p", "inputs:=[/front/detections]")
+        "km3d_tracker",
+        *("--ros-args", "--params-file", CONFIG, "-p", "inputs:=[/front/detections]"),
     )
     sent = count(100)
 
@@ -79,12 +59,12 @@ def test_executable_with_its_parameter_file_answers_over_dds_and_stops_cleanly(
 
 
 def test_help_lists_every_parameter(executable):
-    words, _ = executable("--help").communicate(timeout=60)
+    words, _ = executable("km3d_tracker", "--help").communicate(timeout=60)
     assert [rule.name for rule in PARAMETERS if f"\n  {rule.name} (" not in words] == []
 
 
 def test_arguments_that_are_not_of_ros_are_refused(executable):
-    process = executable("front")
+    process = executable("km3d_tracker", "front")
     _, words = process.communicate(timeout=60)
     assert process.returncode == 2
     assert words.startswith("km3d_tracker: unknown arguments: front")

@@ -118,30 +118,6 @@ def test_positions_are_in_the_frame_of_k_where_rays_start(frame, targets):
     np.testing.assert_allclose(targets.objects.center[0], car.center + shift, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("column", "row", "neutral"),
-    [
-        (30, 250, {"Car"}),
-        (120, 180, {"Car"}),
-        (230, 150, {"Car", "Pedestrian", "Cyclist"}),
-        (380, 225, {"Pedestrian"}),
-        (520, 160, {"Car", "Pedestrian", "Cyclist"}),
-        (810, 200, {"Car", "Pedestrian", "Cyclist"}),
-        (950, 180, {"Car", "Pedestrian", "Cyclist"}),
-        (680, 205, set()),
-        (1100, 100, set()),
-    ],
-    ids=["occluded car", "van", "truck", "sitting", "tram", "misc", "dontcare", "car", "nothing"],
-)
-def test_regions_of_objects_that_are_not_taught_are_neutral(targets, camera, column, row, neutral):
-    view = virtual_camera(camera, (192, 640)).affine
-    x, y = (int(v / STRIDE) for v in view @ (column, row, 1))
-    spared = {
-        name for name, care in zip(SPEC.classes, targets.care[:, y, x], strict=True) if not care
-    }
-    assert spared == neutral
-
-
 def test_with_classes_of_ones_own_every_trained_class_is_taught(frame, camera):
     """A Van is a neighbour of Car only where vans are no class of their own."""
     classes = ("Car", "Van", "Truck", "Pedestrian", "Tram")

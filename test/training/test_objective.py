@@ -102,17 +102,6 @@ def test_images_with_2d_boxes_add_their_losses(data, model, boxed, pairs):
 
 
 @torch.no_grad()
-def test_images_with_2d_boxes_but_no_objects_teach_that_there_is_nothing(data, model):
-    losses = Objective(model, SPEC, Method())(batch_of(data, [0], [], [EMPTY]), 1.0)
-    assert {name: bool(losses[name] > 0) for name in BOXES} == {
-        "boxes_hm": True,
-        "boxes_hps": False,
-        "boxes_wh": False,
-        "boxes_reg": False,
-    }
-
-
-@torch.no_grad()
 def test_2d_boxes_teach_at_once_and_as_much_as_the_method_says(data, model):
     batch = batch_of(data, [0], [1], [0, 1, 2])
     default, early, half, none = (
