@@ -29,6 +29,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from km3d_ros.msg import FrameTiming, KeypointDetectionArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -58,6 +59,8 @@ STAGES = ("wait", "preprocess", "network", "decode", "publish", "total")
 GROWTH_FROM = 60.0
 PATIENCE = 60.0
 """Longest wait for the first answer in seconds."""
+RETRY = 5.0
+"""Seconds after which a response counts as lost."""
 CYCLE = (
     Transition.TRANSITION_CONFIGURE,
     Transition.TRANSITION_ACTIVATE,
@@ -166,13 +169,21 @@ def left_after_cleanup(weights: str, cycles: int) -> list[float]:
     resident = [megabytes(node)]
     for _ in range(cycles):
         for step in CYCLE:
-            future = client.call_async(ChangeState.Request(transition=Transition(id=step)))
-            rclpy.spin_until_future_complete(user, future)
+            ask(user, client, ChangeState.Request(transition=Transition(id=step)))
         resident.append(megabytes(node))
     node.send_signal(signal.SIGINT)
     node.wait()
     rclpy.shutdown()
     return [round(size, 1) for size in resident]
+
+
+def ask(user: Node, client: Client, request: ChangeState.Request) -> None:
+    """Wait for the response; one that is sent before the node has found this client is lost."""
+    answered = False
+    while not answered:
+        future = client.call_async(request)
+        rclpy.spin_until_future_complete(user, future, timeout_sec=RETRY)
+        answered = future.done()
 
 
 def processor_seconds(process: subprocess.Popen) -> float:

@@ -34,6 +34,7 @@ from km3d_ros.demo.topics import (
 from km3d_ros.errors import InputError
 
 START_PATIENCE = 120.0  # seconds until the node must be active
+RETRY = 5.0  # seconds after which a response counts as lost
 ANSWER_PATIENCE = 5.0  # seconds without an answer after which the rest counts as lost
 
 
@@ -156,10 +157,12 @@ def _command(executable: str, *parameters: str) -> list[str]:
 def _wait_until_active(node: Node, name: str, spin: Callable[[], None]) -> None:
     client = node.create_client(GetState, f"/{name}/get_state")
     deadline = time.monotonic() + START_PATIENCE
-    answer = None
+    answer, asked = None, 0.0
     while time.monotonic() < deadline:
-        if answer is None and client.service_is_ready():
-            answer = client.call_async(GetState.Request())
+        # A response that is sent before the node has found this client is lost.
+        lost = time.monotonic() > asked + RETRY
+        if (answer is None or lost) and client.service_is_ready():
+            answer, asked = client.call_async(GetState.Request()), time.monotonic()
         spin()
         if answer is not None and answer.done():
             if answer.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
