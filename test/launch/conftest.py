@@ -8,7 +8,7 @@ import rclpy
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from support.waiting import spin_until
+from support.waiting import call, spin_until
 
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$@" > "$0.$$" && mv "$0.$$" "$0.$$.started"
@@ -26,11 +26,7 @@ class Peer:
         spin_until(self._executor, condition)
 
     def call(self, service_type: type, name: str, request):
-        client = self.node.create_client(service_type, name)
-        self.wait_until(client.service_is_ready)
-        future = client.call_async(request)
-        self.wait_until(future.done)
-        return future.result()
+        return call(self._executor, self.node, service_type, name, request)
 
     def state(self, node: str) -> str:
         """Of the lifecycle."""

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from support import waiting
 from km3d_ros.node.detector_node import DetectorNode
 
 WIDTH, HEIGHT = 160, 96
-RETRY = 5.0
 
 
 class FakeClock:
@@ -89,23 +87,8 @@ class Bench:
         waiting.spin_until(self.executor, condition)
 
     def call(self, service_type: type, name: str, request):
-        """Call a service; returns its response.
-
-        A response that is sent before the server's side has found the client is lost: ask again.
-        """
-        client = self.peer.create_client(service_type, name)
-        self.spin_until(client.service_is_ready)
-        futures = []
-
-        def answered() -> bool:
-            if time.monotonic() > len(futures) * RETRY + start:
-                futures.append(client.call_async(request))
-            return any(future.done() for future in futures)
-
-        start = time.monotonic()
-        self.spin_until(answered)
-        self.peer.destroy_client(client)
-        return next(future.result() for future in futures if future.done())
+        """Call a service; returns its response."""
+        return waiting.call(self.executor, self.peer, service_type, name, request)
 
     def report(self) -> tuple[bytes, str, dict[str, str]]:
         """Level, message and values of the diagnostics that the node publishes now."""
