@@ -14,7 +14,7 @@ from km3d_ros.data.calibration import write_calibration, write_ros_calibration
 from km3d_ros.data.extraction import level_projection
 from km3d_ros.data.kitti_labels import write_objects
 from km3d_ros.town.drive import FOCAL, drive
-from km3d_ros.town.lens import Photograph, sample_camera, take
+from km3d_ros.town.lens import sample_camera, take
 from km3d_ros.town.render import TownFrame, render
 from km3d_ros.town.sampling import sample_scene
 from km3d_ros.whole_file import write_whole
@@ -72,19 +72,19 @@ def write_split(root: Path, names: list[str]) -> None:
     (root / "ImageSets" / "train.txt").write_text("".join(name + "\n" for name in names))
 
 
-def write_frame(root: Path, name: str, frame: TownFrame | Photograph) -> None:
+def write_frame(root: Path, name: str, frame: TownFrame) -> None:
     """Write the calibration, the labels and the JPEG image of one frame.
 
-    The calibration of a photograph is that of ROS, because KITTI's has no place for lens and tilt.
-    Its labels are in the level frame, because KITTI's boxes have no tilt. The image comes last,
-    because `write_stills` takes it as the mark of a complete frame.
+    A camera with lens or tilt has ROS's calibration, because KITTI's has no place for them. Labels
+    are in the level frame, because KITTI's boxes have no tilt. The image comes last, because
+    `write_stills` takes it as the mark of a complete frame.
     """
     folder = root / "training"
-    if isinstance(frame, Photograph):
+    if frame.camera.is_rectified and frame.camera.is_level:
+        write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
+    else:
         projection = level_projection(frame.camera)
         write_ros_calibration(folder / "calib" / f"{name}.yaml", frame.camera, projection)
-    else:
-        write_calibration(folder / "calib" / f"{name}.txt", frame.projection)
     write_objects(folder / "label_2" / f"{name}.txt", frame.objects)
     _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     write_whole(_picture(root, name), data.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
@@ -40,21 +40,7 @@ _HULL = np.array(list(product(np.linspace(-0.5, 0.5, 5), repeat=3)))
 """Points of a box, in its sides; between its corners, because a lens bends the edges."""
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """A scene through any camera.
-
-    image: (height, width, 3) uint8 BGR.
-    camera: where it does not look level, `camera.level` leads into the frame of the objects.
-    objects: labels in the level frame, with 2D boxes in the image.
-    """
-
-    image: np.ndarray
-    camera: CameraModel
-    objects: list[KittiObject]
-
-
-def take(scene: Scene, *cameras: CameraModel) -> list[Photograph]:
+def take(scene: Scene, *cameras: CameraModel) -> list[TownFrame]:
     """Render a scene once and photograph it with cameras at the place of the scene's own.
 
     The cameras have no translation. The scene's focal length and principal point do not count.
@@ -69,7 +55,8 @@ def take(scene: Scene, *cameras: CameraModel) -> list[Photograph]:
     view = replace(scene.view, shift=(shift_x / width, shift_y / width))
     frame = render(replace(scene, view=view), width, height, focal / width)
     return [
-        Photograph(photograph(frame, camera), camera, _labels(frame, camera)) for camera in cameras
+        TownFrame(photograph(frame, camera), camera, _labels(frame, camera), scene)
+        for camera in cameras
     ]
 
 
@@ -101,14 +88,9 @@ def photograph(frame: TownFrame, camera: CameraModel) -> np.ndarray:
     Each pixel of `camera` takes the colour of the frame along its ray. Pixels whose ray misses the
     frame are black.
     """
-    pixels = np.nan_to_num(_pinhole(frame).project(with_depth(_rays(camera))), nan=_OUTSIDE)
+    pixels = np.nan_to_num(frame.camera.project(with_depth(_rays(camera))), nan=_OUTSIDE)
     x, y = np.moveaxis(pixels.astype(np.float32), -1, 0)
     return cv2.remap(frame.image, x, y, cv2.INTER_LINEAR)
-
-
-def _pinhole(frame: TownFrame) -> CameraModel:
-    height, width = frame.image.shape[:2]
-    return CameraModel.from_projection(frame.projection, width, height)
 
 
 @lru_cache(maxsize=20)
@@ -148,4 +130,4 @@ def _hull_of(item: KittiObject) -> np.ndarray:
 def _points_in(box: tuple[float, ...], frame: TownFrame) -> np.ndarray:
     """Points (n, 3) at z = 1 of the level frame in a 2D box of the frame."""
     x, y = np.meshgrid(np.linspace(box[0], box[2], 5), np.linspace(box[1], box[3], 5))
-    return with_depth(_pinhole(frame).rays(np.stack((x, y), -1).reshape(-1, 2)))
+    return with_depth(frame.camera.rays(np.stack((x, y), -1).reshape(-1, 2)))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from km3d_ros.data.kitti_labels import KittiObject
+from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.town.faces import Painting, Pose, paint_actors
 from km3d_ros.town.ground import paint_ground, paint_horizon, paint_sky, texture_ground
 from km3d_ros.town.labels import label
@@ -28,12 +29,17 @@ FARTHEST_PROP = 85.0
 
 @dataclass(frozen=True)
 class TownFrame:
-    """A rendered image with its calibration and labels."""
+    """A rendered image with its camera and labels."""
 
     image: Array  # (height, width, 3) uint8 BGR
-    projection: Array  # (3, 4) float64, K [I | 0]
-    objects: list[KittiObject]
+    camera: CameraModel  # without translation
+    objects: list[KittiObject]  # 3D boxes in the level frame of the camera
     scene: Scene  # what was rendered. In a drive, actors keep their order.
+
+    @property
+    def projection(self) -> Array:
+        """(3, 4) float64, K [I | 0]."""
+        return self.camera.projection
 
 
 def render(
@@ -50,8 +56,8 @@ def render(
     texture_ground(canvas, scene, camera, mask)
     paint_horizon(canvas, scene, camera, shader)
     objects = _Painter(canvas, scene, camera, shader).paint(shade)
-    projection = np.hstack([camera.intrinsics, np.zeros((3, 1))])
-    return TownFrame(develop(canvas, scene.film), projection, objects, scene)
+    model = CameraModel.from_intrinsics(camera.intrinsics, width, height)
+    return TownFrame(develop(canvas, scene.film), model, objects, scene)
 
 
 class _Painter:
