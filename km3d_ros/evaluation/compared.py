@@ -16,7 +16,7 @@ from km3d_ros.errors import InputError
 from km3d_ros.evaluation.kitti_ap import CLASSES
 from km3d_ros.evaluation.overlap import PerImage
 from km3d_ros.evaluation.validation import Findings, reported
-from km3d_ros.inference.formats import read_records, to_records
+from km3d_ros.inference.formats import read_records
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class Compared:
     @classmethod
     def of_findings(cls, findings: Findings) -> Compared:
         """Labels and results of a detector on labelled frames."""
-        results = findings.results
-        records = [to_records(found, findings.classes) for found in findings.detections]
+        results, records = findings.results, findings.records
         return cls(findings.truth, results, reported(results), records, findings.classes)
 
     def counts(self) -> dict[str, Any]:

@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
-from km3d_ros.evaluation.overlap import match_in_image
+from km3d_ros.evaluation.overlap import PerImage, match_in_image
 from km3d_ros.evaluation.validation import Findings
 from km3d_ros.geometry.box3d import wrap_angle
 from km3d_ros.inference.decode import covariance
-from km3d_ros.inference.formats import record_to_kitti, to_records
+from km3d_ros.inference.formats import record_to_kitti
 from km3d_ros.inference.options import SCORE_THRESHOLD
 from km3d_ros.network.spec import Noise
 
@@ -61,9 +60,7 @@ Records = Sequence[Mapping[str, Any]]
 """Detections of one image, as in `detections.jsonl` (`inference.formats.to_records`)."""
 
 
-def match(
-    truth: Sequence[Sequence[KittiObject]], records: Sequence[Records], class_name: str
-) -> Matched:
+def match(truth: PerImage, records: Sequence[Records], class_name: str) -> Matched:
     """Match labels and detections (`overlap.match_in_image`); scores from `SCORE_THRESHOLD` on."""
     pairs = []
     for labels, found in zip(truth, records, strict=True):
@@ -121,9 +118,7 @@ def figures(matched: Matched) -> dict[str, Any]:
     }
 
 
-def covariance_figures(
-    truth: Sequence[Sequence[KittiObject]], records: Sequence[Records]
-) -> dict[str, Any]:
+def covariance_figures(truth: PerImage, records: Sequence[Records]) -> dict[str, Any]:
     """The `figures` of each detected class, from one entry per image in both sequences."""
     names = sorted({record["class_name"] for found in records for record in found})
     matched = {name: match(truth, records, name) for name in names}
@@ -135,7 +130,7 @@ def fit_and_judge(findings: Findings) -> tuple[Noise, dict[str, Any]]:
 
     Returns the noise, and its `figures` on the other images by detected class.
     """
-    records = [to_records(found, findings.classes) for found in findings.detections]
+    records = findings.records
     fitted = [match(findings.truth[::2], records[::2], name) for name in findings.classes]
     noise = fit_noise(_joined(fitted))
     judged = {

@@ -17,7 +17,7 @@ from km3d_ros.evaluation.kitti_ap import evaluate
 from km3d_ros.evaluation.oracle import detect_with_truth
 from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector
-from km3d_ros.inference.formats import to_kitti
+from km3d_ros.inference.formats import to_kitti, to_records
 from km3d_ros.inference.options import SCORE_THRESHOLD
 
 LEAST_SCORE = 0.02
@@ -38,6 +38,11 @@ class Findings:
     def results(self) -> list[list[KittiObject]]:
         """The detections in KITTI's result format."""
         return [to_kitti(found, self.classes) for found in self.detections]
+
+    @property
+    def records(self) -> list[list[dict[str, Any]]]:
+        """The detections as in `detections.jsonl`."""
+        return [to_records(found, self.classes) for found in self.detections]
 
 
 def detect_all(detector: Detector, frames: KittiDataset, oracle: Collection[str] = ()) -> Findings:
