@@ -32,8 +32,8 @@ from km3d_ros.errors import InputError
 class BoxedFrames:
     """Images with 2D boxes, in random access.
 
-    frames: their objects are of the trained classes, or DontCare. Each box2d is inside the image;
-        what describes the 3D box is unknown.
+    frames: their objects are of the trained classes, or DontCare. Each box2d is inside the image.
+        The 3D boxes are unknown.
     report: one line per label file or folder: what was found, ignored and left out.
     """
 

@@ -1,4 +1,4 @@
-"""The one rule for class names: files are read to canonical names, which then compare exactly."""
+"""Class names. Readers of files return canonical names, which are compared exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DONT_CARE = "DontCare"
 """A region of an image that is not labelled."""
 
 NEIGHBOURS = {"Van": "Car", "Person_sitting": "Pedestrian"}
-"""Classes that the benchmark neither rewards nor punishes as the other one."""
+"""Neighbouring classes: the benchmark ignores a Van where it evaluates Car, for example."""
 
 CANONICAL = (
     *("Car", "Van", "Truck", "Bus", "Trailer", "Tram", "Misc", DONT_CARE),
@@ -23,13 +23,11 @@ def plain(name: str) -> str:
 
 
 def canonical(name: str, classes: Iterable[str] = ()) -> str:
-    """The canonical spelling of a class name; a name that is not known stays as it is.
+    """The canonical spelling of a class name. Unknown names stay as they are.
 
-    "car" is "Car", "person-sitting" is "Person_sitting", "Dontcare" is "DontCare".
+    "car" becomes "Car", "person-sitting" "Person_sitting", "Dontcare" "DontCare".
 
-    Args:
-        name: as a file spells it.
-        classes: names that are known beside `CANONICAL`, and spelled like this: those of a model.
+    classes: further canonical names, such as those of a model.
     """
     known = _KNOWN | {plain(class_name): class_name for class_name in classes}
     return known.get(plain(name), name)

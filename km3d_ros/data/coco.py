@@ -15,7 +15,7 @@ from km3d_ros.data.kitti import IMAGE_SUFFIXES
 from km3d_ros.errors import InputError
 
 _MAX_COCO = 2**30
-"""Bytes of a COCO file; twice the largest file of COCO itself."""
+"""Largest COCO file in bytes: twice the largest file of COCO itself."""
 _LISTS = ("images", "annotations", "categories")
 _FOLDERS = (".", "images", "..", "../images")
 """Folders in which images are searched, relative to the folder of the file."""

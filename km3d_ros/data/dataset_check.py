@@ -1,4 +1,4 @@
-"""Whether a labelled KITTI folder is what it seems to be, before anything is learned from it."""
+"""Checks of a labelled KITTI folder before training."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.orientation import corner_offsets
 
 MIN_OVERLAP = 0.5
-"""IoU of a labelled 2D box with that of the projected 3D box, below which the two do not belong
-together. The median in KITTI is 0.97 for cars and 0.7 for pedestrians."""
+"""Least IoU of a labelled 2D box with that of the projected 3D box for which the two count as
+matching. The median in KITTI is 0.97 for cars and 0.7 for pedestrians."""
 TOLERATED = 0.1
 """Part of the objects of a class that may be odd."""
 LEAST_OBJECTS = 5
-"""Objects of a class without which its sizes and overlaps are not judged."""
+"""Least number of objects of a class for which sizes and overlaps are judged."""
 
 _LONG = ("Car", "Van", "Truck", "Bus", "Trailer", "Tram", "Cyclist", "Bicycle", "Motorcycle")
 _NARROW, _WIDE = 15.0, 150.0
-"""Horizontal fields of view, in degrees, that a pinhole camera on a road hardly has."""
+"""Limits of plausible horizontal fields of view, in degrees."""
 _CUT_OFF = 0.15
 _NEAR = 2.0
 _SWAPPED = "sides look swapped (height, width, length)"

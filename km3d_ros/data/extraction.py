@@ -142,7 +142,7 @@ def _objects_in(view: VirtualCamera, frame: Frame) -> list[KittiObject]:
 def _narrowed(box: np.ndarray, item: KittiObject, pinhole: CameraModel) -> np.ndarray:
     """The part of a 2D box (4,) that shows the 3D box; all of it if that is not known.
 
-    The extent of a box that was turned is too large: the upright box around a leaning one.
+    The 2D box of a rotated view is too large: it is the upright box around a leaning one.
     """
     corners = item.center + corner_offsets(np.array(item.size), np.array(item.yaw), np.eye(3))
     if (corners + pinhole.translation)[:, 2].min() < _NEAREST:

@@ -13,16 +13,16 @@ from typing import Any
 from km3d_ros.errors import InputError, check_downloaded
 
 MAX_TEXT = 2**20
-"""Bytes of a text file; the labels of one frame take some thousand."""
+"""Largest text file in bytes. The labels of one frame have a few thousand."""
 _MAX_YAML = 2**16
-"""Bytes of a YAML file; the parser needs a second for them."""
+"""Largest YAML file in bytes. The parser needs a second for it."""
 
 
 def read_bytes(path: str | Path, limit: int) -> bytes:
     """The content of a file of at most `limit` bytes.
 
     Raises:
-        InputError: no such file, no regular one, larger than that, or not readable.
+        InputError: no such file, not a regular file, larger, or not readable.
     """
     try:
         status = os.stat(path)
@@ -40,7 +40,7 @@ def read_text(path: str | Path, limit: int = MAX_TEXT) -> str:
     """The text of a UTF-8 file of at most `limit` bytes, without a byte-order mark.
 
     Raises:
-        InputError: as of `read_bytes`, or no text.
+        InputError: as of `read_bytes`, or not UTF-8.
     """
     try:
         return read_bytes(path, limit).decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""Images to look at: one file, a folder of them, or a film."""
+"""Images from one file, a folder or a film."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from km3d_ros.frames.compressed import MAX_PIXELS
 FILM_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 _LEAST_READ = 0.95
-"""Part of the pictures that a film says to have, without which it is cut off; the number that
-containers give is an estimate."""
+"""A film counts as cut off if fewer than this part of its pictures can be read. The number of
+pictures in the container is an estimate."""
 
 
 class Picture(NamedTuple):
-    """An image (h, w, 3) uint8 BGR, the name of its file or picture, and that without suffix."""
+    """An image (h, w, 3) uint8 BGR, with its name, and the name without suffix."""
 
     name: str
     stem: str
@@ -119,7 +119,7 @@ def _film(path: Path) -> Film:
     count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
     readable = capture.isOpened() and 0 < width * height <= MAX_PIXELS
-    # The size of a film whose camera was turned is that of the turned picture.
+    # Decoding applies the rotation of the film, so the size is that of a decoded picture.
     first = capture.read()[1] if readable else None
     capture.release()
     if first is None:

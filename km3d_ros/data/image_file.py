@@ -41,7 +41,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
     """Width and height of a PNG or JPEG file, from its header.
 
     Raises:
-        InputError: missing, neither, cut off, or not downloaded.
+        InputError: missing, not a PNG or JPEG file, cut off, or not downloaded.
     """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:

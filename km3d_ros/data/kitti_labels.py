@@ -17,7 +17,7 @@ UNKNOWN_SIDE = -1.0
 UNKNOWN_PLACE = -1000.0
 UNKNOWN_ANGLE = -10.0
 UNKNOWN_OCCLUSION = -1
-"""In the files: a side, a coordinate, an angle and an occlusion that are not known."""
+"""Values in the files for an unknown side, coordinate, angle and occlusion."""
 _OCCLUSIONS = range(4)
 _LONGEST_SIDE = 100.0
 _FARTHEST = 1000.0
@@ -76,7 +76,7 @@ class KittiObject:
 
     @property
     def observation_angle(self) -> float | None:
-        """alpha, computed from yaw and centre where it is unknown; None where these are, too."""
+        """alpha; if unknown, computed from yaw and centre; None if these are unknown, too."""
         if self.alpha != UNKNOWN_ANGLE:
             return self.alpha
         x, _, z = self.center

@@ -1,4 +1,4 @@
-"""What the labels of KITTI folders teach, counted before a training starts."""
+"""Counts of the labels of KITTI folders, made before a training starts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError
 
 LARGELY_OCCLUDED = 2
-"""Objects that are hidden more than this are neither taught nor punished."""
+"""Largest occlusion of a taught object. Objects with a larger one are ignored."""
 MIN_DEPTH = 0.1
-"""Metres; an object that is centred nearer has no usable projection."""
+"""Metres. An object with a nearer centre has no usable projection."""
 
 
 def why_not_taught(item: KittiObject) -> str | None:

@@ -24,8 +24,8 @@ _REGIONS = {
     *("cyclist", "bicyclist", "motorcyclist", *_BIKES),
     *("misc", "dontcare", "ignore", "ignored regions"),
 }
-"""Names of road users and of unlabelled regions. A detector confuses road users with the trained
-classes, so neither a peak nor its absence is taught there."""
+"""Names of road users and of unlabelled regions. Detectors confuse these road users with the
+trained classes, so the training ignores their boxes."""
 _RIDING = 0.25
 """Share of the smaller box above which a person and a bicycle that overlap are one cyclist."""
 

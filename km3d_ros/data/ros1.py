@@ -19,7 +19,7 @@ class Ros1Converter:
     """
 
     def __init__(self, source: Typestore) -> None:
-        """Args: source: the types of the bag."""
+        """source: the types of the bag."""
         self.types = get_typestore(Stores.LATEST)
         self._source = source
         self._same: dict[str, bool] = {}

@@ -97,9 +97,9 @@ def gathered_conv2d(
 
 
 def _cell(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The pixel at or before a position along one axis, −1 to `size`, and how far behind it is.
+    """The pixel at or before a position along one axis, −1 to `size`, and the distance from it.
 
-    A position that is not between these has a share of zero in the map, and no gradient.
+    A position outside −1 to `size` has no share in the map, and no gradient.
     """
     position = position.clamp(-1, size)
     # The second clamp is for positions that are NaN; the result becomes NaN, too.

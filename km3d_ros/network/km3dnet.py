@@ -1,7 +1,7 @@
 """KM3D-Net (arXiv 2009.00764): a backbone at stride 4 and one small head per quantity.
 
 The regression heads are needed only where objects are. `KM3DNet.regress` evaluates them there,
-by gathering the 3×3 neighbourhood of each cell; it gives the numbers of the dense maps.
+from the 3×3 neighbourhood of each cell. The result equals the dense maps at these cells.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from km3d_ros.network.spec import (
 )
 
 KEY = "km3d"
-"""Where the metadata of a file holds the spec."""
+"""Key of the spec in the metadata of a file."""
 
 _MAX_CLASSES = 100
 _MAX_HEAD_WIDTH = 1024

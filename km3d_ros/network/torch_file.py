@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[fiub][1248]")
 
 
 def read(path: str | Path) -> Any:
-    """What a file holds, on the CPU; it takes about as much memory as on disk.
+    """The content of a file, on the CPU. It takes about as much memory as on disk.
 
     Beside tensors and plain values a file may hold NumPy's scalars, which become Python's, and
     options of argparse.
@@ -41,7 +41,7 @@ def read(path: str | Path) -> Any:
 
 
 class _NumberType:
-    """Stands for numpy.dtype, which could describe a value of any size."""
+    """Replaces numpy.dtype, which could describe a value of any size."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not _NUMBER.fullmatch(code):
@@ -54,12 +54,12 @@ class _NumberType:
 
 
 def _number(kind: _NumberType, data: bytes) -> float | int | bool:
-    """Stands for numpy's scalar."""
+    """Replaces numpy's scalar."""
     return np.frombuffer(data, kind.code)[0].item()
 
 
 def _standing_for(function: Any, module: str, name: str) -> Any:
-    """The function under the name by which files ask for another one."""
+    """Give a function the name by which files refer to another one."""
     function.__module__, function.__name__, function.__qualname__ = module, name, name
     return function
 
@@ -81,9 +81,9 @@ torch.serialization.add_safe_globals(
 
 
 def _grows(path: str | Path) -> bool:
-    """Whether reading a file takes more memory than its size on disk; PyTorch writes none such."""
+    """Whether a file takes more memory than on disk. PyTorch does not write such files."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        # The one function that such files may call that takes memory by its argument.
+        # The only allowed function whose argument sets how much memory it takes.
         if data.find(b"bytearray") >= 0:
             return True
     if not zipfile.is_zipfile(path):

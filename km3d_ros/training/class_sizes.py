@@ -1,4 +1,4 @@
-"""Typical sizes of the objects of each class, by which the head `dim` is coded."""
+"""Typical sizes of the objects of each class. The head `dim` is coded relative to them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ KITTI_SIZES = {
 }
 """Sizes in KITTI, the default classes."""
 ENOUGH = 20
-"""Objects from which a size is measured, where KITTI's is known."""
+"""Least number of objects from which a size is measured if KITTI has the class."""
 LEAST_SPREAD = 0.05
-"""Relative; labels of few objects, or of equal ones, would claim less."""
+"""Least relative spread. Few objects, or equal ones, would give less."""
 
 
 def measured_sizes(objects: Iterable[KittiObject], classes: Sequence[str]) -> dict[str, Size]:

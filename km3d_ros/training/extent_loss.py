@@ -45,11 +45,11 @@ Classes that are not listed use the corners of the box."""
 STRETCH = (0.5, 2.0)
 """Limits of the stretch in one step."""
 LARGE = 16.0
-"""Cells of height from which on errors count relative to the height."""
+"""Height in cells. Errors of higher boxes count relative to their height."""
 LEAST_ERROR = 0.05
 """Cells; smaller errors cost their square."""
 LEAST_HEIGHT = 0.1
-"""Cells; less is no height of a box."""
+"""Cells. Lower heights count as this height."""
 
 
 def extent_loss(offsets: Tensor, targets: BoxTargets, classes: Sequence[str]) -> Tensor:

@@ -34,8 +34,7 @@ class StepOrder(Sampler):
     training sees the views that the interrupted one would have seen. Each of several processes
     (`ranks`) has its share of every step.
 
-    Args:
-        kinds: by kind, the number of frames and the number of frames in a step.
+    kinds: by kind, the number of frames and the number of frames in a step.
     """
 
     def __init__(

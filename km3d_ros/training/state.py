@@ -30,7 +30,7 @@ SAMPLES = 64
 
 
 class TrainingState:
-    """What a training has reached, in memory and in the folder `run`.
+    """The progress of a training, in memory and in the folder `run`.
 
     identity: as of `identity_of`; a state on disk must have the same.
     step: steps done. best: first figure of the best validation, -inf before the first one.
