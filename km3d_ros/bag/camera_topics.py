@@ -79,11 +79,8 @@ def choose_cameras(
     Depth images are no camera. Of several image topics of a camera, rectified images come first,
     then those that are not compressed.
 
-    Args:
-        path: the recording.
-        types: of its topics, by name.
-        encodings: of the first image of each image topic.
-        wanted: what the user chooses.
+    types: of the topics of the recording, by name.
+    encodings: of the first image of each image topic.
 
     Raises:
         InputError: no such images, no CameraInfo for them, or a calibration for several cameras.
@@ -97,13 +94,13 @@ def choose_cameras(
             raise InputError(f"{path}: no images on {topic}; image topics in this bag: {known}")
     pictures = [name for name in images if name not in depths]
     chosen = list(dict.fromkeys(wanted.images)) or _with_info_beside(pictures, infos)
-    if not chosen and len(pictures) == 1:
-        chosen = pictures
-    if not chosen:
-        reason = f"{path}: no images with a CameraInfo beside them"
-        if depths:
-            reason += f" ({', '.join(sorted(depths))}: depths)"
-        raise InputError(f"{reason}; image topics in this bag: {known}")
+    if not chosen and len(pictures) != 1:
+        left_out = f" ({', '.join(sorted(depths))}: depths)" if depths else ""
+        raise InputError(
+            f"{path}: no images with a CameraInfo beside them{left_out}; "
+            f"image topics in this bag: {known}"
+        )
+    chosen = chosen or pictures
     if len(chosen) > 1 and (wanted.infos or wanted.calibration):
         option = "--camera-info" if wanted.infos else "--camera"
         raise InputError(

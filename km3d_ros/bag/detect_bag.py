@@ -128,11 +128,8 @@ def _write(
     }
     total = sum(survey.images[camera.images] for camera in cameras)
     unusable = Notes("frames that cannot be used")
-    with (
-        writer,
-        tqdm(desc="Detecting", total=total, unit="frame", disable=None) as progress,
-    ):
-        topics = _Definitions()
+    topics = _Definitions()
+    with writer, tqdm(desc="Detecting", total=total, unit="frame", disable=None) as progress:
         for message in recording.messages(_ignore):
             writer.write(message._replace(topic=topics[message.topic]))
             if not frames.takes(message):

@@ -17,12 +17,6 @@ from mcap.writer import CompressionType, Writer
 from km3d_ros.bag.message import Message, Report, Topic
 from km3d_ros.version import __version__
 
-_COMPRESSIONS = {
-    "": CompressionType.NONE,
-    "lz4": CompressionType.LZ4,
-    "zstd": CompressionType.ZSTD,
-}
-
 
 class McapReader:
     """Iterable over the messages of a file, in the order of the file.
@@ -52,9 +46,10 @@ class McapReader:
                     elif isinstance(record, ChunkIndex):
                         self.compression = record.compression
                     elif isinstance(record, McapMessage):
-                        topic = topics[record.channel_id]
-                        times = {"time": record.log_time, "sent": record.publish_time}
-                        yield Message(topic, data=record.data, sequence=record.sequence, **times)
+                        topic, time = topics[record.channel_id], record.log_time
+                        yield Message(
+                            topic, time, record.data, record.publish_time, record.sequence
+                        )
                     position = file.tell()
             except Exception:  # damaged bytes lead to errors of every kind
                 self._report(
@@ -82,7 +77,8 @@ class McapWriter:
 
     def __init__(self, path: Path, compression: str) -> None:
         self._file = path.open("xb")
-        self._writer = Writer(self._file, compression=_COMPRESSIONS[compression])
+        kind = CompressionType[compression.upper() or "NONE"]
+        self._writer = Writer(self._file, compression=kind)
         self._writer.start("ros2", f"km3d_ros {__version__}")
         self._schemas: dict[tuple[str, str], int] = {}
 
@@ -100,9 +96,8 @@ class McapWriter:
 
     def write(self, number: int, message: Message) -> None:
         """Append a message of the topic with this number."""
-        self._writer.add_message(
-            number, message.time, message.data, message.sent, message.sequence
-        )
+        _, time, data, sent, sequence = message
+        self._writer.add_message(number, time, data, sent, sequence)
 
     def finish(self, metadata: str) -> None:
         """Write the metadata of the recording (YAML) and the summary of the file."""

@@ -16,7 +16,7 @@ from km3d_ros.bag.mcap_file import McapReader
 from km3d_ros.bag.message import Message, Report
 from km3d_ros.bag.ros1_file import Ros1Reader
 from km3d_ros.bag.sqlite_file import SqliteReader
-from km3d_ros.bag.writing import naming
+from km3d_ros.bag.writing import naming_file
 from km3d_ros.data.files import read_yaml
 from km3d_ros.errors import InputError, check_downloaded
 
@@ -32,24 +32,18 @@ class Recording:
     """
 
     def __init__(self, path: Path, scratch: Path) -> None:
-        """Open a recording.
-
-        Args:
-            path: the recording.
-            scratch: folder for files that have to be unpacked.
+        """Open a recording; `scratch`: folder for files that have to be unpacked.
 
         Raises:
             InputError: there is no such recording.
         """
-        self._path = path
+        self._path, self._scratch = path, scratch
         self._files = _storage_files(path)
-        storages = {_STORAGES[_suffix(file)] for file in self._files}
-        if len(storages) != 1:
-            kinds = " and ".join(sorted(storages))
+        self.storage, *others = sorted({_STORAGES[_suffix(file)] for file in self._files})
+        if others:
+            kinds = " and ".join((self.storage, *others))
             raise InputError(f"{path}: files of {kinds}, expected those of one recording")
-        self.storage = storages.pop()
         self.compression = ""
-        self._scratch = scratch
 
     def messages(self, report: Report) -> Iterator[Message]:
         """Iterate over the messages in the order of the files, which may differ from that of time.
@@ -77,7 +71,7 @@ class Recording:
         target = self._scratch / file.stem
         if not target.exists():
             self._scratch.mkdir(parents=True, exist_ok=True)
-            with file.open("rb") as source, naming(target), target.open("wb") as sink:
+            with file.open("rb") as source, naming_file(target), target.open("wb") as sink:
                 try:
                     zstandard.ZstdDecompressor().copy_stream(source, sink)
                 except zstandard.ZstdError as error:

@@ -54,22 +54,16 @@ def message_class(type_name: str) -> type:
 def described(topic: str, type_name: str, types: Typestore) -> Topic:
     """A topic with the definition of its type."""
     definition, _ = types.generate_msgdef(type_name, ros_version=2)
-    return Topic(
-        topic,
-        type_name,
-        type_hash=types.hash_rihs01(type_name),
-        definition=definition,
-        definition_encoding="ros2msg",
-    )
+    hashed = types.hash_rihs01(type_name)
+    return Topic(topic, type_name, "cdr", "", hashed, definition, "ros2msg")
 
 
 class BagWriter:
     """Context manager that writes a bag. If the block raises an error, nothing is left.
 
-    Args:
-        path: a single MCAP file if it ends in `.mcap` (an existing one is replaced), else a
-            rosbag2 folder that must not exist.
-        storage: format of the file in the folder.
+    path: a single MCAP file if it ends in `.mcap` (an existing one is replaced), else a rosbag2
+        folder that must not exist.
+    storage: format of the file in the folder.
 
     Raises:
         InputError: the folder exists already.

@@ -66,8 +66,8 @@ class SqliteReader:
                     if topic and isinstance(time, int) and isinstance(data, bytes):
                         yield Message(topic, time, data, time)
                     else:
-                        what = f"message {number} is damaged, or of no known topic"
-                        self._report(f"{self._path}: {what}, and is left out")
+                        reason = "is damaged, or of no known topic, and is left out"
+                        self._report(f"{self._path}: message {number} {reason}")
         except sqlite3.Error as error:
             damage = damage or f"damaged after message {number}: {error}"
         if damage:
@@ -125,9 +125,8 @@ class SqliteWriter:
 
     def _insert(self, table: str, *values: object) -> int:
         places = ", ?" * len(values)
-        return self._database.execute(
-            f"INSERT INTO {table} VALUES (NULL{places})", values
-        ).lastrowid
+        query = f"INSERT INTO {table} VALUES (NULL{places})"
+        return self._database.execute(query, values).lastrowid
 
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:

@@ -50,14 +50,14 @@ class RecordingWriter:
         self._scratch.mkdir(parents=True)
         writer = _WRITERS[self._storage]
         self._file = self._scratch / f"{self._path.stem}_0{writer.suffix}"
-        with naming(self._file):
+        with naming_file(self._file):
             self._writer = writer(self._file, self._compression)
         return self
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
         try:
             if kind is None:
-                with naming(self._file):
+                with naming_file(self._file):
                     self._finish()
         finally:
             with suppress(OSError, sqlite3.Error):  # a full disk fails again
@@ -70,7 +70,7 @@ class RecordingWriter:
         Raises:
             OSError, InputError: the file cannot be written; the message names it.
         """
-        with naming(self._file):
+        with naming_file(self._file):
             number = self._numbers.get(message.topic)
             if number is None:
                 number = self._writer.add_topic(_as_written(message.topic))
@@ -119,7 +119,7 @@ class RecordingWriter:
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
+def naming_file(file: Path) -> Iterator[None]:
     """Add the name of the file to errors of the system and of SQLite."""
     try:
         yield

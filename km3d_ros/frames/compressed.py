@@ -60,8 +60,8 @@ def decode_channels(data: Buffer, depth: BitDepth) -> np.ndarray:
     data = bytes(data)
     width, height, start = read_header(data)
     if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS / 1e6:.1f} million"
-        raise InputError(f"a picture of {width}x{height} pixels, expected at most {limit}")
+        most = f"{MAX_PIXELS / 1e6:.1f} million"
+        raise InputError(f"a picture of {width}x{height} pixels, expected at most {most}")
     if width == height == 1:  # OpenCV 4.5 cannot convert it
         raise InputError("a single pixel, expected a picture")
     whole = _is_whole_png(data) if data[:8] == _PNG else _is_whole_jpeg(data, start)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, naming
 from km3d_ros.frames.bit_depth import BitDepth
 from km3d_ros.frames.compressed import decode_channels
 
@@ -117,9 +117,8 @@ def to_bgr(message: Image | CompressedImage, depth: BitDepth | None = None) -> n
 
 def _view(message: Image, layout: Layout) -> np.ndarray:
     """The message's data as (height, width[, channels]) without copying it."""
-    _check_length(message)
     pixel = layout.channels * layout.sample
-    _check_step(message, pixel)
+    _check_size(message, pixel)
     if layout.channels == 2:
         _check_even(message, message.width)
     shape, strides = (message.height, message.width), (message.step, pixel)
@@ -157,8 +156,7 @@ def _plane_size(message: Image, layout: Layout) -> tuple[int, int]:
     elif width <= step < width * layout.planes and size == height * step and height % 3 == 0:
         height = int(height / layout.planes)
     else:
-        _check_length(message)
-        _check_step(message, 1)
+        _check_size(message, pixel=1)
     if layout.planes == 1.5:
         _check_even(message, width, height)
     if step % 2 and layout.chroma == 0.5:
@@ -180,15 +178,13 @@ def _check_even(message: Image, *sides: int) -> None:
         )
 
 
-def _check_length(message: Image) -> None:
+def _check_size(message: Image, pixel: int) -> None:
+    """Check that the data has all rows, and rows have all pixels; `pixel`: bytes of one."""
     if len(message.data) < message.height * message.step:
         raise InputError(
             f"image data is {len(message.data)} bytes, expected height * step = "
             f"{message.height} * {message.step} = {message.height * message.step}"
         )
-
-
-def _check_step(message: Image, pixel: int) -> None:
     if message.step < message.width * pixel:
         raise InputError(
             f"image step is {message.step} bytes, expected at least {message.width * pixel} "
@@ -199,32 +195,27 @@ def _check_step(message: Image, pixel: int) -> None:
 def _decompress(message: CompressedImage, depth: BitDepth) -> np.ndarray:
     """A PNG or JPEG. Its `format` may be "ORIGINAL; CODEC compressed STORED", both encodings."""
     original, _, coded = message.format.partition(";")
-    name = reprlib.repr(message.format)
-    if "compressedDepth" in coded:
-        raise InputError(f"compressed image ({name}): depths, expected a picture")
-    if _VIDEO.search(message.format):
-        raise InputError(
-            f"compressed image ({name}): a piece of a video, expected a PNG or JPEG; decode it "
-            "with `ros2 run image_transport republish`"
-        )
-    try:
+    with naming(f"compressed image ({reprlib.repr(message.format)})"):
+        if "compressedDepth" in coded:
+            raise InputError("depths, expected a picture")
+        if _VIDEO.search(message.format):
+            raise InputError(
+                "a piece of a video, expected a PNG or JPEG; decode it with "
+                "`ros2 run image_transport republish`"
+            )
         image = decode_channels(message.data, depth)
-    except InputError as error:
-        raise InputError(f"compressed image ({name}): {error}") from None
     if image.ndim == 2:
         # image_transport compresses a mosaic without colouring it.
         is_mosaic = original.startswith("bayer_") and original in LAYOUTS
         code = LAYOUTS[original].conversion if is_mosaic else cv2.COLOR_GRAY2BGR
         return cv2.cvtColor(image, code)
-    if "compressed rgb" in coded:
-        # Written as if it were BGR.
-        return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return image
+    # An RGB image is written as if it were BGR.
+    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if "compressed rgb" in coded else image
 
 
 def _convert_with_cv_bridge(message: Image) -> np.ndarray:
     """Convert encodings that only cv_bridge knows, where a ROS installation has it."""
-    _check_length(message)
+    _check_size(message, pixel=0)
     name = reprlib.repr(message.encoding)
     try:
         from cv_bridge import CvBridge

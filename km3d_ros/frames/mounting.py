@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, naming
 from km3d_ros.frames.static_transforms import StaticTransforms, frame_name
 from km3d_ros.geometry.level import angles_of, level_from_angles, level_from_mount
 
@@ -47,11 +47,10 @@ class Mounting:
     ) -> None:
         """Create a mounting.
 
-        Args:
-            base_frame: frame of the vehicle, z up, from which static transforms lead to the
-                cameras; empty: the angles count.
-            pitch, roll: of all cameras in radians, as in `geometry.level`.
-            required: a camera without static transform is an error; else it counts as level.
+        base_frame: frame of the vehicle, z up, from which static transforms lead to the cameras;
+            empty: the angles count.
+        pitch, roll: of all cameras in radians, as in `geometry.level`.
+        required: a camera without static transform is an error; else it counts as level.
 
         Raises:
             InputError: an angle that is not possible, or a frame as well as angles.
@@ -95,7 +94,5 @@ class Mounting:
             if self._required:
                 raise
             return Mount(np.eye(3), str(error))
-        try:
+        with naming(f"{frame_id} in {self.base_frame}"):
             return Mount(level_from_mount(rotation))
-        except InputError as error:
-            raise InputError(f"{frame_id} in {self.base_frame}: {error}") from None

@@ -13,8 +13,9 @@ import reprlib
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -34,37 +35,27 @@ UNSET: Stamp = (0, 0)
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class _Entry(Generic[Value]):
+class _Entry(NamedTuple):
     time: float
     stamp: Stamp
-    value: Value
+    value: Any
 
 
-class _OneFrameId(Generic[Value]):
+class _OneFrameId:
     """CameraInfo messages with one frame_id, in order of time."""
 
-    def __init__(self) -> None:
-        self.entries: list[_Entry[Value]] = []
-        self._by_stamp: defaultdict[Stamp, list[_Entry[Value]]] = defaultdict(list)
+    def __init__(self, entries: Iterable[_Entry] = ()) -> None:
+        self.entries: list[_Entry] = []
+        self._by_stamp: defaultdict[Stamp, list[_Entry]] = defaultdict(list)
+        for entry in entries:
+            self.add(entry)
 
-    def add(self, entry: _Entry[Value]) -> None:
+    def add(self, entry: _Entry) -> None:
         self.entries.append(entry)
         if entry.stamp != UNSET:
             self._by_stamp[entry.stamp].append(entry)
 
-    def remove_oldest(self) -> None:
-        oldest = self.entries.pop(0)
-        same_stamp = self._by_stamp.get(oldest.stamp)
-        if same_stamp and same_stamp[0] is oldest:
-            same_stamp.pop(0)
-            if not same_stamp:
-                del self._by_stamp[oldest.stamp]
-
-    def forget_stamps(self) -> None:
-        self._by_stamp.clear()
-
-    def find(self, stamp: Stamp, time: float) -> tuple[Value, bool]:
+    def find(self, stamp: Stamp, time: float) -> tuple[Any, bool]:
         later = bisect_right(self.entries, time, key=lambda entry: entry.time)
         before, after = self.entries[:later][-1:], self.entries[later : later + 1]
         if same_stamp := self._by_stamp.get(stamp):
@@ -82,15 +73,12 @@ class CameraInfos(Generic[Value]):
     """CameraInfo messages of one topic, and the rule that finds the one of an image."""
 
     def __init__(self) -> None:
-        self._by_frame_id: dict[str, _OneFrameId[Value]] = {}
+        self._by_frame_id: dict[str, _OneFrameId] = {}
 
     def add(self, info: CameraInfo, time: float, value: Value) -> None:
-        """Add a message, not earlier than the ones before.
+        """Add a message that was recorded at `time`, not earlier than the ones before.
 
-        Args:
-            info: its stamp and frame_id are used.
-            time: when it was recorded.
-            value: what `find` returns for it.
+        value: what `find` returns for it.
         """
         frame_id = frame_id_of(info)
         group = self._by_frame_id.pop(frame_id, None) or _OneFrameId()
@@ -98,10 +86,9 @@ class CameraInfos(Generic[Value]):
         self._by_frame_id[frame_id] = group
 
     def find(self, image: Image | CompressedImage, time: float) -> tuple[Value | None, bool]:
-        """The value of the CameraInfo of an image that was recorded at `time`.
+        """The value of the CameraInfo of an image that was recorded at `time`, if there is one.
 
-        Returns:
-            The value, None if no CameraInfo belongs to the image, and whether the stamps match.
+        Also returns whether the stamps match.
         """
         group = self._group_of(image)
         return group.find(stamp_of(image), time) if group else (None, False)
@@ -121,18 +108,20 @@ class CameraInfos(Generic[Value]):
 
     def limit(self, messages: int, frame_ids: int) -> None:
         """Forget the oldest messages of each frame_id, and frame ids without new messages."""
-        while len(self._by_frame_id) > frame_ids:
-            del self._by_frame_id[next(iter(self._by_frame_id))]
-        for group in self._by_frame_id.values():
-            while len(group.entries) > messages:
-                group.remove_oldest()
+        kept = list(self._by_frame_id.items())[-frame_ids:]
+        self._by_frame_id = {}
+        for frame_id, group in kept:
+            if len(group.entries) > messages:
+                group = _OneFrameId(group.entries[-messages:])
+            self._by_frame_id[frame_id] = group
 
     def forget_stamps(self) -> None:
         """From now on, match the messages received so far by frame_id and time only."""
-        for group in self._by_frame_id.values():
-            group.forget_stamps()
+        for frame_id, group in self._by_frame_id.items():
+            forgotten = (entry._replace(stamp=UNSET) for entry in group.entries)
+            self._by_frame_id[frame_id] = _OneFrameId(forgotten)
 
-    def _group_of(self, image: Image | CompressedImage) -> _OneFrameId[Value] | None:
+    def _group_of(self, image: Image | CompressedImage) -> _OneFrameId | None:
         frame_id = frame_id_of(image)
         if len(self._by_frame_id) == 1 and (not frame_id or "" in self._by_frame_id):
             return next(iter(self._by_frame_id.values()))
@@ -146,17 +135,12 @@ def recorded_infos(
 
     Messages that cannot be deserialised are left out.
 
-    Args:
-        recorded: recorded time in nanoseconds and serialised message.
-        deserialize: returns the CameraInfo of a serialised one.
+    recorded: recorded times in nanoseconds and serialised messages.
     """
     infos: CameraInfos[bytes] = CameraInfos()
     for time, data in sorted(recorded, key=lambda entry: entry[0]):
-        try:
-            info = deserialize(data)
-        except Exception:  # rclpy and rosbags raise various classes
-            continue
-        infos.add(info, time, data)
+        with suppress(Exception):  # rclpy and rosbags raise various classes
+            infos.add(deserialize(data), time, data)
     return infos
 
 
@@ -185,10 +169,12 @@ class Pairer:
 
     An image that is stamped earlier than the last one means that a recording or a simulation
     began again. Then stamps are forgotten and calibrations are kept.
+
+    infos: the received CameraInfo messages, at most `REMEMBERED` of a frame_id.
     """
 
     def __init__(self) -> None:
-        self._infos: CameraInfos[CameraInfo] = CameraInfos()
+        self.infos: CameraInfos[CameraInfo] = CameraInfos()
         self._count = 0
         self._waiting: Frame | None = None
         self._stamps_match = True
@@ -198,11 +184,11 @@ class Pairer:
         """Add an image; returns the frames that are complete now, oldest first."""
         frames = self.flush()
         stamp = stamp_of(image)
-        if UNSET < stamp < self._last_image and self._infos.newest_stamp(image) > stamp:
+        if UNSET < stamp < self._last_image and self.infos.newest_stamp(image) > stamp:
             self.forget_stamps()
         self._last_image = stamp
         frame = Frame(image, received)
-        info, exact = self._infos.find(image, self._count)
+        info, exact = self.infos.find(image, self._count)
         if exact:
             self._stamps_match = True
         if exact or not self._stamps_match or (stamp == UNSET and info is not None):
@@ -215,13 +201,13 @@ class Pairer:
         """Add a CameraInfo; returns the frame that is complete now, if any."""
         stamp = stamp_of(info)
         self._count += 1
-        self._infos.add(info, self._count, info)
-        self._infos.limit(REMEMBERED, MAX_FRAME_IDS)
+        self.infos.add(info, self._count, info)
+        self.infos.limit(REMEMBERED, MAX_FRAME_IDS)
         if stamp != UNSET and stamp == self._last_inexact:
             self._stamps_match = True
         if self._waiting is None:
             return []
-        found, exact = self._infos.find(self._waiting.image, self._count)
+        found, exact = self.infos.find(self._waiting.image, self._count)
         awaited = stamp_of(self._waiting.image)
         is_newer = found is info and (stamp > awaited or UNSET in (stamp, awaited))
         return self.flush() if exact or is_newer else []
@@ -236,15 +222,11 @@ class Pairer:
 
     def forget_stamps(self) -> None:
         """Pair by frame_id only with what has arrived until now: the time jumped back."""
-        self._infos.forget_stamps()
+        self.infos.forget_stamps()
         self._stamps_match, self._last_inexact, self._last_image = True, UNSET, UNSET
 
-    def missing(self, image: Image | CompressedImage) -> str:
-        """Why no CameraInfo belongs to an image."""
-        return self._infos.missing(image)
-
     def _complete(self, frame: Frame) -> Frame:
-        info, exact = self._infos.find(frame.image, self._count)
+        info, exact = self.infos.find(frame.image, self._count)
         stamp = stamp_of(frame.image)
         if not exact and stamp != UNSET:
             self._stamps_match = info is None

@@ -9,7 +9,6 @@ from km3d_ros.errors import InputError
 from km3d_ros.geometry.pose import Pose
 
 if TYPE_CHECKING:
-    from geometry_msgs.msg import Transform
     from tf2_msgs.msg import TFMessage
 
 STATIC_TRANSFORMS = ("/tf_static", "tf2_msgs/msg/TFMessage")
@@ -34,7 +33,12 @@ class StaticTransforms:
         links = dict(self._links)
         for item in message.transforms:
             parent, child = frame_name(item.header.frame_id), frame_name(item.child_frame_id)
-            links[child] = parent, _pose(item.transform)
+            q, p = item.transform.rotation, item.transform.translation
+            try:
+                pose = Pose.of((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
+            except InputError as error:
+                pose = error
+            links[child] = parent, pose
         return StaticTransforms(links)
 
     def with_pose(self, parent: str, child: str, pose: Pose) -> StaticTransforms:
@@ -77,11 +81,3 @@ class StaticTransforms:
 def frame_name(frame: str) -> str:
     """A frame without the slash with which ROS 1 began its name."""
     return frame.removeprefix("/")
-
-
-def _pose(transform: Transform) -> Pose | InputError:
-    q, p = transform.rotation, transform.translation
-    try:
-        return Pose.of((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
-    except InputError as error:
-        return error

@@ -72,10 +72,7 @@ class FrameStatistics:
             self._totals.infos += 1
 
     def answered(self, latency: float, exact: bool) -> None:
-        """Count an answered frame.
-
-        latency: seconds since the image arrived. exact: the stamps match.
-        """
+        """Count a frame answered `latency` seconds after its arrival; `exact`: stamps match."""
         with self._lock:
             self._latencies.append(latency)
             self._totals.answered += 1

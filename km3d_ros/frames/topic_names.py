@@ -50,10 +50,7 @@ def camera_info_beside(topic: str, candidates: Collection[str]) -> str | None:
 
 
 def not_readable(types: Mapping[str, str]) -> str:
-    """The topics with images of other types and what to do about them, one line; "" if none.
-
-    types: of the topics, by name.
-    """
+    """The topics, of `types` by name, with images of other types, and what to do; "" if none."""
     found = [
         f"{topic} ({kind}: {advice})"
         for topic, kind in sorted(types.items())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from km3d_ros.errors import InputError
+from km3d_ros.errors import InputError, naming
 from km3d_ros.geometry import lens_models
 from km3d_ros.geometry.level import angles_of, check_pitch
 
@@ -135,14 +135,8 @@ class CameraModel:
                 f"distortion model {name} has {count} coefficients, got {len(coefficients)}"
             )
         padded = (coefficients + [0.0] * count)[:count]
-        return cls(
-            width,
-            height,
-            np.asarray(intrinsics, np.float64),
-            np.zeros(3),
-            model,
-            np.array(padded, np.float64),
-        )
+        matrix = np.asarray(intrinsics, np.float64)
+        return cls(width, height, matrix, np.zeros(3), model, np.array(padded, np.float64))
 
     @classmethod
     def from_camera_info(cls, info: Any, rectified: bool) -> CameraModel:
@@ -159,7 +153,7 @@ class CameraModel:
         Raises:
             InputError: the message does not describe a usable camera; it names the field.
         """
-        try:
+        with naming(f"CameraInfo ({'P' if rectified else 'K, D, R'})"):
             to_image, width, height = _captured(info)
             projection = _matrix(info.p)
             if rectified:
@@ -175,8 +169,6 @@ class CameraModel:
                 translation=_translation(projection) if projection.any() else camera.translation,
                 rotation=rotation if rotation.any() else camera.rotation,
             )
-        except InputError as error:
-            raise InputError(f"CameraInfo ({'P' if rectified else 'K, D, R'}): {error}") from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CameraModel) and self._numbers == other._numbers
@@ -273,13 +265,8 @@ class CameraModel:
         limit = min(0.999 * limit, _STEEPEST_RAY)
         aside = np.linalg.norm(directions[..., :2], axis=-1, keepdims=True)
         inside = aside < limit * directions[..., 2:]
-        return np.concatenate(
-            (
-                directions[..., :2],
-                np.where(inside, directions[..., 2:], np.maximum(aside, 1e-9) / limit),
-            ),
-            axis=-1,
-        )
+        depth = np.where(inside, directions[..., 2:], np.maximum(aside, 1e-9) / limit)
+        return np.concatenate((directions[..., :2], depth), axis=-1)
 
     @property
     def _coefficients(self) -> list[float]:

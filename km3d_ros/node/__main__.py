@@ -38,14 +38,7 @@ Parameters (-p NAME:=VALUE, or --params-file FILE) and their defaults:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until a signal or an error stops it.
-
-    Args:
-        arguments: of the command line, with the program's name; None: sys.argv.
-
-    Returns:
-        The exit code: 0, 1 after an error, 2 after wrong arguments.
-    """
+    """Run the node until a signal or an error stops it; arguments and exit code as of `start`."""
     return start("km3d_node", HELP, "parameters", "detector_node", arguments)
 
 
@@ -54,12 +47,11 @@ def start(
 ) -> int:
     """Run a program that is one node.
 
-    Args:
-        program: its name.
-        text: help, to which the parameters are added.
-        parameters: module of this package with the table PARAMETERS.
-        node: module of this package with the function `run`.
-        arguments: of the command line, with the program's name; None: sys.argv.
+    program: its name.
+    text: help, to which the parameters are added.
+    parameters: module of this package with the table PARAMETERS.
+    node: module of this package with the function `run`.
+    arguments: of the command line, with the program's name; None: sys.argv.
 
     Returns:
         The exit code: 0, 1 after an error, 2 after wrong arguments.
@@ -76,7 +68,9 @@ def start(
     except Exception as error:  # rclpy has no public class for it
         return _print_error(program, str(error))
     if {"-h", "--help"} & set(others):
-        print(text + _parameter_help(parameters))
+        print(text.rstrip())
+        for rule in import_module(f"km3d_ros.node.{parameters}").PARAMETERS:
+            print(f"  {rule.name} ({rule.default!r})\n      {rule.description}")
         return 0
     if others:
         return _print_error(
@@ -99,13 +93,6 @@ def start(
 def _print_error(program: str, reason: str) -> int:
     print(f"{program}: {reason}", file=sys.stderr)
     return 2
-
-
-def _parameter_help(parameters: str) -> str:
-    rules = import_module(f"km3d_ros.node.{parameters}").PARAMETERS
-    return "\n".join(
-        f"  {rule.name} ({rule.default!r})\n      {rule.description}" for rule in rules
-    )
 
 
 if __name__ == "__main__":

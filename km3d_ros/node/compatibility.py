@@ -24,12 +24,12 @@ __all__ = [
     "ON_THIS_MACHINE",
     "PublisherEventCallbacks",
     "SubscriptionEventCallbacks",
-    "WithMessageInfo",
     "refuse_impossible_transitions",
+    "with_message_info",
 ]
 
 
-class WithMessageInfo:
+def with_message_info(callback: Callable[[Any, Mapping[str, Any]], None]) -> Callable[..., None]:
     """A subscription callback that receives the message information if rclpy passes it.
 
     Newer versions of rclpy pass it to callbacks whose signature has two parameters. Older versions
@@ -37,17 +37,12 @@ class WithMessageInfo:
     the second one is optional in calls.
     """
 
-    __signature__ = Signature(
-        [Parameter(name, Parameter.POSITIONAL_ONLY) for name in ("message", "message_info")]
-    )
+    def receive(message: Any, message_info: Mapping[str, Any] | None = None) -> None:
+        callback(message, message_info or {})
 
-    def __init__(self, callback: Callable[[Any, Mapping[str, Any]], None]) -> None:
-        """Args: callback: called with the message and its information, which may be empty."""
-        self._callback = callback
-
-    def __call__(self, message: Any, message_info: Mapping[str, Any] | None = None) -> None:
-        """Call the callback."""
-        self._callback(message, message_info or {})
+    names = ("message", "message_info")
+    receive.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_ONLY) for n in names])
+    return receive
 
 
 def refuse_impossible_transitions(node: Node) -> None:

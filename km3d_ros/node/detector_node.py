@@ -115,7 +115,7 @@ class DetectorNode(ManagedNode):
         values = {
             "backend": detector.choice,
             "model": detector.spec.architecture,
-            "weights": self._weights_name,
+            "weights": self._fixed.weights or "embedded",
         }
         health = self._idle_health()
         if self._pipeline is not None:
@@ -123,10 +123,6 @@ class DetectorNode(ManagedNode):
             values |= more
         statistics = self.statistics[camera]
         return health, values | stream_values(statistics.totals(), statistics.latencies())
-
-    @property
-    def _weights_name(self) -> str:
-        return self._fixed.weights or "embedded"
 
     def _load(self) -> Detector:
         """The detector, warmed up for each number of images that can be detected together."""
@@ -145,8 +141,9 @@ class DetectorNode(ManagedNode):
         # Loading has run the backend with one image already.
         for images in range(2, len(fixed.cameras) + 1) if detector.is_faster_in_batches else ():
             detector.warm_up(images)
+        weights = fixed.weights or "embedded"
         self.get_logger().info(
-            f"{detector.spec.architecture} in {detector.choice}, weights: {self._weights_name}"
+            f"{detector.spec.architecture} in {detector.choice}, weights: {weights}"
         )
         if not fixed.weights:
             self.get_logger().warning(EMBEDDED_LIMITS)

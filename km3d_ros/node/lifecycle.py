@@ -35,12 +35,11 @@ class ManagedNode(Node):
     ) -> None:
         """Declare the parameters, and start the diagnostics.
 
-        Args:
-            name: name of the node.
-            rules: its parameters.
-            program: its executable.
-            clock: seconds on a steady clock, for durations only.
-            kwargs: arguments of rclpy.node.Node.
+        name: name of the node.
+        rules: its parameters.
+        program: its executable.
+        clock: seconds on a steady clock, for durations only.
+        kwargs: arguments of rclpy.node.Node.
 
         Raises:
             rclpy.exceptions.InvalidParameterValueException: a parameter breaks its rule.

@@ -49,8 +49,7 @@ class SequenceGaps:
         info: the message information of rclpy. Returns 0 if it lacks the publisher or the
             sequence number, as before Kilted.
         """
-        number = info.get("publication_sequence_number")
-        publisher = info.get("publisher_gid")
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
         if number is None or publisher is None:
             return 0
         gid = bytes(publisher["data"])

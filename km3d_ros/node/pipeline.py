@@ -36,7 +36,7 @@ from km3d_ros.inference.detections import Detections
 from km3d_ros.inference.detector import Detector, StageSeconds
 from km3d_ros.msg import FrameTiming
 from km3d_ros.node import parameters
-from km3d_ros.node.compatibility import WithMessageInfo
+from km3d_ros.node.compatibility import with_message_info
 from km3d_ros.node.diagnostics import Health, HealthMonitor
 from km3d_ros.node.log import LOG_PERIOD
 from km3d_ros.node.middleware import OVERRIDABLE, SequenceGaps, make_latched_reliable, other_types
@@ -194,24 +194,29 @@ class Pipeline:
 
     def _subscribe(self, name: str, camera: _Camera) -> None:
         """Best effort QoS is compatible with every publisher; `qos_overrides` can change it."""
-        overrides = QoSOverridingOptions(OVERRIDABLE, callback=make_latched_reliable)
         prefix = f"{name}/" if name else ""
         image_topic, image_type = f"{prefix}image", Image
         if self._settings.image_transport == "compressed":
             # Like image_transport: append to the remapped name of `image`.
             base = self._node.resolve_topic_name(image_topic).removesuffix("/compressed")
             image_topic, image_type = f"{base}/compressed", CompressedImage
+
+        def count_lost(event: Any) -> None:
+            camera.statistics.lost(event.total_count_change)
+
         for message_type, topic, callback, depth, on_lost in (
-            (image_type, image_topic, self._take_image, 1, partial(self._count_lost, camera)),
+            (image_type, image_topic, self._take_image, 1, count_lost),
             (CameraInfo, f"{prefix}camera_info", self._take_info, 10, None),
         ):
             subscription = self._node.create_subscription(
                 message_type,
                 topic,
-                WithMessageInfo(partial(callback, camera)),
+                with_message_info(partial(callback, camera)),
                 QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
                 event_callbacks=camera.outputs.peers.subscription_callbacks(topic, on_lost),
-                qos_overriding_options=overrides,
+                qos_overriding_options=QoSOverridingOptions(
+                    OVERRIDABLE, callback=make_latched_reliable
+                ),
             )
             camera.subscriptions.append(subscription)
         topics = [subscription.topic_name for subscription in camera.subscriptions]
@@ -240,9 +245,6 @@ class Pipeline:
         camera.statistics.info_received()
         self._offer(camera, camera.pairer.add_info(info))
 
-    def _count_lost(self, camera: _Camera, event: Any) -> None:
-        camera.statistics.lost(event.total_count_change)
-
     def _end_waits(self) -> None:
         """Offer the images that have waited for their CameraInfo for too long."""
         for camera in self._cameras.values():
@@ -253,7 +255,7 @@ class Pipeline:
         """Give paired frames to the worker; a frame replaces one that still waits there."""
         for frame in frames:
             if frame.info is None:
-                reason = camera.pairer.missing(frame.image)
+                reason = camera.pairer.infos.missing(frame.image)
                 camera.statistics.dropped(DropCause.NO_CAMERA_INFO, reason)
             elif self._worker.offer(camera, frame) is not None:
                 camera.statistics.dropped(DropCause.OVERTAKEN)

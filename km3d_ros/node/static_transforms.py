@@ -21,9 +21,7 @@ def subscribe_to_static_transforms(node: Node, callback: Callable[[Any], None]) 
 
     A listener of tf2_ros is not used, because it also deserialises every message on /tf.
 
-    Args:
-        node: owner of the subscription.
-        callback: receives each tf2_msgs/TFMessage, in the executor's thread.
+    callback: receives each tf2_msgs/TFMessage, in the executor's thread.
 
     Raises:
         InputError: tf2_msgs is not installed.

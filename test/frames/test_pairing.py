@@ -250,12 +250,12 @@ def test_frame_id_with_a_slash_or_none_is_that_of_the_only_calibration(of_info, 
 
 
 def test_missing_info_is_explained_with_the_frame_ids_of_both_sides(pairer):
-    assert pairer.missing(image(1, "/front")) == (
+    assert pairer.infos.missing(image(1, "/front")) == (
         "no CameraInfo with the image's frame_id '/front'"
     )
     for frame_id in ("/rear", "left"):
         pairer.add_info(info(1, frame_id))
-    assert pairer.missing(image(1, "/front")) == (
+    assert pairer.infos.missing(image(1, "/front")) == (
         "no CameraInfo with the image's frame_id '/front', only with 'left', 'rear'"
     )
 

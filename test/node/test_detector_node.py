@@ -26,7 +26,7 @@ from km3d_ros.frames.drops import DropCause
 from km3d_ros.inference.detector import Detector
 from km3d_ros.network.km3dnet import KM3DNet
 from km3d_ros.node import detector_node, outputs
-from km3d_ros.node.compatibility import WithMessageInfo
+from km3d_ros.node.compatibility import with_message_info
 
 
 def totals(bench):
@@ -223,7 +223,7 @@ def test_images_that_the_middleware_gave_up_for_a_newer_one_are_counted_as_misse
     bench.start()
     infos = []
     bench.peer.create_subscription(
-        Image, "image", WithMessageInfo(lambda _, info: infos.append(info)), 1
+        Image, "image", with_message_info(lambda _, info: infos.append(info)), 1
     )
     answer(bench, stamp=1.0)
     bench.spin_until(lambda: infos)
