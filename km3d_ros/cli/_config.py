@@ -45,39 +45,35 @@ def with_config(argv: list[str], parsers: Mapping[str, argparse.ArgumentParser])
     if file is None:
         return argv
     del known["config"]
-    return [verb, *_arguments(file, known), *others]
-
-
-def _arguments(file: Path, known: Mapping[str, argparse.Action]) -> list[str]:
     arguments = []
     options = read_yaml(file) or {}
     if not isinstance(options, dict):
         raise InputError(f"{file}: expected lines of the form key: value")
     for key, value in options.items():
         if key not in known:
-            shown = reprlib.repr(key)
-            raise InputError(f"{file}: {shown} is not one of {', '.join(sorted(known))}")
+            shown, names = reprlib.repr(key), ", ".join(sorted(known))
+            raise InputError(f"{file}: {shown} is not one of {names}")
         if value is not None:
             arguments += _argument(f"{file}: {key}", known[key], value)
-    return arguments
+    return [verb, *arguments, *others]
 
 
 def _argument(where: str, action: argparse.Action, value: Any) -> list[str]:
-    option = "--" + action.dest.replace("_", "-")
+    name, shown = action.dest.replace("_", "-"), f"{where} is {reprlib.repr(value)}"
     if isinstance(action, argparse.BooleanOptionalAction):
         if not isinstance(value, bool):
-            raise InputError(f"{where} is {reprlib.repr(value)}, expected true or false")
-        return [option if value else option.replace("--", "--no-", 1)]
+            raise InputError(f"{shown}, expected true or false")
+        return [f"--{name}" if value else f"--no-{name}"]
     if action.nargs == "+":
         values = value if isinstance(value, list) else [value]
         # What starts with a dash would be the next option.
         if not values or not all(isinstance(v, str) and v[:1] not in ("", "-") for v in values):
-            raise InputError(f"{where} is {reprlib.repr(value)}, expected one text or several")
-        return [option, *values]
+            raise InputError(f"{shown}, expected one text or several")
+        return [f"--{name}", *values]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InputError(f"{where} is {reprlib.repr(value)}, expected one number or text")
+        raise InputError(f"{shown}, expected one number or text")
     try:
         (action.type or str)(str(value))
     except argparse.ArgumentTypeError as error:
         raise InputError(f"{where}: {error}") from error
-    return [f"{option}={value}"]
+    return [f"--{name}={value}"]

@@ -70,14 +70,9 @@ def load(args: argparse.Namespace) -> Detector:
     """
     from km3d_ros.inference.detector import Detector
 
+    limits = args.score_threshold, args.max_detections
     detector = Detector.from_checkpoint(
-        args.weights,
-        args.device,
-        args.score_threshold,
-        args.max_detections,
-        args.grm,
-        args.precision,
-        args.backend,
+        args.weights, args.device, *limits, args.grm, args.precision, args.backend
     )
     detector.field_of_view = args.field_of_view
     return detector

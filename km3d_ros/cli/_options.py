@@ -67,20 +67,14 @@ def add_image_source(parser: argparse._ActionsContainer, images: str) -> None:
 
 def add_mount(parser: argparse._ActionsContainer, bag: bool) -> None:
     """Declare --camera-pitch, --camera-roll and, where images come from a `bag`, --base-frame."""
-    parser.add_argument(
-        "--camera-pitch",
-        type=_ANGLE,
-        default=0.0,
-        metavar="RAD",
-        help="pitch of the camera in radians: positive, it looks down",
-    )
-    parser.add_argument(
-        "--camera-roll",
-        type=_ANGLE,
-        default=0.0,
-        metavar="RAD",
-        help="roll of the camera in radians: positive, it leans to the right",
-    )
+    for angle, positive in (("pitch", "looks down"), ("roll", "leans to the right")):
+        parser.add_argument(
+            f"--camera-{angle}",
+            type=_ANGLE,
+            default=0.0,
+            metavar="RAD",
+            help=f"{angle} of the camera in radians: positive, it {positive}",
+        )
     if bag:
         parser.add_argument(
             "--base-frame",
@@ -95,9 +89,9 @@ def mounting_of(args: argparse.Namespace) -> Mounting:
     """How the cameras are mounted, from the options of `add_mount`."""
     from km3d_ros.frames.mounting import Mounting
 
-    base_frame = getattr(args, "base_frame", "")
+    frame = getattr(args, "base_frame", "")
     with said_by_options():
-        return Mounting(base_frame, args.camera_pitch, args.camera_roll, required=True)
+        return Mounting(frame, args.camera_pitch, args.camera_roll, required=True)
 
 
 def add_output_weights(parser: argparse._ActionsContainer) -> None:

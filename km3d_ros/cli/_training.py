@@ -158,8 +158,8 @@ def open_labelled(args: argparse.Namespace, classes: Sequence[str]) -> list[Kitt
 def _sizes(spec: ModelSpec) -> list[str]:
     """One line per class: the sizes of its objects."""
     lines = []
-    table = zip(spec.classes, spec.dimension_mean, spec.dimension_spread, strict=True)
-    for name, mean, spread in table:
+    columns = spec.classes, spec.dimension_mean, spec.dimension_spread
+    for name, mean, spread in zip(*columns, strict=True):
         sides = " x ".join(f"{side:.2f}" for side in mean)
         percent = ", ".join(f"{100 * part:.0f}" for part in spread)
         lines.append(f"{name}: height x width x length {sides} m, spread {percent} %")
@@ -188,17 +188,13 @@ def _rename(text: str) -> tuple[str, str]:
 def _require_partners(args: argparse.Namespace) -> None:
     """Check that no option lacks another one that it needs."""
     partners = {
-        "camera": "unlabelled",
-        "topic": "unlabelled",
-        "camera_pitch": "unlabelled",
-        "camera_roll": "unlabelled",
-        "base_frame": "unlabelled",
-        "validation_split": "validation",
-        "validate_every": "validation",
+        "unlabelled": ("camera", "topic", "camera_pitch", "camera_roll", "base_frame"),
+        "validation": ("validation_split", "validate_every"),
     }
-    for name, partner in partners.items():
-        if getattr(args, name) and not getattr(args, partner):
-            raise UsageError(f"--{name.replace('_', '-')} needs --{partner}")
+    for partner, names in partners.items():
+        for name in names:
+            if getattr(args, name) and not getattr(args, partner):
+                raise UsageError(f"--{name.replace('_', '-')} needs --{partner}")
 
 
 def _write(

@@ -61,20 +61,19 @@ def _lines(checked: Checked) -> list[str]:
     lines = [f"{counted(len(checked.frames), 'frame')} without damaged or missing files"]
     if checked.cameras:
         low, high = np.min(checked.cameras, axis=0), np.max(checked.cameras, axis=0)
-        names = ("width", "height", "fx", "fy", "cx", "cy")
-        ranges = (f"{n} {a:g} to {b:g}" if a != b else f"{n} {a:g}" for n, a, b in zip(
-            names, low.round(1), high.round(1), strict=True))  # fmt: skip
+        names, ranges = ("width", "height", "fx", "fy", "cx", "cy"), []
+        for name, a, b in zip(names, low.round(1), high.round(1), strict=True):
+            ranges.append(f"{name} {a:g} to {b:g}" if a != b else f"{name} {a:g}")
         lines.append(f"cameras, pixels: {', '.join(ranges)}")
     head = ("length", "width", "height", "z", "2D IoU")
     lines += ["", f"{'class':16}{'objects':>8}" + "".join(f"{name:>21}" for name in head)]
     lines[-1] += "   (5 %, median, 95 %)"
     for name, figures in sorted(checked.classes.items(), key=lambda pair: -pair[1].count):
-        columns = (*np.array(figures.sizes).reshape(-1, 3).T, figures.depths, figures.overlaps)
-        cells = (
-            "  ".join(f"{v:.2f}" for v in np.quantile(c, (0.05, 0.5, 0.95))) if len(c) else "-"
-            for c in columns
-        )
-        lines.append(f"{shown(name):16}{figures.count:>8}" + "".join(f"{c:>21}" for c in cells))
+        line = f"{shown(name):16}{figures.count:>8}"
+        for c in (*np.array(figures.sizes).reshape(-1, 3).T, figures.depths, figures.overlaps):
+            found = np.quantile(c, (0.05, 0.5, 0.95)) if len(c) else ()
+            line += f"{'  '.join(f'{v:.2f}' for v in found) or '-':>21}"
+        lines.append(line)
     lines.append("")
     for kind, found in checked.faults.items():
         lines.append(f"{len(found)} x {kind}:")

@@ -62,8 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the weights."""
-    model, spec = _start(args)
-    return _training.train(args, model, spec)
+    return _training.train(args, *_start(args))
 
 
 def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
@@ -72,11 +71,9 @@ def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
     from km3d_ros.training.class_sizes import KITTI_SIZES, measured_sizes
     from km3d_ros.training.initial_weights import from_weights, new_model, new_spec
 
-    if args.weights is not None:
-        for name in ("architecture", "backbone_weights"):
-            if getattr(args, name):
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option}: the backbone is that of --weights")
+    if args.weights is not None and (args.architecture or args.backbone_weights):
+        option = "--architecture" if args.architecture else "--backbone-weights"
+        raise UsageError(f"{option}: the backbone is that of --weights")
     sizes = None
     if args.classes:
         folders = _training.open_labelled(args, args.classes)
@@ -86,11 +83,8 @@ def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
     if args.weights is not None:
         return from_weights(args.weights, args.input_size, sizes)
     with said_by_options():
-        spec = new_spec(
-            args.architecture or ARCHITECTURE,
-            args.input_size or INPUT_SIZE,
-            KITTI_SIZES if sizes is None else sizes,
-        )
+        architecture, size = args.architecture or ARCHITECTURE, args.input_size or INPUT_SIZE
+        spec = new_spec(architecture, size, KITTI_SIZES if sizes is None else sizes)
     return new_model(spec, args.backbone_weights), spec
 
 

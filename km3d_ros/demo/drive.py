@@ -36,9 +36,8 @@ class CameraFrame(NamedTuple):
 def render_drive(frames: int, seed: int, rate: float = RATE) -> Iterator[CameraFrame]:
     """Render a drive through Town, `rate` frames a second, as a camera would publish it."""
     steps = drive(seed, frames, rate)
-    for number, frame in enumerate(
-        tqdm(steps, "Rendering", frames, unit="frame", leave=False, disable=None)
-    ):
+    steps = tqdm(steps, "Rendering", frames, unit="frame", leave=False, disable=None)
+    for number, frame in enumerate(steps):
         stamp = START + round(number / rate * 1e9)
         header = Header(frame_id=FRAME_ID)
         header.stamp.sec, header.stamp.nanosec = divmod(stamp, 10**9)

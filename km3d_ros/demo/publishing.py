@@ -34,11 +34,10 @@ def publish(
 ) -> list[Published]:
     """Publish messages at their recorded pace; rclpy must be initialised.
 
-    Args:
-        types: message class of each topic.
-        messages: topic, message (serialised or not) and recorded time in nanoseconds, in order.
-        rate: speed; 2 is twice as fast as recorded.
-        subscribers: number of subscribers that every topic must have before the first message.
+    types: message class of each topic.
+    messages: topic, message (serialised or not) and recorded time in nanoseconds, in order.
+    rate: speed; 2 is twice as fast as recorded.
+    subscribers: number of subscribers that every topic must have before the first message.
     """
     node = Node("bag_player")
     publishers = {t: node.create_publisher(kind, t, RELIABLE) for t, kind in types.items()}

@@ -53,11 +53,9 @@ class Clocking:
 def run(sent: Path, recorded: Path, frames: int, weights: Path | None) -> Clocking:
     """Play a bag into the node and record its inputs and outputs.
 
-    Args:
-        sent: the bag to play, with this many images; logs are written beside it.
-        recorded: the bag to write.
-        frames: number of images to be answered.
-        weights: a weights file; None for the embedded one.
+    sent: the bag to play, with `frames` images; logs are written beside it.
+    recorded: the bag to write.
+    weights: a weights file; None for the embedded one.
 
     Raises:
         InputError: the node or the player failed; the message quotes its last line.

@@ -30,12 +30,8 @@ def summarize(
 ) -> dict[str, Any]:
     """The content of summary.json.
 
-    Args:
-        recorded: the bag with the node's timing and diagnostics.
-        clocking: times at which images were published and answers arrived.
-        answers: the answered frames in order.
-        truth: true objects of every published frame, by stamp.
-        class_names: names by class index.
+    recorded: the bag with the node's timing and diagnostics.
+    truth: true objects of every published frame, by stamp.
 
     Returns:
         Milliseconds, percent (AP) and fractions (depth error); None without data. `stage_ms`

@@ -49,22 +49,16 @@ def write_film(
     class_names: Sequence[str],
     rate: float,
 ) -> list[Path]:
-    """Write `overlay.mp4` (H.264) and three of its pictures; returns the paths.
+    """Write `overlay.mp4` (H.264) and three of its pictures into a folder; returns the paths.
 
-    Args:
-        folder: folder to write to.
-        answers: frames in order.
-        truth: true objects by stamp.
-        class_names: names by class index.
-        rate: pictures per second.
+    truth: true objects by stamp. rate: pictures per second.
     """
     film = folder / "overlay.mp4"
     chosen = {int(len(answers) * share): number for number, share in enumerate(PICTURES, 1)}
     paths = [film]
     with FilmWriter(film, rate) as writer:
-        for i, answer in enumerate(
-            tqdm(answers, "Drawing", unit="frame", leave=False, disable=None)
-        ):
+        shown = tqdm(answers, "Drawing", unit="frame", leave=False, disable=None)
+        for i, answer in enumerate(shown):
             picture = compose(answer, truth[answer.stamp], class_names)
             writer.write(picture)
             if i in chosen:

@@ -13,9 +13,7 @@ from km3d_ros.errors import InputError, pip_install
 class FilmWriter:
     """Writes pictures of one size to an H.264 file; a context manager that completes it.
 
-    Args:
-        path: the file, .mp4.
-        rate: pictures per second.
+    path: the file, .mp4. rate: pictures per second.
 
     Raises:
         InputError: PyAV is not installed.

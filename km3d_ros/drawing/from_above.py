@@ -40,21 +40,16 @@ def draw_bev(
     ground_truth: Sequence[KittiObject] | None = None,
     tracks: Sequence[Track] = (),
 ) -> np.ndarray:
-    """Draw the scene from straight above: grid, field of view, boxes with heading, ellipses.
-
-    The ellipses are those of 1 sigma of the position. The picture shows the level frame.
+    """The level frame from above: grid, field of view, boxes with heading, 1 sigma ellipses.
 
     Forward points up in an upright or square picture and to the right in a wide one.
 
-    Args:
-        detections: the boxes, in the camera's optical frame.
-        camera: its field of view is drawn.
-        class_names: names by class index, for the legend.
-        size: (width, height) of the picture in pixels.
-        range: metres ahead of the camera that the picture shows.
-        ground_truth: boxes to outline, if they are known: white, or grey where the model does
-            not know their class.
-        tracks: objects whose numbers, velocities and trails are drawn.
+    detections: the boxes, in the camera's optical frame.
+    size: (width, height) of the picture in pixels.
+    range: metres ahead of the camera that the picture shows.
+    ground_truth: boxes to outline, if they are known: white, or grey where the model does not know
+        their class.
+    tracks: objects whose numbers, velocities and trails are drawn.
 
     Returns:
         (height, width, 3) uint8, BGR.
@@ -64,13 +59,10 @@ def draw_bev(
     _ground(canvas, view, camera)
     if len(detections):
         _footprints(canvas, view, detections, camera)
-    boxes = [box for box in ground_truth or () if min(box.size) > 0]
-    if boxes:
-        values = (
-            np.array([getattr(b, name) for b in boxes]) for name in ("center", "size", "yaw")
-        )
-        outlines = view.pixels(_footprint_corners(*values, camera))
-        for box, outline in zip(boxes, outlines, strict=True):
+    for box in ground_truth or ():
+        if min(box.size) > 0:
+            values = (np.array([value]) for value in (box.center, box.size, box.yaw))
+            (outline,) = view.pixels(_footprint_corners(*values, camera))
             color = WHITE if box.class_name in class_names else TEXT
             draw_outline(canvas, outline, color)
             draw_lines(canvas, _heading(outline)[None], color)

@@ -39,14 +39,8 @@ def draw_detections(
     clipped. Labels give class, score and distance in metres from the camera to the box centre. The
     horizon of a camera that does not look level is a thin line.
 
-    Args:
-        image: (H, W, 3) uint8, BGR, the image that `camera` describes.
-        detections: the boxes, in the camera's optical frame.
-        camera: projects the box edges, distortion included.
-        class_names: names by class index.
-
-    Returns:
-        (H, W, 3) uint8, BGR.
+    image: (H, W, 3) uint8, BGR, the image that `camera` describes. The copy has the same form.
+    detections: the boxes, in the camera's optical frame.
     """
     canvas = image.copy()
     if not camera.is_level:

@@ -149,11 +149,8 @@ class Detector:
     ) -> tuple[list[Detections], StageSeconds]:
         """Detect the objects of several images at once, of one or several cameras.
 
-        images, cameras: of the same length; each pair as in `__call__`.
+        images, cameras: of the same length; each pair and the errors as in `__call__`.
         Returns the detections of every image, and the durations of the stages for all images.
-
-        Raises:
-            InputError: an image has another type or size, or an error of `view`.
         """
         for image, camera in zip(images, cameras, strict=True):
             check_image(image, camera)

@@ -14,22 +14,13 @@ import numpy as np
 from km3d_ros.data.class_names import canonical
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.errors import InputError, check_downloaded
-from km3d_ros.inference.detections import Detections
+from km3d_ros.inference.detections import SHAPES, Detections
 
 UNKNOWN = -1
 """Truncation and occlusion in result files."""
 
-_SHAPES = {
-    "score": (),
-    "depth_error": (),
-    "box2d": (4,),
-    "size": (3,),
-    "center": (3,),
-    "yaw": (),
-    "alpha": (),
-    "covariance": (4, 4),
-}
-"""Shapes of the fields that are read from a record, beside the class name."""
+_READ = ("score", "depth_error", "box2d", "size", "center", "yaw", "alpha", "covariance")
+"""Fields that are read from a record, beside the class name."""
 
 
 def to_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -53,15 +44,10 @@ def to_kitti(detections: Detections, class_names: Sequence[str]) -> list[KittiOb
 def record_to_kitti(record: Mapping[str, Any]) -> KittiObject:
     """One dictionary of `to_records` as a line of a KITTI result file."""
     return KittiObject(
-        class_name=record["class_name"],
         truncation=UNKNOWN,
         occlusion=UNKNOWN,
-        alpha=record["alpha"],
-        box2d=tuple(record["box2d"]),
-        size=tuple(record["size"]),
-        center=tuple(record["center"]),
-        yaw=record["yaw"],
-        score=record["score"],
+        **{name: record[name] for name in ("class_name", "alpha", "yaw", "score")},
+        **{name: tuple(record[name]) for name in ("box2d", "size", "center")},
     )
 
 
@@ -108,9 +94,9 @@ def _check(records: list[dict[str, Any]]) -> None:
     """Raise KeyError, TypeError or ValueError where a record is none of `to_records`."""
     if not all(isinstance(record["class_name"], str) for record in records):
         raise TypeError("a class name that is no text")
-    for name, shape in _SHAPES.items() if records else ():
+    for name in _READ if records else ():
         values = np.array([record[name] for record in records])
-        if values.shape[1:] != shape or values.dtype.kind not in "fi":
+        if values.shape[1:] != SHAPES.get(name, ()) or values.dtype.kind not in "fi":
             raise TypeError(f"{name} is not made of numbers")
         if not np.isfinite(values).all():
             raise ValueError(f"{name} is not finite")

@@ -56,10 +56,7 @@ class DetectorGraph(nn.Module):
         """One table of `Detections`, (B, K, columns), for each method of `options.GRM`.
 
         K is MAX_DETECTIONS. Rows with the peak score 0 are padding. Rows of objects without a
-        position are not finite.
-
-        Args:
-            pixels, projection: the fields of `GraphInputs`.
+        position are not finite. pixels, projection: the fields of `GraphInputs`.
         """
         objects = without_duplicates(self.read(*self.look(pixels)))
         found = locate(objects, Pinholes(projection[:, None]), self.spec.noise)

@@ -15,7 +15,6 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("geometry", "inference", "network")
-"""Parts of the package whose code determines a graph."""
 _CHECKSUM = hashlib.sha256
 
 
@@ -41,7 +40,8 @@ def cached(weights: Path, export: Callable[[], bytes]) -> bytes:
     if cache_folder is None:
         log.info("exporting %s: there is no home folder to keep it in", weights.name)
         return export()
-    path = cache_folder / f"{weights.stem}-{_fingerprint(weights)}.onnx"
+    fingerprint = hashlib.sha256(weights.read_bytes() + _code()).hexdigest()[:16]
+    path = cache_folder / f"{weights.stem}-{fingerprint}.onnx"
     graph = _read(path)
     if graph is None:
         log.info("exporting %s, once: kept as %s", weights.name, path)
@@ -79,13 +79,9 @@ def _write(path: Path, graph: bytes) -> None:
         log.warning("%s cannot be kept (%s): the next start exports again", path, error.strerror)
 
 
-def _fingerprint(weights: Path) -> str:
-    """A short text that changes with everything that the graph depends on."""
-    return hashlib.sha256(weights.read_bytes() + _code()).hexdigest()[:16]
-
-
 @cache
 def _code() -> bytes:
+    """A digest of the code that determines a graph."""
     digest = hashlib.sha256(version("torch").encode())
     for part in SOURCES:
         for path in sorted((PACKAGE / part).rglob("*.py")):

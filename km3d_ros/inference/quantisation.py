@@ -49,11 +49,9 @@ _HIDDEN = "/hm.1/Relu"
 def quantise(graph: bytes, images: Iterable[np.ndarray], how: dict) -> bytes:
     """A float32 graph of `to_onnx` in int8.
 
-    Args:
-        graph: of `to_onnx`.
-        images: (1, H, W, 3) uint8, BGR: the input `pixels` of the graph, from typical scenes.
-            They are read one after the other; only ranges of activations are kept.
-        how: notes about the images, which the spec of the result stores as training["int8"].
+    images: (1, H, W, 3) uint8, BGR: the input `pixels` of the graph, from typical scenes. They are
+        read one after the other; only ranges of activations are kept.
+    how: notes about the images, which the spec of the result stores as training["int8"].
     """
     spec = read_spec(graph, "graph")
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph))
@@ -130,8 +128,7 @@ class _Reader(CalibrationDataReader):
     """Images in the form of ONNX Runtime's calibrator."""
 
     def __init__(self, images: Iterable[np.ndarray]):
-        self._images = iter(images)
+        self._inputs = ({"pixels": pixels} for pixels in images)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        pixels = next(self._images, None)
-        return None if pixels is None else {"pixels": pixels}
+        return next(self._inputs, None)

@@ -44,11 +44,10 @@ def choose(weights: Path, device: str, name: str, precision: str, threads: int =
     If a backend is missing, does not support the device or precision, or fails, a warning is
     logged and the next backend is tried.
 
-    Args:
-        weights: a checkpoint, or a graph of `km3d export` (.onnx).
-        device: "auto" (the first GPU, else the CPU) or a device of PyTorch ("cpu", "cuda:1").
-        name, precision: of `options.BACKENDS` and `options.PRECISIONS`.
-        threads: number of CPU threads of the backend; 0: all cores.
+    weights: a checkpoint, or a graph of `km3d export` (.onnx).
+    device: "auto" (the first GPU, else the CPU) or a device of PyTorch ("cpu", "cuda:1").
+    name, precision: of `options.BACKENDS` and `options.PRECISIONS`.
+    threads: number of CPU threads of the backend; 0: all cores.
 
     Raises:
         InputError: the weights are not usable, the device is not available, or no backend can run
