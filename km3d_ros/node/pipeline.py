@@ -54,7 +54,8 @@ WAIT_CHECK_PERIOD = 0.1
 class _Camera:
     """State of the pipeline for one camera.
 
-    subscriptions: to images and to CameraInfo. frame_id: of the last image. mount: the first one.
+    subscriptions: to images and to CameraInfo. frame_id: of the last image. mount: at
+    the last check.
     """
 
     monitor: HealthMonitor
@@ -122,75 +123,6 @@ class Pipeline:
         except Exception:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """Unsubscribe and finish the frames in work; waiting frames count as paused."""
-        self._node.destroy_timer(self._timer)
-        if self._transforms is not None:
-            self._node.destroy_subscription(self._transforms)
-        for camera in self._cameras.values():
-            for subscription in camera.subscriptions:
-                self._node.destroy_subscription(subscription)
-            for _ in camera.pairer.flush():
-                camera.statistics.dropped(DropCause.PAUSED)
-        for camera in self._worker.stop():
-            camera.statistics.dropped(DropCause.PAUSED)
-        self._drawer.stop()
-        # The executor may keep a destroyed subscription, and so this object, for a while.
-        # Release the memory of the detector now.
-        del self._detector
-
-    def reset(self) -> None:
-        """Handle a jump back in time: offer the waiting images and forget stamps."""
-        for camera in self._cameras.values():
-            self._offer(camera, camera.pairer.flush())
-            camera.pairer.forget_stamps()
-
-    def check(self, name: str) -> tuple[Health, dict[str, object]]:
-        """Health of a camera since the last check, and diagnostic values: its rates and mount."""
-        self._end_waits()
-        camera = self._cameras[name]
-        announced = self._node.count_publishers(camera.image_topic) > 0
-        mount, concern = self._check_mount(camera)
-        concerns = [text for text in (camera.outputs.peers.describe(), concern) if text]
-        health, rates = camera.monitor.check(
-            self._now(),
-            camera.statistics.totals(),
-            announced,
-            concerns,
-            self._describe_wrong_type(camera),
-        )
-        return health, {"mount": mount, **rates}
-
-    def _check_mount(self, camera: _Camera) -> tuple[str, str]:
-        """How a camera is mounted, and what is wrong with that; empty if nothing is."""
-        if camera.frame_id is None:
-            return "", ""
-        try:
-            mount = self._mounting.of(camera.frame_id)
-        except InputError:  # the frames that are dropped give the reason
-            return "unknown", ""
-        if mount.problem:
-            return "unknown", f"the camera counts as level: {mount.problem}"
-        before, camera.mount = camera.mount or mount, mount
-        if str(before) == str(mount):
-            return str(mount), ""
-        return str(mount), f"{camera.frame_id} has moved on the vehicle: {before}, now {mount}"
-
-    def _describe_wrong_type(self, camera: _Camera) -> str:
-        """Which topic has only publishers with another message type, and what to change."""
-        for subscription in camera.subscriptions:
-            topic, kind = subscription.topic_name, subscription.msg_type.__name__
-            found = other_types(self._node, topic, f"sensor_msgs/msg/{kind}")
-            if not found:
-                continue
-            base, hint = topic.removesuffix("/compressed"), ""
-            if (found, kind) == ("sensor_msgs/msg/CompressedImage", "Image"):
-                hint = f": start with image:={base} image_transport:=compressed"
-            elif (found, kind) == ("sensor_msgs/msg/Image", "CompressedImage"):
-                hint = ": start with image_transport:=raw and the topic of these images"
-            return f"{topic} has messages of type {found}, expected sensor_msgs/msg/{kind}{hint}"
-        return ""
 
     def _subscribe(self, name: str, camera: _Camera) -> None:
         """Best effort QoS is compatible with every publisher; `qos_overrides` can change it."""
@@ -371,3 +303,76 @@ class Pipeline:
         self._node.get_logger().info(
             f"{camera.image_topic}: 16-bit values use {bits} bits, of which the upper 8 are taken"
         )
+
+    # Health.
+
+    def check(self, name: str) -> tuple[Health, dict[str, object]]:
+        """Health of a camera since the last check, and diagnostic values: its rates and mount."""
+        self._end_waits()
+        camera = self._cameras[name]
+        announced = self._node.count_publishers(camera.image_topic) > 0
+        mount, concern = self._check_mount(camera)
+        concerns = [text for text in (camera.outputs.peers.describe(), concern) if text]
+        health, rates = camera.monitor.check(
+            self._now(),
+            camera.statistics.totals(),
+            announced,
+            concerns,
+            self._describe_wrong_type(camera),
+        )
+        return health, {"mount": mount, **rates}
+
+    def _check_mount(self, camera: _Camera) -> tuple[str, str]:
+        """How a camera is mounted, and what is wrong with that; empty if nothing is."""
+        if camera.frame_id is None:
+            return "", ""
+        try:
+            mount = self._mounting.of(camera.frame_id)
+        except InputError:  # the frames that are dropped give the reason
+            return "unknown", ""
+        if mount.problem:
+            return "unknown", f"the camera counts as level: {mount.problem}"
+        before, camera.mount = camera.mount or mount, mount
+        if str(before) == str(mount):
+            return str(mount), ""
+        return str(mount), f"{camera.frame_id} has moved on the vehicle: {before}, now {mount}"
+
+    def _describe_wrong_type(self, camera: _Camera) -> str:
+        """Which topic has only publishers with another message type, and what to change."""
+        for subscription in camera.subscriptions:
+            topic, kind = subscription.topic_name, subscription.msg_type.__name__
+            found = other_types(self._node, topic, f"sensor_msgs/msg/{kind}")
+            if not found:
+                continue
+            base, hint = topic.removesuffix("/compressed"), ""
+            if (found, kind) == ("sensor_msgs/msg/CompressedImage", "Image"):
+                hint = f": start with image:={base} image_transport:=compressed"
+            elif (found, kind) == ("sensor_msgs/msg/Image", "CompressedImage"):
+                hint = ": start with image_transport:=raw and the topic of these images"
+            return f"{topic} has messages of type {found}, expected sensor_msgs/msg/{kind}{hint}"
+        return ""
+
+    # Jumps and end.
+
+    def reset(self) -> None:
+        """Handle a jump back in time: offer the waiting images and forget stamps."""
+        for camera in self._cameras.values():
+            self._offer(camera, camera.pairer.flush())
+            camera.pairer.forget_stamps()
+
+    def stop(self) -> None:
+        """Unsubscribe and finish the frames in work; waiting frames count as paused."""
+        self._node.destroy_timer(self._timer)
+        if self._transforms is not None:
+            self._node.destroy_subscription(self._transforms)
+        for camera in self._cameras.values():
+            for subscription in camera.subscriptions:
+                self._node.destroy_subscription(subscription)
+            for _ in camera.pairer.flush():
+                camera.statistics.dropped(DropCause.PAUSED)
+        for camera in self._worker.stop():
+            camera.statistics.dropped(DropCause.PAUSED)
+        self._drawer.stop()
+        # The executor may keep a destroyed subscription, and so this object, for a while.
+        # Release the memory of the detector now.
+        del self._detector
