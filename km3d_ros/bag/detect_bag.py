@@ -70,10 +70,8 @@ def detect_in_bag(
 ) -> Summary:
     """Detect in every image of a recording, and write it with the detections beside the images.
 
-    mounting: of the cameras; the static transforms of the recording are added to it.
-
-    The new recording is written in the folder `out.partial` and moved to `out` when complete.
-    After an error nothing is left.
+    The static transforms of the recording are added to the mounting. The new recording is written
+    in the folder `out.partial` and moved to `out` when complete. After an error nothing is left.
 
     Raises:
         InputError: the recording cannot be read, has no camera, or none of its images can be

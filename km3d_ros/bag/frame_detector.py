@@ -49,15 +49,11 @@ class FrameDetector:
         calibration: Path | None,
         report: Callable[[str], None],
     ) -> None:
-        """Prepare.
+        """Prepare the readers of the cameras, from a survey of their recording.
 
-        Args:
-            detector: it detects.
-            cameras: of the recording.
-            survey: of the recording, with every CameraInfo and static transform.
-            mounting: how the cameras are mounted; the static transforms are added to it.
-            calibration: camera file, used instead of CameraInfo.
-            report: takes one line about the bits in use of 16-bit images.
+        mounting: how the cameras are mounted; the static transforms are added to it.
+        calibration: camera file, used instead of CameraInfo.
+        report: takes one line about the bits in use of 16-bit images.
         """
         self._detector = detector
         self._calibration = calibration

@@ -54,10 +54,8 @@ def number(least: float, most: float, span: str) -> Callable[[str], float]:
 
 def sides(text: str) -> tuple[int, int]:
     """Width and height of WIDTHxHEIGHT; zeros for other texts."""
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
-        return 0, 0
-    return int(parts[0]), int(parts[1])
+    found = re.fullmatch(r"(\d+)x(\d+)", text, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def topic_prefix(text: str) -> str:

@@ -48,8 +48,8 @@ def summarize(
         "frames_dropped": len(clocking.published) - len(answers),
         "latency_ms": _latency(clocking, answers),
         "stage_ms": _stages(recorded),
-        "ap3d_r40": _car_ap(labels, results, iou=0.7),
-        "ap3d_r40_iou50": _car_ap(labels, results, iou=0.5),
+        "ap3d_r40": _car_ap(labels, results, 0.7),
+        "ap3d_r40_iou50": _car_ap(labels, results, 0.5),
         "median_relative_depth_error": {
             band: None if error is None else round(error, 4)
             for band, error in depth_errors.items()
@@ -64,9 +64,8 @@ def _latency(clocking: Clocking, answers: Sequence[Answer]) -> dict[str, float |
         (arrival - clocking.published[answer.stamp]) / 1e6
         for arrival, answer in zip(clocking.answered, answers, strict=True)
     ]
-    return {
-        f"p{p}": _rounded(np.percentile(latencies, p)) if latencies else None for p in PERCENTILES
-    }
+    found = np.percentile(latencies, PERCENTILES) if latencies else (None,) * len(PERCENTILES)
+    return {f"p{p}": _rounded(value) for p, value in zip(PERCENTILES, found, strict=True)}
 
 
 def _stages(recorded: Path) -> dict[str, float]:

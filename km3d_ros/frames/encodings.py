@@ -88,9 +88,7 @@ def to_bgr(message: Image | CompressedImage, depth: BitDepth | None = None) -> n
     view of the message's data, with its row stride. 16-bit values are reduced to the upper eight
     of the bits in use.
 
-    Args:
-        message: sensor_msgs/Image or sensor_msgs/CompressedImage.
-        depth: the bits in use of the stream that the message belongs to; None for a single image.
+    depth: the bits in use of the stream that the message belongs to; None for a single image.
 
     Returns:
         (height, width, 3) uint8, BGR.

@@ -108,13 +108,10 @@ class CameraModel:
         distortion: Sequence[float] = (),
         distortion_model: str = "",
     ) -> CameraModel:
-        """A raw camera from K (3, 3) and its lens.
+        """A raw camera from K (3, 3), the size of the image in pixels, and the lens.
 
-        Args:
-            intrinsics: K.
-            width, height: size of the image in pixels.
-            distortion: coefficients; those left out are zero.
-            distortion_model: a key of `lens_models.COEFFICIENTS` or `lens_models.ALIASES`.
+        distortion: coefficients; those left out are zero.
+        distortion_model: a key of `lens_models.COEFFICIENTS` or `lens_models.ALIASES`.
 
         Raises:
             InputError: unknown model, or more coefficients than the model has.
@@ -146,9 +143,8 @@ class CameraModel:
         of zeros only means no rotation or no translation. Matrices are those of the full sensor:
         the region of interest shifts them and binning divides them, as in image_geometry.
 
-        Args:
-            info: a CameraInfo, or any object with its fields.
-            rectified: whether the image is rectified (image_rect) or raw.
+        info: a CameraInfo, or any object with its fields.
+        rectified: whether the image is rectified (image_rect) or raw.
 
         Raises:
             InputError: the message does not describe a usable camera; it names the field.

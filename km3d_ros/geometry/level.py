@@ -29,8 +29,7 @@ _UNIT_WITHIN = 0.01
 def level_from_angles(pitch: float, roll: float) -> np.ndarray:
     """The rotation (3, 3) float64 from the frame of a camera into its level frame.
 
-    Args:
-        pitch, roll: of the camera in radians.
+    pitch, roll: of the camera in radians.
 
     Raises:
         InputError: an angle is not finite, or the camera looks too far up or down.
@@ -51,9 +50,8 @@ def level_from_angles(pitch: float, roll: float) -> np.ndarray:
 def level_from_mount(rotation: np.ndarray) -> np.ndarray:
     """The rotation (3, 3) float64 from the frame of a camera into its level frame.
 
-    Args:
-        rotation: (3, 3), from the frame of the camera into a frame whose z axis points up, such as
-            base_link. Its yaw has no effect.
+    rotation: (3, 3), from the frame of the camera into a frame whose z axis points up, such as
+        base_link. Its yaw has no effect.
 
     Raises:
         InputError: the camera looks too far up or down.
@@ -91,13 +89,9 @@ def rotation_matrix(x: float, y: float, z: float, w: float) -> np.ndarray:
 
 
 def check_pitch(pitch: float) -> None:
-    """Refuse a camera that looks too far up or down.
+    """Raise InputError if the optical axis is more than `MAX_PITCH` above or below the horizon.
 
-    Args:
-        pitch: angle in radians of the optical axis below the horizon.
-
-    Raises:
-        InputError: it is more than `MAX_PITCH`.
+    pitch: angle in radians of the optical axis below the horizon.
     """
     if abs(pitch) > MAX_PITCH + _ROUNDING:
         where = "below" if pitch > 0 else "above"

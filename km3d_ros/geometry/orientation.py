@@ -10,10 +10,9 @@ _CORNERS = np.array([(x, y, z) for z in (-1, 1) for x, y in ((1, 1), (1, -1), (-
 
 
 def rotations(yaw: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Rotations (..., 3, 3) float64 from box frames into the camera frame.
+    """Rotations (..., 3, 3) float64 from box frames (REP 103) into the camera frame.
 
-    The box frame follows REP 103: x forward (length), y left (width), z up (height). Its rotation
-    is levelᵀ R_y(yaw) R_x(90 degrees); z points up along the vertical of the level frame.
+    Each is levelᵀ R_y(yaw) R_x(90 degrees); z points up along the vertical of the level frame.
 
     yaw: (...) radians, in the level frame.
     level: (3, 3), `CameraModel.level`.

@@ -169,10 +169,8 @@ def virtual_camera(
     kept, as far as the image reaches. For tilted cameras and lenses, a few rows of the input may
     then be black (`BLACK_ROWS`).
 
-    Args:
-        camera: the camera.
-        input_size: (height, width) of the network input in pixels.
-        field_of_view: horizontal, in degrees, instead of that of the camera; 0: the rule above.
+    input_size: (height, width) of the network input in pixels.
+    field_of_view: horizontal, in degrees, instead of that of the camera; 0: the rule above.
 
     Raises:
         InputError: the camera sees no part of this view.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 
-import numpy as np
 import onnx
 import torch
 
@@ -18,9 +17,6 @@ from km3d_ros.network.spec import ModelSpec
 
 OPSET = 17
 """The oldest opset with all operators; ONNX Runtime, OpenVINO and TensorRT support it."""
-
-LARGE = 256
-"""Numbers of a constant from which on it is stored in half precision."""
 
 
 def to_onnx(model: KM3DNet, spec: ModelSpec) -> bytes:
@@ -50,28 +46,6 @@ def to_onnx(model: KM3DNet, spec: ModelSpec) -> bytes:
         for dim, size in zip(output.type.tensor_type.shape.dim[1:], table.shape[1:], strict=True):
             dim.dim_value = size
     return with_spec(graph, spec).SerializeToString()
-
-
-def compressed(graph: bytes) -> bytes:
-    """An exported graph whose large constants are stored in half precision.
-
-    Runtimes turn them into float32 when they load the graph.
-    """
-    model = onnx.load_model_from_string(graph)
-    casts = []
-    for tensor in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < LARGE:
-            continue
-        name = tensor.name
-        half = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half")
-        tensor.CopyFrom(half)
-        cast = onnx.helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT)
-        casts.append(cast)
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model.SerializeToString()
 
 
 def with_spec(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
