@@ -26,7 +26,7 @@ TRACKS = "vision_msgs/msg/Detection3DArray"
 OBJECTS = "km3d_ros/msg/TrackedObjectArray"
 EXISTENCE = 0.5
 AHEAD = 300_000_000
-"""Nanoseconds of odometry after an image that are known when its detections are used."""
+"""Nanoseconds after an image up to which odometry is used for its detections."""
 
 
 @dataclass

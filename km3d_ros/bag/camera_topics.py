@@ -76,7 +76,7 @@ def choose_cameras(
     """The cameras of a recording.
 
     Unless the user chooses, every camera is taken whose images have a CameraInfo beside them.
-    Depth images are no camera. Of several image topics of a camera, rectified images come first,
+    Depth images are left out. Of several image topics of a camera, rectified images come first,
     then those that are not compressed.
 
     types: of the topics of the recording, by name.

@@ -1,7 +1,7 @@
 """MCAP files, read and written with `mcap`.
 
-Not with rosbags: it cannot read a file that was cut, and it writes neither the publication times
-of messages nor the hashes of types, which OUT of `km3d bag` has like IN.
+rosbags is not used: it cannot read a file that was cut, and it writes neither the publication
+times of messages nor the hashes of types, which `km3d bag` copies.
 """
 
 from __future__ import annotations

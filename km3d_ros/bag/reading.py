@@ -1,7 +1,6 @@
 """Reading recordings, whole or damaged: rosbag2 folders, their files, and ROS 1 bags.
 
-Not with rosbags alone, which cannot read a folder without metadata.yaml, as a recorder that died
-leaves it.
+rosbags alone cannot read a folder without metadata.yaml, as a recorder that died leaves it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """sqlite3 files (`.db3`), read and written with sqlite3.
 
-Not with rosbags: it cannot read a file that was cut or the log (`-wal`) of a recorder that died,
-and it cannot write a topic whose type has no definition. Humble records no definitions in sqlite3.
+rosbags is not used: it cannot read a file that was cut, or the log (`-wal`) of a recorder that
+died, and it cannot write a topic whose type has no definition. Humble records no definitions in
+sqlite3.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ SHOWN = 5
 
 
 class Notes:
-    """Prints the first lines that it receives on stderr, and counts all of them."""
+    """Prints the first lines that it receives to stderr, and counts all lines."""
 
     def __init__(self, what: str) -> None:
         """Args: what: subject of the lines, in the plural."""

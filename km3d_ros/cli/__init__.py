@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cause(error: Exception) -> str:
-    """What an error says; a failed system call names its file first."""
+    """The message of an error, after the file of a failed system call."""
     if isinstance(error, OSError) and error.strerror:
         file = error.filename2 or error.filename
         return f"{file}: {error.strerror}" if file else error.strerror

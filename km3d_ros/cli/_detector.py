@@ -1,4 +1,4 @@
-"""The detector that a verb runs: its options, and the way from those to a `Detector`."""
+"""The detector that a verb runs: its options, and the `Detector` that they describe."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from km3d_ros.cli._types import number, output_file, said_by_options
+from km3d_ros.cli._types import as_usage_error, number, output_file
 
 if TYPE_CHECKING:
     from km3d_ros.frames.mounting import Mounting
@@ -51,7 +51,7 @@ def add_split(parser: argparse._ActionsContainer) -> None:
 
 
 def add_image_source(parser: argparse._ActionsContainer, images: str) -> None:
-    """Declare --camera, --topic and the mount, which say how to read `images`."""
+    """Declare --camera, --topic and the mount: how to read `images`."""
     parser.add_argument(
         "--camera",
         type=Path,
@@ -90,7 +90,7 @@ def mounting_of(args: argparse.Namespace) -> Mounting:
     from km3d_ros.frames.mounting import Mounting
 
     frame = getattr(args, "base_frame", "")
-    with said_by_options():
+    with as_usage_error():
         return Mounting(frame, args.camera_pitch, args.camera_roll, required=True)
 
 

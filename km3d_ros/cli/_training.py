@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from km3d_ros.cli import _options
 from km3d_ros.cli._config import add_config
-from km3d_ros.cli._types import UsageError, number, said_by_options, whole
+from km3d_ros.cli._types import UsageError, as_usage_error, number, whole
 from km3d_ros.errors import InputError
 from km3d_ros.training.settings import Method, Plan
 
@@ -85,7 +85,7 @@ def train(args: argparse.Namespace, model: KM3DNet, spec: ModelSpec) -> int:
     from km3d_ros.training import processes
     from km3d_ros.training.fit import fit
 
-    with said_by_options():
+    with as_usage_error():
         plan, method = (
             kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
             for kind in (Plan, Method)

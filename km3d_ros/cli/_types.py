@@ -17,7 +17,7 @@ class UsageError(Exception):
 
 
 @contextmanager
-def said_by_options() -> Iterator[None]:
+def as_usage_error() -> Iterator[None]:
     """Turn an InputError into a UsageError, because it depends on options only."""
     try:
         yield

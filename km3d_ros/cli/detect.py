@@ -150,7 +150,7 @@ def _detect(
 
 @contextmanager
 def _drawing(args: argparse.Namespace, footage: Images | Film) -> Iterator[Draw | None]:
-    """What writes a picture with boxes under a name; None without --draw."""
+    """A function that writes a picture under a name; None without --draw."""
     import cv2
 
     from km3d_ros.data.footage import Film
@@ -171,7 +171,7 @@ def _drawing(args: argparse.Namespace, footage: Images | Film) -> Iterator[Draw 
 
 
 def _camera_name(args: argparse.Namespace) -> str:
-    """How the images were taken to be made, for the summary."""
+    """The camera that was used, for the summary."""
     from km3d_ros.data.calibration import is_ros_calibration
 
     if args.focal:

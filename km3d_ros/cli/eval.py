@@ -129,7 +129,7 @@ def _heads(text: str) -> tuple[str, ...]:
 
 
 def _check_sources(args: argparse.Namespace) -> None:
-    """Whether it is clear what is to be evaluated."""
+    """Check that the options name either result files or a detector."""
     if args.data is None and not (args.labels and args.results):
         raise UsageError("expected --labels and --results, or --data")
     files, network = ("labels", "results"), ("weights", "device", "backend", "precision", "oracle")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from km3d_ros.cli import _training
-from km3d_ros.cli._types import UsageError, said_by_options, sides
+from km3d_ros.cli._types import UsageError, as_usage_error, sides
 from km3d_ros.network.spec import MAX_INPUT_PIXELS
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _start(args: argparse.Namespace) -> tuple[KM3DNet, ModelSpec]:
     torch.manual_seed(args.seed)
     if args.weights is not None:
         return from_weights(args.weights, args.input_size, sizes)
-    with said_by_options():
+    with as_usage_error():
         architecture, size = args.architecture or ARCHITECTURE, args.input_size or INPUT_SIZE
         spec = new_spec(architecture, size, KITTI_SIZES if sizes is None else sizes)
     return new_model(spec, args.backbone_weights), spec

@@ -41,7 +41,7 @@ class Track:
 
 
 def draw_tracks_on_image(canvas: np.ndarray, tracks: Sequence[Track], camera: CameraModel) -> None:
-    """Draw numbers on the objects, and arrows on the ground: the way of one second."""
+    """Draw numbers on the objects, and arrows on the ground: the motion of one second."""
     down = camera.level[1]
     scale = max(0.4, 0.5 * canvas.shape[1] / 1280)
     for track in sorted(tracks, key=lambda t: -t.center[2]):
@@ -62,7 +62,7 @@ def draw_tracks_from_above(
     camera: CameraModel,
     pixels: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """Draw numbers, arrows (the way of one second) and trails into a picture from above.
+    """Draw numbers, arrows (the motion of one second) and trails into a picture from above.
 
     pixels: of (..., 2) metres to the right and ahead.
     """

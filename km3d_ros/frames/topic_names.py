@@ -1,4 +1,4 @@
-"""What the names and types of image topics say (image_transport and image_proc, REP 118)."""
+"""The meaning of names and types of image topics (image_transport, image_proc, REP 118)."""
 
 from __future__ import annotations
 

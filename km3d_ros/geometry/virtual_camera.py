@@ -146,7 +146,7 @@ class VirtualCamera:
         return cv2.convertMaps(x, y, cv2.CV_16SC2)
 
     def _imaged(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of the camera of its own; outside where the lens images nothing."""
+        """Camera pixels (..., 2) of virtual pixels; `_OUTSIDE` if the lens images nothing."""
         directions = self._before_lens(pixels)
         seen = self.camera.images(directions)[..., None]
         return np.where(seen, self.camera.to_pixels(directions), _OUTSIDE)

@@ -118,7 +118,7 @@ def compare(
         truth, found = truth[same], found[index]
         distance = np.linalg.norm(truth.center, axis=-1)
         moved = DISTANCE * np.linalg.norm(found.center - truth.center, axis=-1) / distance
-        # A position that the answer does not have is as wrong as can be.
+        # A missing position counts as an infinite difference.
         positions.append(np.where(np.isnan(moved), np.inf, moved)[distance <= FARTHEST])
         scores.append(np.abs(found.score - truth.score))
     score, position = np.concatenate(scores), np.concatenate(positions)

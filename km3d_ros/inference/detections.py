@@ -94,7 +94,7 @@ def columns() -> dict[str, slice]:
 
 
 def unpack(table: np.ndarray) -> Detections:
-    """The fields of a table (..., columns); all are views of it but the class index, int64."""
+    """The fields of a table (..., columns); views of it, except the class index (int64)."""
     values = {
         name: table[..., part].reshape(*table.shape[:-1], *SHAPES[name])
         if name in SHAPES

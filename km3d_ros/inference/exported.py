@@ -55,7 +55,7 @@ def read_spec(graph: bytes, name: str) -> ModelSpec:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """The fields of a message by number: bytes, or integers, which are of no interest here."""
+    """Numbers and values of the fields of a message: bytes, or integers (not used here)."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

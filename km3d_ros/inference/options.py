@@ -23,4 +23,4 @@ SCORE_THRESHOLD = 0.15
 """Default of the lowest score of a reported detection."""
 
 GRM = ("consistent", "published")
-"""Methods of `geometry.grm.solve`, each of which a graph gives a table of."""
+"""Methods of `geometry.grm.solve`; a graph has one output table for each."""

@@ -52,7 +52,7 @@ class HealthMonitor:
         """The health since the last check, and the rates in Hz.
 
         announced: the image topic has a publisher.
-        concerns: what else is wrong, though frames may be answered.
+        concerns: other problems; frames may be answered nevertheless.
         wrong_type: describes publishers with another message type; empty if there are none.
         """
         seconds = max(now - self._last, 1e-3)

@@ -1,4 +1,4 @@
-"""Log messages of the library in the log of the node, and repeated warnings."""
+"""The library's log in the node's log, and the intervals of repeated warnings."""
 
 from __future__ import annotations
 

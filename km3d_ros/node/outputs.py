@@ -34,7 +34,7 @@ TOPICS = {
 class Outputs:
     """Publishes the results of one camera.
 
-    Objects, markers and pictures are built only if their topic has a subscriber.
+    Objects, markers and pictures are built only for subscribers.
 
     peers: peers of this camera's topics with incompatible QoS.
     """
