@@ -27,7 +27,7 @@ class Frame:
 
     projection: (3, 4) float64, pixels from metres in the camera frame; None if unknown, which it
         may be for images with 2D boxes only. With a `camera`: that of the level pinhole through
-        which `extraction.level_view` shows the image.
+        which `level_view.level_view` shows the image.
     objects: empty for images without labels.
     camera: of an image that is raw or not level; the labels are in its level frame. None: that of
         `projection`.

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from km3d_ros.data.calibration import read_camera
-from km3d_ros.data.extraction import level_projection
 from km3d_ros.data.image_file import check_one_size, read_image_size
 from km3d_ros.data.kitti import Frame, find_images, list_images, open_frame
+from km3d_ros.data.level_view import level_projection
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting
 from km3d_ros.geometry.camera import CameraModel

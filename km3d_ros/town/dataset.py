@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 
 from km3d_ros.data.calibration import write_calibration, write_ros_calibration
-from km3d_ros.data.extraction import level_projection
 from km3d_ros.data.kitti_labels import write_objects
+from km3d_ros.data.level_view import level_projection
 from km3d_ros.town.drive import FOCAL, drive
 from km3d_ros.town.lens import sample_camera, take
 from km3d_ros.town.render import TownFrame, render

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from km3d_ros.data.extraction import level_view
 from km3d_ros.data.kitti import Frame
+from km3d_ros.data.level_view import level_view
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.virtual_camera import virtual_camera

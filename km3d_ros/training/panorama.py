@@ -16,9 +16,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from km3d_ros.data.extraction import level_view
 from km3d_ros.data.image_file import read_image
 from km3d_ros.data.kitti import Frame
+from km3d_ros.data.level_view import level_view
 from km3d_ros.training.box_edges import Box2D, boxes_of, seen_boxes
 
 ROWS = (1, 2, 3, 4)

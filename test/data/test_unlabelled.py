@@ -8,7 +8,8 @@ import pytest
 from support.cameras import HEIGHT, LENSES, RAW, WIDTH, K, P, difference, picture, ros_calibration
 
 from km3d_ros.data.calibration import read_camera, write_calibration
-from km3d_ros.data.extraction import CameraImage, extract_once, level_view
+from km3d_ros.data.extraction import CameraImage, extract_once
+from km3d_ros.data.level_view import level_view
 from km3d_ros.data.unlabelled import kitti_frames, open_unlabelled
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting

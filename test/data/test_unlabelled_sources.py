@@ -15,8 +15,8 @@ from tf2_msgs.msg import TFMessage
 
 from km3d_ros.data import bag_images
 from km3d_ros.data.calibration import write_calibration
-from km3d_ros.data.extraction import level_view
 from km3d_ros.data.image_file import read_image
+from km3d_ros.data.level_view import level_view
 from km3d_ros.data.unlabelled import open_unlabelled
 from km3d_ros.errors import InputError
 from km3d_ros.frames.mounting import Mounting

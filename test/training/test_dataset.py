@@ -9,9 +9,9 @@ from support.frames import car, write_frames
 
 from km3d_ros.data.boxes import open_boxes
 from km3d_ros.data.calibration import write_calibration, write_ros_calibration
-from km3d_ros.data.extraction import level_projection, level_view
 from km3d_ros.data.kitti import Frame, KittiDataset
 from km3d_ros.data.kitti_labels import write_objects
+from km3d_ros.data.level_view import level_projection, level_view
 from km3d_ros.errors import InputError
 from km3d_ros.geometry import grm
 from km3d_ros.geometry.box3d import keypoint_offsets

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from km3d_ros.data.calibration import write_ros_calibration
-from km3d_ros.data.extraction import level_projection, level_view
 from km3d_ros.data.kitti import KittiDataset
 from km3d_ros.data.kitti_labels import KittiObject, write_objects
+from km3d_ros.data.level_view import level_projection, level_view
 from km3d_ros.errors import InputError
 from km3d_ros.geometry.camera import CameraModel
 from km3d_ros.geometry.level import level_from_angles
