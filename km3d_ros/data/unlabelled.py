@@ -27,7 +27,7 @@ def open_unlabelled(
 
     path: a KITTI folder (image_2 and calib), a folder of images, or a bag (a rosbag2 folder or one
         `.mcap`, `.db3` or ROS 1 `.bag` file).
-    calibration: as for `read_camera`; of a folder of images, or of a bag (not its CameraInfo).
+    calibration: as for `read_camera`, of a folder of images. For a bag it replaces the CameraInfo.
     cache: folder for the images of bags.
     topic: image topic of a bag; None for the only one.
     mounting: how the cameras are mounted; None: they look level.
