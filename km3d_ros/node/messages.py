@@ -24,7 +24,7 @@ from km3d_ros.inference.detections import SHAPES, Detections
 from km3d_ros.msg import KeypointDetection, KeypointDetectionArray
 
 UNKNOWN_ANGLE_VARIANCE = math.pi**2
-"""Variance of the rotations about the x and z axes of the level frame, in rad²."""
+"""Variance of rotations and rates of rotation that are not estimated, in rad² and rad²/s²."""
 
 _SCALARS = [f.name for f in fields(Detections) if f.name not in {"class_index", *SHAPES}]
 """Fields of `Detections` and KeypointDetection that are one number."""
@@ -37,40 +37,62 @@ def detection_array(
     header: Header,
     pool: list[Detection3D] | None = None,
 ) -> Detection3DArray:
-    """One Detection3D per object, each with exactly one hypothesis.
+    """The detections; `pool` as in `box_array`.
 
     The box frame is REP 103 body: x forward (length), y left (width), z up (height) along the
     vertical of the camera's level frame.
+    """
+    return box_array(
+        header,
+        [class_names[index] for index in detections.class_index.tolist()],
+        detections.score,
+        detections.center,
+        quaternions(detections.yaw, camera.level),
+        detections.size,
+        pose_covariances(detections, camera),
+        pool,
+    )
 
+
+def box_array(
+    header: Header,
+    class_ids: Sequence[str],
+    score: np.ndarray,
+    center: np.ndarray,
+    quaternion: np.ndarray,
+    size: np.ndarray,
+    covariance: np.ndarray,
+    pool: list[Detection3D] | None = None,
+) -> Detection3DArray:
+    """One Detection3D per object, each with exactly one hypothesis.
+
+    score: (N,). center, size: (N, 3). quaternion: (N, 4) x, y, z, w. covariance: (N, 36).
     pool: messages of an earlier array, which are filled again because creating messages takes most
         of the time. The function extends it to the number of objects.
     """
     pool = [] if pool is None else pool
-    pool.extend(empty_detection() for _ in range(len(detections) - len(pool)))
-    rows = zip(
-        pool,
-        detections.class_index.tolist(),
-        detections.score.tolist(),
-        detections.center.tolist(),
-        quaternions(detections.yaw, camera.level).tolist(),
-        detections.size.tolist(),
-        pose_covariances(detections, camera),
-        strict=False,
-    )
-    for message, index, score, center, turn, size, covariance in rows:
+    pool.extend(_empty_detection() for _ in range(len(class_ids) - len(pool)))
+    columns = (values.tolist() for values in (score, center, quaternion, size))
+    for message, class_id, likelihood, place, turn, extent, spread in zip(
+        pool, class_ids, *columns, covariance, strict=False
+    ):
         message.header = header
         (result,) = message.results
-        result.hypothesis.class_id, result.hypothesis.score = class_names[index], score
-        result.pose.covariance = covariance
-        position, turned = message.bbox.center.position, message.bbox.center.orientation
-        extent = message.bbox.size
-        position.x, position.y, position.z = center
-        turned.x, turned.y, turned.z, turned.w = turn
-        extent.x, extent.y, extent.z = size
-    return Detection3DArray(header=header, detections=pool[: len(detections)])
+        result.hypothesis.class_id, result.hypothesis.score = class_id, likelihood
+        result.pose.covariance = spread
+        set_pose(message.bbox.center, place, turn)
+        message.bbox.size.x, message.bbox.size.y, message.bbox.size.z = extent
+    return Detection3DArray(header=header, detections=pool[: len(class_ids)])
 
 
-def empty_detection() -> Detection3D:
+def set_pose(pose: Pose, place: Sequence[float], turn: Sequence[float]) -> None:
+    """Set position and quaternion (x, y, z, w) of a message."""
+    position, orientation = pose.position, pose.orientation
+    position.x, position.y, position.z = place
+    orientation.x, orientation.y, orientation.z, orientation.w = turn
+
+
+def _empty_detection() -> Detection3D:
     """A detection with one hypothesis, whose pose is that of the box."""
     pose = Pose()
     result = ObjectHypothesisWithPose(pose=PoseWithCovariance(pose=pose))

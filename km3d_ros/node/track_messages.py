@@ -9,31 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import (
-    Point,
-    Pose,
-    Quaternion,
-    Vector3,
-)
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import ColorRGBA, Header
-from vision_msgs.msg import (
-    Detection3D,
-    Detection3DArray,
-)
+from vision_msgs.msg import Detection3D, Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from km3d_ros.drawing.shapes import color_of
 from km3d_ros.drawing.tracks import SHOWN_SPEED
 from km3d_ros.msg import ClassProbability, TrackedObject, TrackedObjectArray
-from km3d_ros.node.messages import empty_detection
+from km3d_ros.node.messages import UNKNOWN_ANGLE_VARIANCE, box_array, set_pose
 from km3d_ros.tracking.state import SPEED, Tracks, probability
 from km3d_ros.tracking.world import World
 
 Array = np.ndarray
 
-UNKNOWN_ANGLE_VARIANCE = math.pi**2
-"""Variance of rotations and rates of rotation that are not estimated."""
 UPWARD_VARIANCE = 0.1**2
 """Variance of the vertical velocity, which is not estimated, m²/s²."""
 TRAIL = 2.0
@@ -108,34 +98,21 @@ class Snapshot:
 
 
 def track_array(snapshot: Snapshot, pool: list[Detection3D] | None = None) -> Detection3DArray:
-    """One Detection3D per track with its id, and one hypothesis: the most probable class.
-
-    pool: messages of an earlier array, which are filled again because creating messages takes most
-        of the time. The function extends it to the number of tracks.
-    """
-    tracks, header = snapshot.tracks, snapshot.header
-    pool = [] if pool is None else pool
-    pool.extend(empty_detection() for _ in range(len(tracks) - len(pool)))
-    rows = zip(
-        pool,
-        tracks.number.tolist(),
-        snapshot.position.tolist(),
-        snapshot.quaternion.tolist(),
+    """One Detection3D per track with id and most probable class; `pool` as in `box_array`."""
+    tracks, names = snapshot.tracks, snapshot.class_names
+    message = box_array(
+        snapshot.header,
+        [names[index] for index in tracks.best_classes().tolist()],
+        probability(tracks.existence),
+        snapshot.position,
+        snapshot.quaternion,
+        tracks.size,
         snapshot.pose_covariance.reshape(-1, 36),
-        tracks.size.tolist(),
-        probability(tracks.existence).tolist(),
-        tracks.best_classes().tolist(),
-        strict=False,
+        pool,
     )
-    for message, number, place, turn, covariance, size, score, index in rows:
-        message.header, message.id = header, str(number)
-        (result,) = message.results
-        result.hypothesis.class_id, result.hypothesis.score = snapshot.class_names[index], score
-        result.pose.covariance = covariance
-        _set_pose(message.bbox.center, place, turn)
-        extent = message.bbox.size
-        extent.x, extent.y, extent.z = size
-    return Detection3DArray(header=header, detections=pool[: len(tracks)])
+    for detection, number in zip(message.detections, tracks.number.tolist(), strict=True):
+        detection.id = str(number)
+    return message
 
 
 def object_array(
@@ -170,7 +147,7 @@ def object_array(
         columns, probabilities, existence, front, age, unseen = rest
         message.id, message.existence, message.front = number, existence, front
         message.age, message.unseen = age, unseen
-        _set_pose(message.pose.pose, place, turn)
+        set_pose(message.pose.pose, place, turn)
         message.pose.covariance = covariance
         linear = message.twist.twist.linear
         linear.x, linear.y, linear.z = velocity
@@ -181,12 +158,6 @@ def object_array(
         for item, column, share in zip(message.classes, columns, probabilities, strict=True):
             item.class_id, item.probability = names[column], share
     return TrackedObjectArray(header=snapshot.header, objects=pool[: len(tracks)])
-
-
-def _set_pose(pose: Pose, place: Sequence[float], turn: Sequence[float]) -> None:
-    position, orientation = pose.position, pose.orientation
-    position.x, position.y, position.z = place
-    orientation.x, orientation.y, orientation.z, orientation.w = turn
 
 
 class Trails:
