@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from km3d_ros.data.kitti import Frame
+    from km3d_ros.geometry.camera import CameraModel
     from km3d_ros.inference.graph_inputs import GraphInputs
     from km3d_ros.network.spec import ModelSpec
 
@@ -76,16 +78,16 @@ def run(args: argparse.Namespace) -> int:
         from km3d_ros.data.unlabelled import open_unlabelled
 
         with TemporaryDirectory() as folder:
-            frames = open_unlabelled(args.calibrate, args.camera, Path(folder), args.topic)
+            source = args.calibrate, args.camera, Path(folder), args.topic
+            frames = open_unlabelled(*source, _options.mounting_of(args))
             count = min(len(frames), args.frames or FRAMES)
-            chosen = [i * len(frames) // count for i in range(count)]
-            images = (_inputs(frames, [i], spec).pixels for i in chosen)
-            how = {"images": len(chosen), "source": args.calibrate.name}
+            chosen = [frames[i * len(frames) // count] for i in range(count)]
+            images = (_inputs([picture], spec).pixels for picture in _pictures(chosen))
+            how = {"images": count, "source": args.calibrate.name}
             graph = quantisation.quantise(export.to_onnx(model, spec), images, how)
-            inputs = _inputs(frames, chosen[:CHECKED], spec)
+            inputs = _inputs(_pictures(chosen[:CHECKED]), spec)
     else:
-        graph = export.to_onnx(model, spec)
-        inputs = _town(spec)
+        graph, inputs = export.to_onnx(model, spec), _inputs(_streets(), spec)
     least_score = SCORE_THRESHOLD if args.int8 else 0.0
     for runtime, difference in compare_runtimes(graph, model, spec, inputs, least_score).items():
         print(f"{runtime}: {difference or 'not compared, it is not installed'}")
@@ -106,9 +108,10 @@ def _check_options(args: argparse.Namespace) -> None:
     """Check that the options go together and that the output is named like a graph."""
     if args.int8 and not args.calibrate:
         raise UsageError("--int8 needs --calibrate")
-    for name in ("calibrate", "camera", "topic", "frames"):
-        if getattr(args, name) is not None and not args.int8:
-            raise UsageError(f"--{name} needs --int8")
+    mount = ("camera_pitch", "camera_roll", "base_frame")
+    for name in ("calibrate", "camera", "topic", "frames", *mount):
+        if getattr(args, name) and not args.int8:
+            raise UsageError(f"--{name.replace('_', '-')} needs --int8")
     if args.output.suffix != SUFFIX:
         raise InputError(f"{args.output}: expected a file name that ends in {SUFFIX}")
 
@@ -121,30 +124,30 @@ def _import(module: str, package: str) -> ModuleType:
         raise InputError(f"this needs the package {package}: {pip_install(package)}") from error
 
 
-def _inputs(frames: list[Frame], indices: list[int], spec: ModelSpec) -> GraphInputs:
-    """Some frames as inputs of the graph."""
+def _pictures(frames: Iterable[Frame]) -> Iterator[tuple[np.ndarray, CameraModel]]:
+    """The images of frames, read one after the other, and their cameras."""
     from km3d_ros.data.image_file import read_image
 
-    chosen = [frames[i] for i in indices]
-    images = [read_image(frame.image_path) for frame in chosen]
-    return _seen(images, [frame.projection for frame in chosen], spec)
+    for frame in frames:
+        image = read_image(frame.image_path)
+        yield image, frame.camera_of(image)
 
 
-def _town(spec: ModelSpec) -> GraphInputs:
-    """Rendered streets as inputs of the graph."""
+def _streets() -> Iterator[tuple[np.ndarray, CameraModel]]:
+    """Rendered images and their cameras."""
+    from km3d_ros.geometry.camera import CameraModel
     from km3d_ros.town import render, sample_scene
 
-    frames = [render(sample_scene(0, i)) for i in range(CHECKED)]
-    return _seen([frame.image for frame in frames], [f.projection for f in frames], spec)
+    for i in range(CHECKED):
+        street = render(sample_scene(0, i))
+        size = street.image.shape[1::-1]
+        yield street.image, CameraModel.from_projection(street.projection, *size)
 
 
-def _seen(images: list[np.ndarray], projections: list[np.ndarray], spec: ModelSpec) -> GraphInputs:
-    from km3d_ros.geometry.camera import CameraModel
+def _inputs(pictures: Iterable[tuple[np.ndarray, CameraModel]], spec: ModelSpec) -> GraphInputs:
+    """What the network sees of pictures."""
     from km3d_ros.geometry.virtual_camera import virtual_camera
     from km3d_ros.inference.graph_inputs import GraphInputs
 
-    views = []
-    for image, projection in zip(images, projections, strict=True):
-        camera = CameraModel.from_projection(projection, *image.shape[1::-1])
-        views.append(virtual_camera(camera, spec.input_size))
-    return GraphInputs.of(images, views)
+    images, cameras = zip(*pictures, strict=True)
+    return GraphInputs.of(images, [virtual_camera(camera, spec.input_size) for camera in cameras])

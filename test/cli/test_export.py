@@ -2,15 +2,20 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from support import cameras
 from support.plausible import FOCAL, HEIGHT, WIDTH, plausible
 
 from km3d_ros.cli import main
-from km3d_ros.errors import pip_install
-from km3d_ros.inference import export
+from km3d_ros.data.calibration import read_camera
+from km3d_ros.errors import InputError, pip_install
+from km3d_ros.geometry.level import level_from_angles
+from km3d_ros.geometry.virtual_camera import virtual_camera
+from km3d_ros.inference import export, quantisation
 from km3d_ros.inference.exported import read_spec
 from km3d_ros.network import checkpoint
 
@@ -88,6 +93,31 @@ def test_int8_from_a_folder_of_images(km3d, files, tmp_path):
     np.testing.assert_allclose(near, best, rtol=0.1)
 
 
+def test_int8_is_calibrated_with_what_the_network_sees_through_lens_and_mount(
+    km3d, files, tmp_path, monkeypatch
+):
+    image = np.random.default_rng(0).integers(0, 256, (cameras.HEIGHT, cameras.WIDTH, 3), np.uint8)
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), image)
+    lens = tmp_path / "lens.yaml"
+    cameras.ros_calibration(lens, coefficients=(-0.3, 0.1, 0.0, 0.0, 0.0))
+    seen = []
+
+    def quantise(graph, images, how):
+        seen.extend(images)
+        raise InputError("enough")
+
+    monkeypatch.setattr(quantisation, "quantise", quantise)
+    weights = files / "some.safetensors"
+    km3d("export", tmp_path / "some.onnx", "--weights", weights, "--int8", "--calibrate",
+         tmp_path / "images", "--camera", lens, "--camera-pitch", 0.1)  # fmt: skip
+    camera = read_camera(lens, cameras.WIDTH, cameras.HEIGHT)
+    mounted = replace(camera, level=level_from_angles(0.1, 0.0))
+    view = virtual_camera(mounted, checkpoint.read_spec(weights).input_size)
+    ((pixels,),) = seen
+    np.testing.assert_array_equal(pixels, view.warp(image))
+
+
 def test_graph_that_is_not_the_network_is_not_written(km3d, files, tmp_path, monkeypatch):
     other, to_onnx = plausible("lite").model, export.to_onnx
     for parameter in other.heads["hps"].parameters():
@@ -119,6 +149,8 @@ def test_runtime_that_is_missing_is_told(km3d, files, tmp_path, monkeypatch):
         (["--camera", "camera.txt"], "--camera needs --int8"),
         (["--topic", "/image"], "--topic needs --int8"),
         (["--frames", "5"], "--frames needs --int8"),
+        (["--camera-pitch", "0.1"], "--camera-pitch needs --int8"),
+        (["--base-frame", "base_link"], "--base-frame needs --int8"),
         (["--frames", "0"], "'0' is not a number from 1 up"),
     ],
 )
