@@ -14,18 +14,15 @@ from km3d_ros.tracking.measurements import Measurements
 
 Array = np.ndarray
 
-UNKNOWN_HEIGHT = 30.0
-"""Standard deviation of the height of the ground before the first detection, metres."""
-UNKNOWN_SLOPE = 0.03
-"""Standard deviation of its slope, metres per metre."""
-HEIGHT_CHANGE = 0.01
-"""Standard deviation of the change of its height in one second, metres."""
-SLOPE_CHANGE = 0.001
-"""Standard deviation of the change of its slope in one second."""
+UNKNOWN = (30.0, 0.03, 0.03, 1 / 3000)
+"""Standard deviations before the first detection: height in metres, two slopes in metres per
+metre, curvature in 1/m."""
+CHANGE = (0.01, 0.001, 0.001, 1 / 20000)
+"""Standard deviations of their changes in one second."""
 ROUGHNESS = 0.03
-"""Standard deviation of the ground from a plane, metres."""
-CURVATURE = 1 / 5000
-"""Standard deviation of its curvature, 1/m."""
+"""Standard deviation of the ground from such a surface near the sensor, metres."""
+REST = 1 / 30000
+"""Standard deviation of the curvature that the surface does not describe, 1/m."""
 HALF_HEIGHT = 0.02
 """Standard deviation of half the height of a box, as a share of its height."""
 LASTING = 0.5
@@ -35,25 +32,27 @@ OFF_GROUND = 9.0
 
 
 class Ground:
-    """A plane below one sensor: z = a + b x + c y, relative to the sensor in the level frame."""
+    """The surface below one sensor: z = a + b x + c y + k (x² + y²) / 2.
+
+    All are relative to the sensor, in the level frame.
+    """
 
     def __init__(self) -> None:
         self._forget()
 
     def _forget(self) -> None:
-        self._mean = np.zeros(3)
-        self._covariance = np.diag([UNKNOWN_HEIGHT, UNKNOWN_SLOPE, UNKNOWN_SLOPE]) ** 2
+        self._mean = np.zeros(4)
+        self._covariance = np.diag(np.square(UNKNOWN))
 
     def predict(self, seconds: float) -> None:
-        """Increase the uncertainty of the plane by its slow change in this time."""
-        change = np.array([HEIGHT_CHANGE, SLOPE_CHANGE, SLOPE_CHANGE]) ** 2
-        self._covariance += np.diag(change) * seconds
+        """Increase the uncertainty of the surface by its slow change in this time."""
+        self._covariance += np.diag(np.square(CHANGE)) * seconds
 
     def correct(self, measured: Measurements) -> Measurements:
-        """The detections, corrected to stand on the plane if they are near it."""
-        direction, gap, variance, of_ground = self._gaps(measured)
-        along = np.einsum("nij,nj->ni", measured.covariance, direction)
-        total = np.einsum("ni,ni->n", along, direction) + variance + of_ground
+        """The detections, corrected to stand on the surface if they are near it."""
+        gap, by_position, _, rest, of_surface = self._gaps(measured)
+        along = np.einsum("nij,nj->ni", measured.covariance, by_position)
+        total = np.einsum("ni,ni->n", along, by_position) + rest + of_surface
         on_ground = gap**2 <= OFF_GROUND * total
         gain = along * (on_ground / total)[:, None]
         return replace(
@@ -63,17 +62,17 @@ class Ground:
         )
 
     def learn(self, measured: Measurements, interval: float) -> None:
-        """Correct the plane with detections; interval: seconds since the last ones.
+        """Correct the surface with detections; interval: seconds since the last ones.
 
-        If more than half of them do not stand on the plane, it is forgotten.
+        If more than half of them do not stand on the surface, it is forgotten.
         """
-        direction, gap, variance, of_ground = self._gaps(measured)
-        noise = np.einsum("ni,nij,nj->n", direction, measured.covariance, direction) + variance
-        kept = gap**2 <= OFF_GROUND * (noise + of_ground)
+        gap, by_position, by_surface, rest, of_surface = self._gaps(measured)
+        noise = np.einsum("ni,nij,nj->n", by_position, measured.covariance, by_position) + rest
+        kept = gap**2 <= OFF_GROUND * (noise + of_surface)
         if len(kept) and kept.mean() < 0.5:
             self._forget()
             return
-        jacobian = self._jacobian(measured)[kept]
+        jacobian = by_surface[kept]
         # Errors with a correlation time T carry as much information as independent ones with
         # 2 T / dt times their variance.
         noise = noise[kept] * max(2 * LASTING / interval, 1.0)
@@ -82,24 +81,20 @@ class Ground:
         self._mean = self._mean + covariance @ (jacobian / noise[:, None]).T @ gap[kept]
         self._covariance = covariance
 
-    def _jacobian(self, measured: Measurements) -> Array:
-        offset = measured.position - measured.origin
-        offset[:, 2] = 1
-        return offset[:, [2, 0, 1]]
-
-    def _gaps(self, measured: Measurements) -> tuple[Array, Array, Array, Array]:
+    def _gaps(self, measured: Measurements) -> tuple[Array, Array, Array, Array, Array]:
         """The gaps between boxes and ground.
 
         Returns:
-            (N, 3) their derivatives by the positions of the boxes, (N,) gaps, (N,) variances of
-            what the plane does not describe, (N,) variances of the plane.
+            (N,) gaps, their derivatives (N, 3) by the positions of the boxes and (N, 4), negative,
+            by the coefficients of the surface, (N,) variances of what the surface does not
+            describe, (N,) variances of the surface.
         """
-        jacobian = self._jacobian(measured)
+        x, y, z = (measured.position - measured.origin).T
+        by_surface = np.stack([np.ones_like(x), x, y, (x**2 + y**2) / 2], 1)
+        _, b, c, k = self._mean
+        by_position = np.stack([-b - k * x, -c - k * y, np.ones_like(x)], 1)
         height = measured.size[:, 2]
-        bottom = measured.position[:, 2] - measured.origin[2] - height / 2
-        distance = np.linalg.norm(jacobian[:, 1:], axis=1)
-        sag = CURVATURE * distance**2 / 2
-        variance = ROUGHNESS**2 + sag**2 + (HALF_HEIGHT * height) ** 2
-        of_ground = np.einsum("ni,ij,nj->n", jacobian, self._covariance, jacobian)
-        direction = np.tile([-self._mean[1], -self._mean[2], 1.0], (len(height), 1))
-        return direction, bottom - jacobian @ self._mean, variance, of_ground
+        gap = z - height / 2 - by_surface @ self._mean
+        rest = ROUGHNESS**2 + (REST * by_surface[:, 3]) ** 2 + (HALF_HEIGHT * height) ** 2
+        of_surface = np.einsum("ni,ij,nj->n", by_surface, self._covariance, by_surface)
+        return gap, by_position, by_surface, rest, of_surface

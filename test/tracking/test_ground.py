@@ -45,6 +45,32 @@ def test_a_car_that_floats_or_sinks_is_moved_along_its_ray(slope):
     assert np.linalg.eigvalsh(corrected.covariance).min() > 0
 
 
+@pytest.mark.parametrize(("radius", "remains"), [(800.0, 1.0), (-800.0, 0.5)])
+def test_on_a_crest_and_in_a_dip_cars_stay_on_the_road(radius, remains):
+    """At 40 m, a road with a radius of 800 m is 1 m off its tangent.
+
+    remains: part of an error of the distance that is left. On the crest, the ray is parallel to
+    the road and says nothing about the distance.
+    """
+    cars = detections((12.0, 0.0), (20.0, 5.0), (30.0, -5.0), (40.0, 3.0), (50.0, -2.0))
+    cars.position[:, 2] = 0.75 - (cars.position[:, :2] ** 2).sum(1) / (2 * radius)
+    offset = cars.position - cars.origin
+    along = 0.06 * offset
+    covariance = 0.03**2 * np.eye(3) + along[:, :, None] * along[:, None, :]
+    cars = replace(cars, covariance=covariance)
+    ground = Ground()
+    for _ in range(30):
+        ground.predict(0.1)
+        ground.learn(cars, 0.1)
+    shifted = replace(cars, position=cars.position.copy())
+    shifted.position[3] += 0.1 * offset[3]
+    distance = np.linalg.norm(offset, axis=1)
+    found = np.linalg.norm(ground.correct(shifted).position - cars.origin, axis=1)
+    error = found / distance - 1
+    assert 0 <= error[3] < 0.1 * remains
+    assert np.abs(np.delete(error, 3)).max() < 0.025
+
+
 def test_before_the_ground_is_known_nothing_is_moved():
     cars = seen()
     np.testing.assert_allclose(Ground().correct(cars).position, cars.position, atol=0.01)
