@@ -16,23 +16,31 @@ from km3d_ros.tracking.state import MOVING, RANGE, SPEED, STILL, Tracks, mixture
 
 Array = np.ndarray
 
-LASTING = 0.55
+LASTING = 0.65
 """Part of the variance along the ray that is a lasting error: an object whose size is estimated
 too large is measured too far away in every frame."""
 LARGEST = 0.3
 """Largest standard deviation of the relative error of a range that lasts. The filter is linear in
 it, which fails for larger ones."""
-LASTING_TIME = 0.7
-"""Correlation time of the lasting error of the range, seconds."""
-SHORT_TIME = 0.15
-"""Correlation time of the other errors of a position, seconds. Two detections with less time
-between them carry little more information than one."""
+LASTING_LENGTH = 0.3
+"""Change of the view of an object (`_view_change`) over which the lasting error of its range is
+correlated."""
+SHORT_LENGTH = 0.05
+"""Change of the view over which the other errors are correlated. Two detections from nearly the
+same view carry little more information than one."""
+MOST_REPEATED = 8.0
+"""Largest factor on a variance because of this correlation. The state changes, too: a long series
+of equal detections is worth at least one new detection."""
+FRESH_TIME = 30.0
+"""Seconds after which a view that stays the same counts as another one: light and background
+change."""
 LEAST_INTERVAL = 0.05
 """Seconds. Detections of several cameras at one time count as if they had this interval."""
 NEAREST = 0.1
 """Metres. The range of nearer objects is not divided by."""
-CREEP = 0.02
-"""Spectral density of the random motion of every object, also of those that stand still, m²/s."""
+CREEP = (0.003, 0.015)
+"""Spectral densities of the random motion of objects that stand still and that move, m²/s. The
+centre of a detected box also wanders on an object that stands still."""
 CHANGE_TIME = 60.0
 """Mean time in seconds until a standing object starts to move, or a moving one stops."""
 LEAST_WEIGHT = 1e-6
@@ -68,7 +76,6 @@ def predict(tracks: Tracks, motions: Sequence[Motion], seconds: float) -> None:
     density = _outer(along) * acceleration[:, None, None] + _outer(across) * slip[:, None, None]
     step = np.eye(6)
     step[[0, 1], [3, 4]] = seconds
-    kept = step[RANGE, RANGE] = np.exp(-seconds / LASTING_TIME)
     tracks.means[:] = tracks.means @ step.T
     covariances = step @ tracks.covariances @ step.T
     moving = covariances[:, MOVING]
@@ -76,8 +83,7 @@ def predict(tracks: Tracks, motions: Sequence[Motion], seconds: float) -> None:
     moving[:, :2, SPEED] += density * seconds**2 / 2
     moving[:, SPEED, :2] += density * seconds**2 / 2
     moving[:, SPEED, SPEED] += density * seconds
-    covariances[:, :, [0, 1, 2], [0, 1, 2]] += CREEP * seconds
-    covariances[:, :, RANGE, RANGE] += (1 - kept**2) * tracks.range_variance[:, None]
+    covariances[:, :, [0, 1, 2], [0, 1, 2]] += np.array(CREEP)[:, None] * seconds
     tracks.covariances[:] = covariances
     tracks.yaw_variance[:] += turn * seconds
 
@@ -147,10 +153,12 @@ def update(
     likelihoods: (N, C) probabilities of the detected class, for each true class.
     """
     white, range_variance = split(measured)
-    interval = np.maximum(now - age - tracks.seen, LEAST_INTERVAL)
-    # Errors with a correlation time T give as much information as independent ones with 2T/dt
-    # times their variance, if dt is short.
-    noise = white * np.maximum(2 * SHORT_TIME / interval, 1.0)[:, None, None]
+    change = _view_change(tracks, measured.origin, now, age)
+    _change_range_error(tracks, np.exp(-change / LASTING_LENGTH), range_variance)
+    # A long series of values with the correlation c between neighbours gives as much information
+    # as independent ones with (1 + c) / (1 - c) times their variance.
+    same = np.exp(-change / SHORT_LENGTH)
+    noise = white * np.minimum((1 + same) / (1 - same), MOST_REPEATED)[:, None, None]
     predicted, jacobian = measurement_model(tracks.means, measured.origin, age)
     cross = tracks.covariances @ _transposed(jacobian)
     innovation = jacobian @ cross + noise[:, None]
@@ -165,11 +173,42 @@ def update(
     weights = np.maximum(tracks.weights * fit, 1e-30)
     tracks.weights[:] = np.maximum(weights / weights.sum(1, keepdims=True), LEAST_WEIGHT)
     tracks.weights[:] /= tracks.weights.sum(1, keepdims=True)
-    tracks.range_variance[:] = range_variance
+    tracks.offset[:] = _offset(tracks, measured.origin, age)
     _update_yaw(tracks, measured)
     _update_size(tracks, measured)
     classes = tracks.classes**CLASS_MEMORY * likelihoods
     tracks.classes[:] = classes / classes.sum(1, keepdims=True)
+
+
+def _offset(tracks: Tracks, origin: Array, age: float) -> Array:
+    """(N, 3) from the sensor to the objects, `age` seconds ago."""
+    mean, _ = tracks.state()
+    offset = mean[:, :3] - origin
+    offset[:, :2] -= age * mean[:, SPEED]
+    return offset
+
+
+def _view_change(tracks: Tracks, origin: Array, now: float, age: float) -> Array:
+    """(N,) how much the views of the objects changed since their last detections.
+
+    It is the change of the offset from the sensor as a share of the distance. Detections of an
+    object that keeps its place in the image have the same error in every frame.
+    """
+    offset = _offset(tracks, origin, age)
+    distance = np.maximum(np.linalg.norm(offset, axis=1), NEAREST)
+    moved = np.linalg.norm(offset - tracks.offset, axis=1) / distance
+    return moved + np.maximum(now - age - tracks.seen, LEAST_INTERVAL) / FRESH_TIME
+
+
+def _change_range_error(tracks: Tracks, kept: Array, variance: Array) -> None:
+    """Replace a part of the lasting errors of the range by new ones.
+
+    kept: (N,) correlation of the errors before and after. variance: (N,) of the new errors.
+    """
+    tracks.means[..., RANGE] *= kept[:, None]
+    tracks.covariances[..., RANGE] *= kept[:, None, None]
+    tracks.covariances[..., RANGE, :] *= kept[:, None, None]
+    tracks.covariances[..., RANGE, RANGE] += ((1 - kept**2) * variance)[:, None]
 
 
 def negative_log(difference: Array, covariance: Array) -> Array:
@@ -251,7 +290,7 @@ def born(measured: Measurements, motions: Sequence[Motion], classes: Array, now:
         means=means,
         covariances=covariances,
         weights=np.stack([still, 1 - still], 1),
-        range_variance=range_variance,
+        offset=ray,
         yaw=measured.yaw.copy(),
         yaw_variance=measured.yaw_variance.copy(),
         forward=FLIP_VOTE / (1 + measured.yaw_variance),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -21,6 +21,10 @@ FARTHEST = 1e4
 WIDEST = 1e3
 """Metres and radians. A covariance with a larger standard deviation says nothing, and the filter
 could not tell it from a singular one."""
+USUAL_DISTANCE = 25.0
+"""Geometric mean of the distances of objects that are detected, metres."""
+DISTANCE_SPREAD = 0.57
+"""Standard deviation of the logarithm of these distances."""
 
 
 @dataclass(frozen=True)
@@ -181,3 +185,27 @@ def _checked(blocks: Array) -> tuple[Array, Array]:
         values = np.linalg.eigvalsh(blocks)
     bad = ~finite | (values[:, 2] <= 0) | (values[:, 0] < -1e-6 * values[:, 2])
     return blocks, bad
+
+
+def without_prior(measured: Measurements) -> Measurements:
+    """The distances that the images alone suggest.
+
+    A detector that learned distances reports the mean of what the image and the distances of its
+    training objects suggest. The less it sees, the nearer that is to their usual distance: far
+    objects seem too near. A tracker needs the information of the image alone. In the logarithm of
+    the distance, all of these are taken as normal distributions.
+    """
+    offset = measured.position - measured.origin
+    distance = np.maximum(np.linalg.norm(offset, axis=1), LEAST_DEVIATION)
+    ray = offset / distance[:, None]
+    variance = np.einsum("ni,nij,nj->n", ray, measured.covariance, ray) / distance**2
+    # Part of the information that is from the prior; half at most, as the rest is subtracted.
+    prior = np.minimum(variance / DISTANCE_SPREAD**2, 0.5)
+    stretch = (distance / USUAL_DISTANCE) ** (prior / (1 - prior))
+    along = (stretch / np.sqrt(1 - prior) - 1)[:, None, None] * ray[:, :, None] * ray[:, None]
+    scale = np.eye(3) + along
+    return replace(
+        measured,
+        position=measured.origin + offset * stretch[:, None],
+        covariance=scale @ measured.covariance @ scale,
+    )

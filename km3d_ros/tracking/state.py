@@ -26,7 +26,7 @@ class Tracks:
     means: (N, 2, 6) states, one for each model of motion.
     covariances: (N, 2, 6, 6) of them.
     weights: (N, 2) probabilities of the models.
-    range_variance: (N,) prior variance of the relative error of the range.
+    offset: (N, 3) from the sensor to the object, at the last detection.
     yaw: (N,) rotation of the box about z, radians, [-pi, pi).
     yaw_variance: (N,) if front and rear are not confused.
     forward: (N,) log-odds that the front is at `yaw` and not opposite.
@@ -42,7 +42,7 @@ class Tracks:
     means: Array
     covariances: Array
     weights: Array
-    range_variance: Array
+    offset: Array
     yaw: Array
     yaw_variance: Array
     forward: Array
@@ -78,6 +78,7 @@ class Tracks:
             "means": (2, 6),
             "covariances": (2, 6, 6),
             "weights": (2,),
+            "offset": (3,),
             "size": (3,),
             "size_variance": (3,),
             "classes": (classes,),

@@ -10,7 +10,7 @@ import numpy as np
 from km3d_ros.tracking import filter as kalman
 from km3d_ros.tracking.association import GATE, assign, candidates
 from km3d_ros.tracking.ground import Ground
-from km3d_ros.tracking.measurements import Measurements
+from km3d_ros.tracking.measurements import Measurements, without_prior
 from km3d_ros.tracking.motion import Motion, motion_of
 from km3d_ros.tracking.state import Tracks, probability
 from km3d_ros.tracking.view import View
@@ -134,7 +134,7 @@ class Tracker:
             self.restart()
         self._predict(now)
         seen_by = self._sensors.setdefault(sensor, _Sensor())
-        measured = seen_by.on_ground(measured, time)
+        measured = seen_by.on_ground(without_prior(measured), time)
         likelihoods = self._class_likelihoods(measured.class_names)
         rows, columns = self._associate(measured, age, likelihoods)
         self._update(rows, measured[columns], age, likelihoods[columns])

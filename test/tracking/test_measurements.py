@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
+from support.moving import detections
 
-from km3d_ros.tracking.measurements import Boxes, level_measurements
+from km3d_ros.tracking.measurements import (
+    DISTANCE_SPREAD,
+    USUAL_DISTANCE,
+    Boxes,
+    level_measurements,
+    without_prior,
+)
 
 OPTICAL = np.array([(0, 0, 1), (-1, 0, 0), (0, -1, 0)], float)
 """From a level camera's optical frame into a frame with z up."""
@@ -117,3 +124,28 @@ def test_no_detections():
     measured, faults = level_measurements(boxes(0), OPTICAL, np.zeros(3))
     assert len(measured) == 0
     assert faults.rejected == faults.covariance == 0
+
+
+@pytest.mark.parametrize("distance", [8.0, 25.0, 60.0])
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_the_prior_of_a_detector_is_removed_from_its_distance(distance, share):
+    """What is reported is the mean of image and prior, weighted by information."""
+    image, prior = share**-2, DISTANCE_SPREAD**-2
+    mean = (np.log(distance) * image + np.log(USUAL_DISTANCE) * prior) / (image + prior)
+    reported = np.exp(mean)
+    deviation = reported * (image + prior) ** -0.5
+    measured = detections((reported + 1.0, 2.0), deviation=deviation, origin=(1.0, 2.0, 0.8))
+    found = without_prior(measured)
+    assert found.position[0] == pytest.approx((distance + 1.0, 2.0, 0.8))
+    assert np.sqrt(found.covariance[0, 0, 0]) == pytest.approx(share * distance)
+    # The prior says nothing about the direction.
+    assert np.sqrt(found.covariance[0, 1, 1]) == pytest.approx(deviation)
+
+
+def test_a_detection_that_says_less_than_the_prior_keeps_finite_values():
+    found = without_prior(detections((50.0, 0.0), deviation=200.0))
+    assert found.position[0, 0] == pytest.approx(100.0, rel=0.01)
+    assert np.isfinite(found.covariance).all()
+    assert len(without_prior(detections())) == 0
+    at_sensor = without_prior(detections((0.0, 0.0), origin=(0.0, 0.0, 0.8)))
+    assert at_sensor.position[0] == pytest.approx((0.0, 0.0, 0.8))

@@ -33,7 +33,23 @@ def test_a_parked_car_stands_still_for_a_camera_that_moves():
     mean, covariance = tracker.objects().state()
     assert np.abs(mean[0, 3:5]).max() < 0.2
     assert tracker.objects().weights[0, 0] > 0.9
-    assert covariance[0, 3, 3] < 0.5**2
+    assert covariance[0, 3, 3] < 0.2**2
+
+
+def test_detections_from_one_view_repeat_their_error_and_those_from_other_views_do_not():
+    """A car ahead at the speed of the camera, and a parked one that comes nearer."""
+    deviations = {}
+    for name, speed in (("ahead", 7.0), ("parked", 0.0)):
+        tracker = Tracker()
+        for k in range(30):
+            ego = (0.7 * k, 0.0, 1.5)
+            tracker.step(detections((30 + speed * k / 10, 3.0), origin=ego), k / 10)
+        mean, covariance = tracker.objects().state()
+        assert mean[0, 3] == pytest.approx(speed, abs=0.1)
+        deviations[name] = np.sqrt(covariance[0, 0, 0])
+    # One detection has 0.3 m.
+    assert 0.25 < deviations["ahead"] < 0.5
+    assert deviations["parked"] < 0.2
 
 
 def test_two_objects_that_cross_keep_their_identities():

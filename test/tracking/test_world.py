@@ -43,7 +43,7 @@ def test_without_odometry_the_frame_is_that_of_the_detections():
     assert world.frame == "front"
     assert not world.moves
     mean, _ = world.tracker.objects().state()
-    assert mean[0, :3] @ world.level == pytest.approx((3.0, 0.85, 20.0), abs=0.01)
+    assert mean[0, :3] @ world.level == pytest.approx((3.0, 0.85, 20.0), abs=0.05)
     assert world.tracker.objects().yaw[0] == pytest.approx(0.0, abs=1e-6)
 
 
@@ -59,7 +59,7 @@ def test_with_a_mount_objects_are_tracked_in_the_frame_of_the_vehicle():
     world.take("front", "front", 0.0, car(20.0, 3.0))
     assert world.frame == "base_link"
     mean, _ = world.tracker.objects().state()
-    assert mean[0, :3] == pytest.approx((21.0, -3.0, 0.75), abs=1e-4)
+    assert mean[0, :3] == pytest.approx((21.0, -3.0, 0.75), abs=0.01)
 
 
 def test_with_odometry_a_parked_car_stands_still_while_the_vehicle_drives_and_turns():
