@@ -443,12 +443,15 @@ class Errors:
 
     def __init__(self) -> None:
         self.depth: list[float] = []
+        self.single_depth: list[float] = []
         self.velocity: dict[str, list[float]] = {"": [], " moving": []}
         self.normalised: dict[str, list[Array]] = {
             "position": [],
             "velocity": [],
             "moving velocity": [],
+            "standing velocity": [],
         }
+        self.standing_deviations: list[Array] = []
         self.flips: list[bool] = []
 
     def add(self, frames: Sequence[Frame], results: Results, truth: Sequence[Truth]) -> None:
@@ -457,15 +460,19 @@ class Errors:
         for frame, found, true in zip(frames, results, truth, strict=True):
             eye = np.array([frame["camera"]["x"], frame["camera"]["y"]])
             names, detected = _level_boxes(frame, frame["camera"])
-            seen = {i for i, _ in _same_direction(true, names, detected, eye)}
+            seen = dict(_same_direction(true, names, detected, eye))
             boxes = np.array([f.box for f in found]).reshape(-1, 7)
             for i, j in _same_direction(true, [f.class_name for f in found], boxes, eye):
                 if not true.counted[i]:
                     continue
                 item, distance = found[j], np.linalg.norm(true.boxes[i, :2] - eye)
                 error = item.box[:2] - true.boxes[i, :2]
-                if i in seen:  # objects of single frames are the same ones
-                    self.depth.append(abs(np.linalg.norm(item.box[:2] - eye) / distance - 1))
+                if i in seen:
+                    for depths, box in (
+                        (self.depth, item.box),
+                        (self.single_depth, detected[seen[i]]),
+                    ):
+                        depths.append(abs(np.linalg.norm(box[:2] - eye) / distance - 1))
                 turn = (item.box[3] - true.boxes[i, 3] + np.pi) % (2 * np.pi) - np.pi
                 self.flips.append(abs(turn) > np.pi / 2)
                 wrong = item.velocity - true.velocities[i]
@@ -473,8 +480,10 @@ class Errors:
                 if item.position_deviation is not None:
                     self.normalised["position"].append(error / item.position_deviation)
                     self.normalised["velocity"].append(wrong / item.velocity_deviation)
-                    if moves:
-                        self.normalised["moving velocity"].append(wrong / item.velocity_deviation)
+                    kind = "moving" if moves else "standing"
+                    self.normalised[f"{kind} velocity"].append(wrong / item.velocity_deviation)
+                    if not moves:
+                        self.standing_deviations.append(item.velocity_deviation)
                 first = item.age > 0.95 and item.number not in judged
                 if first and true.class_names[i] == "Car" and distance <= NEAR:
                     judged.add(item.number)
@@ -485,6 +494,8 @@ class Errors:
         """Medians and shares."""
         values = {
             "median depth error, %": 100 * float(np.median(self.depth)),
+            "the same, detections of the same objects in the same frames": 100
+            * float(np.median(self.single_depth)),
             "front and rear confused, %": 100 * float(np.mean(self.flips)),
         }
         for kind, errors in self.velocity.items():
@@ -496,6 +507,10 @@ class Errors:
                 if errors:
                     share = float(np.mean(np.abs(np.array(errors)) < limit))
                     values[f"{name} errors within {limit} σ, %"] = 100 * share
+        if self.standing_deviations:
+            values["median σ of the velocity of standing objects, m/s"] = float(
+                np.median(np.array(self.standing_deviations))
+            )
         return values
 
 
