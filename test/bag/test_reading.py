@@ -1,3 +1,4 @@
+import re
 import shutil
 import sqlite3
 
@@ -54,7 +55,7 @@ def test_mcap_cut_anywhere_keeps_every_complete_chunk(tmp_path, compression):
         assert found == messages[: len(found)]
         assert len(found) == 300 or len(found) % PER_CHUNK == 0
         assert len(found) >= size * 300 // file.stat().st_size // PER_CHUNK * PER_CHUNK
-        assert f"cut.mcap: cut or damaged at byte {spot.split()[6]} of {size}" in spot
+        assert re.search(rf"cut\.mcap: cut or damaged at byte \d+ of {size}", spot)
         assert "`mcap recover` may find more" in spot
 
 
@@ -89,7 +90,7 @@ def test_damaged_chunk_of_mcap_ends_what_is_read(tmp_path, compression):
     file.write_bytes(data)
     found, (spot,) = read(file)
     assert found == messages[:PER_CHUNK]
-    assert f"a.mcap: cut or damaged at byte {spot.split()[6]} of {len(data)}" in spot
+    assert re.search(rf"a\.mcap: cut or damaged at byte \d+ of {len(data)}", spot)
 
 
 @pytest.mark.parametrize("page_size", [512, 4096])

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, sav
     taken = tmp_path / "folder"
     taken.mkdir()
     for path in (taken, tmp_path / "none" / "a.safetensors"):
-        with pytest.raises(InputError, match=f"{path}: cannot be written"):
+        with pytest.raises(InputError, match=f"{re.escape(str(path))}: cannot be"):
             checkpoint.save(path, model, SPEC)
     assert not list(tmp_path.rglob("*.part"))
 

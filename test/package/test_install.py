@@ -17,7 +17,9 @@ FOLDERS = ("cmake", "config", "km3d_ros", "launch", "msg", "resource", "rviz")
 PROBE = """
 from ament_index_python import get_package_prefix, get_package_share_path
 import km3d_ros.msg
-print(get_package_prefix("km3d_ros"), get_package_share_path("km3d_ros"), km3d_ros.msg.__file__)
+print(get_package_prefix("km3d_ros"))
+print(get_package_share_path("km3d_ros"))
+print(km3d_ros.msg.__file__)
 """
 
 pytest.importorskip("setuptools", minversion="77")
@@ -40,9 +42,9 @@ def prefix(tmp_path_factory) -> Path:
 
 def run(prefix: Path, *command: str | Path) -> str:
     """What a command prints where the installed package is sourced, without these sources."""
-    script = f'source {prefix}/share/km3d_ros/local_setup.bash && exec "$@"'
+    script = 'source "$0/share/km3d_ros/local_setup.bash" && exec "$@"'
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    shell = ["bash", "-c", script, "bash", *command]
+    shell = ["bash", "-c", script, prefix, *command]
     return subprocess.check_output(shell, env=environment, cwd=prefix, text=True)
 
 
@@ -53,7 +55,9 @@ def files(folder: Path) -> set[str]:
 def test_installed_package_is_in_the_ament_index_with_its_messages(prefix):
     site = Path("lib") / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     expected = [prefix, prefix / "share/km3d_ros", prefix / site / "km3d_ros/msg/__init__.py"]
-    assert run(prefix, sys.executable, "-c", PROBE).split() == [str(path) for path in expected]
+    assert run(prefix, sys.executable, "-c", PROBE).splitlines() == [
+        str(path) for path in expected
+    ]
     share = prefix / "share" / "km3d_ros"
     for folder in ("config", "launch", "rviz"):
         assert files(share / folder) == files(ROOT / folder)
