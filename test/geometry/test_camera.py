@@ -330,7 +330,6 @@ def test_region_and_binning_see_the_same_rays(rectified):
         (False, {"distortion_model": "thin"}, "unknown distortion model 'thin'; known: plumb"),
         (False, {"distortion_model": ""}, "'' has 0 coefficients, got 5"),
         (False, {"d": [0.1] * 6}, "'plumb_bob' has 5 coefficients, got 6"),
-        (False, {"d": [0.1] * 8}, "'plumb_bob' has 5 coefficients, got 8"),
         (
             False,
             {"d": [0.1] * 15, "distortion_model": "rational_polynomial"},
@@ -354,7 +353,6 @@ def test_region_and_binning_see_the_same_rays(rectified):
             {"k": [700.0, 70, 640, 0, 700, 192, 0, 0, 1]},
             "skew must be at most 5%",
         ),
-        (False, {"k": [700.0, 0, 640, -70, 700, 192, 0, 0, 1]}, "skew must be at most 5% of the"),
         (False, {"k": [700.0, 0, 640, 0, 700, 192, 0, 0, 0]}, "last row of K must be 0 0 1, got"),
         (True, {"p": [700, 0, 640, 9e6, 0, 700, 192, 0, 0, 0, 1, 0]}, "at most 1000 m, .* of P"),
         (
@@ -364,7 +362,6 @@ def test_region_and_binning_see_the_same_rays(rectified):
         ),
         (False, {"p": [0, 0, 0, 5.0, 0, 0, 0, 0, 0, 0, 0, 0]}, "translation .* finite"),
         (False, {"d": [1e20]}, "distortion .* makes no sense: no pixel .* sees anything ahead"),
-        (False, {"d": [1e308] * 5}, "no pixel of the image sees anything ahead"),
         (
             False,
             {"d": [1e308, -1e200, 1e308, 1e308], "distortion_model": "fisheye"},
@@ -375,7 +372,6 @@ def test_region_and_binning_see_the_same_rays(rectified):
             {"d": [1e200, 1e308, 0, 0, 1, 1e-308, 1, 5e-324], "distortion_model": "rational"},
             "no pixel of the image sees anything ahead",
         ),
-        (False, {"r": np.diag([1, 1, 1.01]).flatten()}, "R must be a rotation matrix, got"),
         (False, {"r": np.diag([1, 1, -1]).flatten()}, "R must be a rotation matrix, got"),
         (False, {"r": [math.nan] * 9}, "R must be a rotation matrix, got"),
         (False, {"r": [1e200] * 9}, "R must be a rotation matrix, got"),

@@ -218,7 +218,6 @@ def test_precision_that_a_backend_does_not_have_is_told(weights, caplog):
 def test_graph_that_nothing_can_run_is_refused_with_all_reasons(weights, tmp_path, missing):
     path = tmp_path / "exported.onnx"
     path.write_bytes(selection._Weights(weights).graph())
-    assert choose(path, "cpu", "auto", "float32").backend.name == "openvino"
     missing("openvino")
     with pytest.raises(InputError) as refused:
         choose(path, "cpu", "auto", "float32")
