@@ -1,6 +1,5 @@
 """`km3d extract`: a KITTI folder from a bag, ready for 2D boxes; all of it or nothing."""
 
-import json
 import sqlite3
 import sys
 from array import array
@@ -191,18 +190,6 @@ def test_label_files_beside_the_images_open_as_calibrated_boxes(tmp_path):
         np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
     assert frames[1].objects[0].box2d == (70, 30, 80, 70)
     assert frames.report[0].startswith(f"{out}: 2 images (2 calibrated), 1 Car, 1 Pedestrian, ")
-
-
-def test_coco_file_beside_the_folders_opens_as_calibrated_boxes(tmp_path):
-    out = tmp_path / "out"
-    assert extract(recorded_camera(tmp_path / "a.mcap"), out) == 0
-    entry = {"id": 0, "file_name": "image_2/000000.jpg", "width": WIDTH, "height": HEIGHT}
-    found = {"id": 1, "image_id": 0, "category_id": 3, "bbox": [10, 20, 40, 30]}
-    content = {"images": [entry], "annotations": [found], "categories": [{"id": 3, "name": "car"}]}
-    (out / "boxes.json").write_text(json.dumps(content))
-    (frame,) = open_boxes([out / "boxes.json"], ("Car",))
-    np.testing.assert_allclose(frame.projection, RAW, atol=1e-12)
-    assert frame.objects[0].box2d == (10, 20, 50, 50)
 
 
 def test_existing_files_are_not_touched(tmp_path, capsys):

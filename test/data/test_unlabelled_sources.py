@@ -77,14 +77,6 @@ def test_every_image_has_the_camera_info_of_its_stamp(tmp_path, cache, topics):
     assert [frame.projection[0, 0] for frame in frames] == [110, 120, 130]
 
 
-def test_image_without_its_own_camera_info_has_the_newest_or_the_first(tmp_path, cache):
-    messages = [("image", image(0)), ("image", image(1)), ("camera_info", info(50, 10))]
-    messages += [("image", image(2)), ("camera_info", info(60, 20)), ("image", image(3))]
-    messages += [("image", image(4))]
-    frames = open_unlabelled(record(tmp_path / "a.mcap", *messages), None, cache)
-    assert [frame.projection[0, 0] for frame in frames] == [120, 120, 120, 130, 130]
-
-
 def test_long_bags_are_thinned_evenly(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(bag_images, "MAX_FRAMES", 3)
     frames = open_unlabelled(drive(tmp_path / "a.mcap", 8), None, cache)

@@ -250,15 +250,6 @@ def test_mosaic_in_a_png_is_coloured(pattern, bits):
     np.testing.assert_array_equal(result, to_bgr(message(mosaic, encoding)))
 
 
-@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_mosaic_in_a_jpeg_is_coloured(pattern):
-    value = {"r": 200, "g": 100, "b": 50}
-    mosaic = np.array([value[letter] for letter in pattern], np.uint8).reshape(2, 2)
-    picture = compressed(np.tile(mosaic, (8, 12)), ".jpg", f"bayer_{pattern}8; jpeg compressed ")
-    result = to_bgr(picture)[2:-2, 2:-2].astype(int)
-    np.testing.assert_allclose(result, np.full((12, 20, 3), (50, 100, 200)), atol=8)
-
-
 def test_picture_that_was_coloured_before_its_compression_stays_as_it_is():
     pixels = noise(6, 10, 3)
     picture = compressed(pixels, image_format="bayer_rggb8; png compressed bgr8")

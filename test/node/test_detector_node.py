@@ -321,16 +321,6 @@ def test_images_with_the_camera_info_of_another_camera_are_dropped_and_reported(
     assert "no CameraInfo with the image's frame_id 'camera', only with 'rear'" in message
 
 
-def test_frame_that_breaks_the_detector_is_dropped_and_the_next_one_answered(bench, monkeypatch):
-    bench.start()
-    with monkeypatch.context() as broken:
-        broken.setattr(Detector, "batch", lambda *_: 1 / 0)
-        send(bench, bench.image(1.0), bench.info(1.0))
-        bench.spin_until(lambda: totals(bench).dropped[DropCause.FAILED] == 1)
-    answer(bench, stamp=2.0)
-    assert totals(bench).last_error == "ZeroDivisionError: division by zero"
-
-
 def test_object_with_non_finite_network_output_is_dropped_and_the_others_stay(bench, monkeypatch):
     bench.start(max_detections=10)
     detections = bench.listen(Detection3DArray, "/km3d/detections")
@@ -345,26 +335,6 @@ def test_object_with_non_finite_network_output_is_dropped_and_the_others_stay(be
     answer(bench)
     bench.spin_until(lambda: detections)
     assert len(detections[0].detections) == 9
-
-
-def test_every_received_frame_is_answered_or_counted(bench):
-    bench.start(rectified=True)
-    spoilers = (None, unknown_encoding, None, short_data, other_size, None, negative_focal)
-    for number in range(40):
-        image, info = bench.image(float(number)), bench.info(float(number))
-        spoil = spoilers[number % len(spoilers)]
-        if spoil is not None:
-            spoil(image, info)
-        flood = number >= len(spoilers)
-        send(bench, image, None if flood and number % 5 == 0 else info)
-        if not flood:
-            settle(bench)
-    assert transition(bench, Transition.TRANSITION_DEACTIVATE)
-    result = totals(bench)
-    assert result.received == 40
-    assert result.answered >= 3
-    assert result.faults >= 4
-    assert result.answered + result.dropped.total() == 40
 
 
 def test_camera_info_that_never_arrives_is_reported_after_two_seconds(bench):
@@ -405,26 +375,6 @@ def test_topic_that_nobody_publishes_is_reported_without_a_hint_at_shared_memory
     bench.spin_until(lambda: bench.node.count_publishers("/image") == 0)
     bench.clock.now += 2.5
     assert bench.report()[1] == "image never arriving: none on /image for 2 s"
-
-
-def test_stamps_that_never_match_are_answered_with_a_warning(bench):
-    bench.start()
-    send(bench, bench.image(1.0), bench.info(1.5))
-    for stamp in (2.0, 3.0):
-        send(bench, bench.image(stamp), bench.info(stamp + 0.5))
-    settle(bench)
-    assert totals(bench).answered + totals(bench).dropped[DropCause.OVERTAKEN] == 3
-    level, message, _ = bench.report()
-    assert level == DiagnosticStatus.WARN
-    assert "stamps of /image and /camera_info do not match" in message
-
-
-def test_image_whose_camera_info_is_late_waits_for_it(bench):
-    bench.start()
-    send(bench, bench.image(1.0))
-    send(bench, info=bench.info(1.0))
-    bench.spin_until(lambda: totals(bench).answered == 1)
-    assert totals(bench).inexact == 0
 
 
 def test_report_gives_device_model_rates_and_latencies(bench):

@@ -12,7 +12,6 @@ from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
-from km3d_ros.frames.drops import DropCause
 from km3d_ros.geometry.box3d import Boxes3D, keypoints, observation_angle
 from km3d_ros.geometry.level import level_from_angles, rotation_matrix
 from km3d_ros.geometry.pinhole import Pinholes
@@ -140,19 +139,6 @@ def test_transform_that_changes_is_used_and_named(bench, transforms, cameras):
     send(bench, 400.0)
     np.testing.assert_allclose(cameras[-1].level, level_from_angles(0.1, 0.0), atol=1e-12)
     assert bench.report()[0] == OK
-
-
-def test_camera_that_looks_at_the_ground_is_refused(bench, transforms, cameras):
-    transforms.publish(mount(math.radians(70)))
-    bench.start(base_frame="base_link")
-    bench.spin_until(lambda: send(bench, 1.0) or totals(bench).dropped[DropCause.NO_LEVEL])
-    bench.report()
-    send(bench, 100.0)  # the only frame of the next report
-    level, message, values = bench.report()
-    assert (level, values["mount"]) == (ERROR, "unknown")
-    assert "camera in base_link: the camera looks 70° below the horizon" in message
-    transforms.publish(mount(0.2))
-    wait_for_mount(bench, 2.0, "pitch 11.5°, roll 0.0°")
 
 
 def test_camera_that_comes_to_look_at_the_ground_is_refused_from_then_on(

@@ -226,30 +226,6 @@ def test_targets_of_2d_boxes_are_where_the_objects_are_seen(street, calibrated):
     assert mirrored == {True, False}
 
 
-def test_both_views_of_2d_boxes_lead_back_to_the_object(street):
-    projection = np.array([[300.0, 0, 200, 0], [0, 300, 120, 0], [0, 0, 1, 0]])
-    frame = replace(street, projection=projection)
-    data = views([frame], boxed=[frame])
-    led_back = 0
-    for epoch in range(12):
-        pairs, both = (getattr(data[Key(Kind.BOXED, epoch, 0)], n) for n in ("pairs", "targets"))
-        for i, targets in enumerate(both):
-            objects = targets.objects
-            if not len(objects) or not objects.own.all():
-                continue
-            corners = objects.edges.reshape(2, 2) + torch.stack((objects.x, objects.y), -1)
-            is_mirrored = bool(pairs.mirrored[i])
-            for affine, box in (
-                (pairs.to_original[i], (140, 80, 260, 160)),
-                (pairs.to_image[i], (139, 80, 259, 160) if is_mirrored else (140, 80, 260, 160)),
-            ):
-                pixels = corners @ affine[:, :2].T + affine[:, 2]
-                low, high = pixels.amin(0), pixels.amax(0)
-                np.testing.assert_allclose((*low, *high), box, atol=0.01)
-            led_back += 1
-    assert led_back > 12
-
-
 def test_stills_are_shown_among_each_other_and_calibrated_frames_alone(tmp_path):
     frames = []
     for channel, name in enumerate(("blue", "green", "red")):
