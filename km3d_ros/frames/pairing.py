@@ -13,7 +13,6 @@ import reprlib
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -139,8 +138,11 @@ def recorded_infos(
     """
     infos: CameraInfos[bytes] = CameraInfos()
     for time, data in sorted(recorded, key=lambda entry: entry[0]):
-        with suppress(Exception):  # rclpy and rosbags raise various classes
-            infos.add(deserialize(data), time, data)
+        try:
+            info = deserialize(data)
+        except Exception:  # rclpy and rosbags raise various classes
+            continue
+        infos.add(info, time, data)
     return infos
 
 

@@ -49,6 +49,7 @@ def marker_array(
     )
     markers = [Marker(header=header, action=Marker.DELETEALL)]
     rows = zip(
+        range(len(detections)),
         detections.class_index.tolist(),
         detections.score.tolist(),
         detections.center.tolist(),
@@ -58,9 +59,7 @@ def marker_array(
         strict=True,
     )
     up_x, up_y, up_z = (-camera.level[1]).tolist()
-    for number, (index, score, (x, y, z), turn, (length, width, height), distance) in enumerate(
-        rows
-    ):
+    for number, index, score, (x, y, z), turn, (length, width, height), distance in rows:
         pose = Pose(position=Point(x=x, y=y, z=z))
         pose.orientation = Quaternion(**dict(zip("xyzw", turn, strict=True)))
         blue, green, red = (value / 255 for value in color_of(index))
