@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from km3d_ros.bag import BagWriter
+from km3d_ros.cli._types import number, whole
 from km3d_ros.data.kitti_labels import KittiObject
 from km3d_ros.demo import session
 from km3d_ros.demo.drive import RATE, render_drive
@@ -35,9 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for results")
-    parser.add_argument("--frames", type=int, default=80, help="length of the drive")
-    parser.add_argument("--rate", type=float, default=RATE, help="frames a second, Hz")
-    parser.add_argument("--seed", type=int, default=7, help="of the drive")
+    parser.add_argument("--frames", type=whole(1), default=80, help="length of the drive")
+    parser.add_argument(
+        "--rate",
+        type=number(0.1, 1000, "a rate of 0.1 to 1000 Hz"),
+        default=RATE,
+        help="frames a second, Hz",
+    )
+    parser.add_argument("--seed", type=whole(0), default=7, help="of the drive")
     parser.add_argument("--weights", type=Path, help="weights file instead of the embedded one")
     args = parser.parse_args(argv)
     # DDS traffic of the demo stays on this machine.

@@ -13,6 +13,7 @@ import rclpy
 from rclpy.utilities import remove_ros_args
 
 from km3d_ros.bag import message_class
+from km3d_ros.cli._types import number, whole
 from km3d_ros.data.bag_images import open_bag
 from km3d_ros.demo.publishing import publish
 from km3d_ros.errors import InputError
@@ -27,8 +28,13 @@ def main(argv: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("bag", type=Path, help="rosbag2 folder or .mcap file")
-    add("--rate", type=float, default=1.0, help="speed, as a multiple of recorded, above 0")
-    add("--subscribers", type=int, default=0, help="start once every topic has so many")
+    add(
+        "--rate",
+        type=number(0.01, 1000, "a speed of 0.01 to 1000"),
+        default=1.0,
+        help="speed, as a multiple of recorded",
+    )
+    add("--subscribers", type=whole(0), default=0, help="start once every topic has so many")
     add("--log", help="CSV of topic, recorded and publication time (time.monotonic_ns) in ns")
     options = parser.parse_args(remove_ros_args(argv)[1:])
     rclpy.init(args=argv)

@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
+from km3d_ros.cli._types import whole
 from km3d_ros.demo.drive import render_drive
 from km3d_ros.demo.publishing import publish
 
@@ -26,8 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Render a drive and publish it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--frames", type=int, default=200, help="length of the drive, at 10 Hz")
-    parser.add_argument("--seed", type=int, default=7, help="of the drive")
+    parser.add_argument(
+        "--frames", type=whole(1), default=200, help="length of the drive, at 10 Hz"
+    )
+    parser.add_argument("--seed", type=whole(0), default=7, help="of the drive")
     args = parser.parse_args(remove_ros_args(argv)[1:])
     try:
         # Rendered before: it is slower than the camera's rate.

@@ -12,6 +12,7 @@ import torch
 from rosbags.highlevel import AnyReader
 
 import km3d_ros
+from km3d_ros.demo import player, town_camera
 from km3d_ros.demo.__main__ import main
 from km3d_ros.network import checkpoint
 from km3d_ros.network.km3dnet import KM3DNet
@@ -107,3 +108,25 @@ def test_missing_weights_end_the_demo_with_the_reason(tmp_path, capsys):
     missing = str(tmp_path / "none.safetensors")
     assert main(["--out", str(tmp_path), "--weights", missing]) == 1
     assert missing in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("program", "option"),
+    [
+        (main, "--rate=0"),
+        (main, "--rate=nan"),
+        (main, "--rate=inf"),
+        (main, "--frames=0"),
+        (main, "--seed=-1"),
+        (player.main, "--rate=0"),
+        (player.main, "--rate=-1"),
+        (player.main, "--subscribers=-1"),
+        (town_camera.main, "--frames=0"),
+        (town_camera.main, "--seed=-1"),
+    ],
+)
+def test_impossible_number_is_refused_with_the_range(program, option, capsys):
+    name, value = option.split("=")
+    with pytest.raises(SystemExit, match="2"):
+        program(["program", option] if program is not main else [option])
+    assert f"argument {name}: '{value}' is not a" in capsys.readouterr().err
