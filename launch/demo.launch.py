@@ -1,18 +1,17 @@
-"""A drive through Town, rendered and then played into the node; with RViz to watch it.
+"""A drive through Town, rendered and then played into detector and tracker; with RViz to watch.
 
 ros2 launch km3d_ros demo.launch.py rviz:=true
 """
 
 import sys
 
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
+    GroupAction,
     IncludeLaunchDescription,
-    OpaqueFunction,
 )
-from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
@@ -22,18 +21,10 @@ from km3d_ros.demo.topics import FRAME_ID, PROFILE_VARIABLES
 SHARE = FindPackageShare("km3d_ros")
 
 
-def detector(context: LaunchContext) -> list[IncludeLaunchDescription]:
-    rviz = LaunchConfiguration("rviz")
-    # Only RViz asks where the camera is.
-    frame = FRAME_ID if IfCondition(rviz).evaluate(context) else ""
-    return [
-        IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(
-                PathJoinSubstitution([SHARE, "launch", "km3d.launch.py"])
-            ),
-            launch_arguments={"camera_frame": frame, "rviz": rviz}.items(),
-        )
-    ]
+def included(file: str, **arguments) -> GroupAction:
+    source = PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", file]))
+    # A group of its own: else the second file has the params_file of the first.
+    return GroupAction([IncludeLaunchDescription(source, launch_arguments=arguments.items())])
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -55,4 +46,7 @@ def generate_launch_description() -> LaunchDescription:
         ),
         output="screen",
     )
-    return LaunchDescription([*arguments, OpaqueFunction(function=detector), camera])
+    # The tracker needs the place of the camera, too.
+    detector = included("km3d.launch.py", camera_frame=FRAME_ID, rviz=LaunchConfiguration("rviz"))
+    tracker = included("km3d_tracker.launch.py")
+    return LaunchDescription([*arguments, detector, tracker, camera])

@@ -202,7 +202,7 @@ def setup_of_cameras(single: Path, cameras: list[str]) -> Path:
     manager = setup["Visualization Manager"]
     displays, manager["Displays"] = manager["Displays"], []
     for display in displays:
-        if "Topic" not in display:
+        if not display.get("Topic", {}).get("Value", "").startswith("km3d/"):
             manager["Displays"].append(display)
             continue
         for camera in cameras:

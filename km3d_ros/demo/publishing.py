@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import rclpy
@@ -31,6 +31,7 @@ def publish(
     messages: Iterable[tuple[str, Any, int]],
     rate: float = 1.0,
     subscribers: int = 0,
+    unawaited: Collection[str] = (),
 ) -> list[Published]:
     """Publish messages at their recorded pace; rclpy must be initialised.
 
@@ -38,10 +39,12 @@ def publish(
     messages: topic, message (serialised or not) and recorded time in nanoseconds, in order.
     rate: speed; 2 is twice as fast as recorded.
     subscribers: number of subscribers that every topic must have before the first message.
+    unawaited: topics that may have fewer.
     """
     node = Node("bag_player")
     publishers = {t: node.create_publisher(kind, t, RELIABLE) for t, kind in types.items()}
-    while any(p.get_subscription_count() < subscribers for p in publishers.values()):
+    awaited = [publisher for topic, publisher in publishers.items() if topic not in unawaited]
+    while any(publisher.get_subscription_count() < subscribers for publisher in awaited):
         rclpy.spin_once(node, timeout_sec=0.05)
     published: list[Published] = []
     begin = time.monotonic_ns() + round(SETTLING * 1e9)

@@ -1,6 +1,7 @@
 """A camera that drives through Town: `python -m km3d_ros.demo.town_camera`.
 
-It renders a drive and then publishes it on `image` and `camera_info`, once the node subscribes.
+It renders a drive and then publishes it, once detector and tracker subscribe: `image`,
+`camera_info`, `odometry`, and the same motion on `/tf` for RViz.
 """
 
 from __future__ import annotations
@@ -10,13 +11,24 @@ import sys
 from collections.abc import Sequence
 
 import rclpy
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
 from rclpy.executors import ExternalShutdownException
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
 
 from km3d_ros.cli._types import whole
 from km3d_ros.demo.drive import render_drive
 from km3d_ros.demo.publishing import publish
+
+TRANSFORMS = "/tf"
+TYPES = {
+    TRANSFORMS: TFMessage,
+    "odometry": Odometry,
+    "camera_info": CameraInfo,
+    "image": Image,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,15 +49,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         messages = [
             (topic, message, frame.stamp)
             for frame in render_drive(args.frames, args.seed)
-            for topic, message in (("camera_info", frame.info), ("image", frame.image))
+            for topic, message in zip(
+                TYPES,
+                (transform(frame.odometry), frame.odometry, frame.info, frame.image),
+                strict=True,
+            )
         ]
         rclpy.init(args=argv)
-        publish({"image": Image, "camera_info": CameraInfo}, messages, subscribers=1)
+        publish(TYPES, messages, subscribers=1, unawaited=(TRANSFORMS,))
     except (KeyboardInterrupt, ExternalShutdownException):
         return 130
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+def transform(odometry: Odometry) -> TFMessage:
+    """The pose of the vehicle as a transform."""
+    moved = TransformStamped(header=odometry.header, child_frame_id=odometry.child_frame_id)
+    place, moved.transform.rotation = odometry.pose.pose.position, odometry.pose.pose.orientation
+    shift = moved.transform.translation
+    shift.x, shift.y, shift.z = place.x, place.y, place.z
+    return TFMessage(transforms=[moved])
 
 
 if __name__ == "__main__":

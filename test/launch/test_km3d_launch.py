@@ -143,7 +143,9 @@ def test_rviz_shows_every_camera(peer, weights, stand_ins):
         ("Boxes: front", "km3d/front/markers"),
         ("Boxes: rear", "km3d/rear/markers"),
     ]
-    assert len(shown) == 2 * 4
+    # One display of the tracks, in which all cameras are.
+    assert len(shown) == 2 * 4 + 1
+    assert ("Tracks", "km3d_tracker/markers") in shown
     assert sum("Topic" not in display for display in displays) == 2
 
 
