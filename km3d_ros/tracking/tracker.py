@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from km3d_ros.tracking import filter as kalman
-from km3d_ros.tracking.association import GATE, assign, candidates
+from km3d_ros.tracking.association import associate
 from km3d_ros.tracking.ground import Ground
 from km3d_ros.tracking.measurements import Measurements, without_prior
 from km3d_ros.tracking.motion import Motion, motion_of
@@ -23,8 +23,6 @@ LONGEST_GAP = 2.0
 """Seconds without detections after which tracking starts again."""
 CONFUSION = 0.05
 """Probability that a detector names another class than the true one."""
-MATCH_LIMIT = 20.0
-"""Cost above which a detection and a track do not belong together."""
 LIFETIME = 5.0
 """Mean time in seconds that an undetected object stays in the scene."""
 BIRTH = 0.7
@@ -136,7 +134,7 @@ class Tracker:
         seen_by = self._sensors.setdefault(sensor, _Sensor())
         measured = seen_by.on_ground(without_prior(measured), time)
         likelihoods = self._class_likelihoods(measured.class_names)
-        rows, columns = self._associate(measured, age, likelihoods)
+        rows, columns = associate(self._tracks, measured, age, likelihoods)
         self._update(rows, measured[columns], age, likelihoods[columns])
         if age > 0:
             self._count(out_of_order=1)
@@ -186,24 +184,6 @@ class Tracker:
         classes = self._tracks.classes[:, kept]
         classes /= classes.sum(1, keepdims=True)
         self._tracks = replace(self._tracks, classes=classes)
-
-    def _associate(
-        self, measured: Measurements, age: float, likelihoods: Array
-    ) -> tuple[Array, Array]:
-        """Rows of the tracks and columns of their detections."""
-        tracks = self._tracks
-        mean, covariance = tracks.state()
-        predicted, jacobian = kalman.measurement_model(mean, measured.origin, age)
-        spread = jacobian @ covariance @ jacobian.transpose(0, 2, 1)
-        white, _ = kalman.split(measured)
-        rows, columns = candidates(predicted, spread, measured.position, white)
-        difference = measured.position[columns] - predicted[rows]
-        together = spread[rows] + white[columns]
-        cost = kalman.negative_log(difference, together)
-        near = cost - np.linalg.slogdet(together)[1] <= GATE
-        cost -= 2 * np.log((tracks.classes[rows] * likelihoods[columns]).sum(1))
-        shape = len(tracks), len(measured)
-        return assign(shape, rows[near], columns[near], cost[near], MATCH_LIMIT)
 
     def _update(self, rows: Array, measured: Measurements, age: float, likelihoods: Array) -> None:
         tracks = self._tracks[rows]
