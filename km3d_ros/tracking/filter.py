@@ -182,7 +182,7 @@ def update(
 
 def _offset(tracks: Tracks, origin: Array, age: float) -> Array:
     """(N, 3) from the sensor to the objects, `age` seconds ago."""
-    mean, _ = tracks.state()
+    mean = tracks.mean()
     offset = mean[:, :3] - origin
     offset[:, :2] -= age * mean[:, SPEED]
     return offset

@@ -97,6 +97,10 @@ class Tracks:
         # argmax raises where no class was met yet.
         return self.classes.argmax(1) if len(self) else np.empty(0, np.int64)
 
+    def mean(self) -> Array:
+        """(N, 6) over both models of motion."""
+        return np.einsum("nk,nks->ns", self.weights, self.means)
+
     def state(self) -> tuple[Array, Array]:
         """Mean (N, 6) and covariance (N, 6, 6) over both models of motion."""
         return mixture(self.weights, self.means, self.covariances)

@@ -199,7 +199,7 @@ class Tracker:
         """Lower the existence of the tracks in view that were not detected."""
         tracks = self._tracks
         view.add(measured.position - measured.origin, measured.rotation)
-        offset = tracks.state()[0][:, :3] - measured.origin
+        offset = tracks.mean()[:, :3] - measured.origin
         missed = view.contains(offset, measured.rotation)
         missed[rows] = False
         doubt = np.log1p(-tracks.detectability[missed])
@@ -210,7 +210,7 @@ class Tracker:
         """Start tracks with the detections of no track, but not with duplicates."""
         taken = self._tracks[rows]
         order = np.argsort(-measured.score, kind="stable")
-        places = np.concatenate([taken.state()[0][:, :2], measured.position[order, :2]])
+        places = np.concatenate([taken.mean()[:, :2], measured.position[order, :2]])
         widths = np.concatenate([taken.size[:, 1], measured.size[order, 1]])
         known = len(taken)
         apart = np.linalg.norm(places[known:, None] - places, axis=-1)
