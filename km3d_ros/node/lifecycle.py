@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -22,7 +23,7 @@ REPORT_PERIOD = 1.0
 """Seconds between two diagnostics messages."""
 
 
-class ManagedNode(Node):
+class ManagedNode(Node, ABC):
     """A lifecycle node that can start itself, and publishes diagnostics in every state.
 
     A subclass sets the attributes that its methods need before it calls this constructor.
@@ -69,37 +70,37 @@ class ManagedNode(Node):
     whole: str
 
     @property
+    @abstractmethod
     def _is_configured(self) -> bool:
         """Whether fixed parameters are in use."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _configure(self) -> None:
         """Read the fixed parameters and create what the node needs in the state inactive."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _activate(self) -> None:
         """Start working."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _deactivate(self) -> None:
         """Stop working; does nothing in other states than active."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _release(self) -> None:
         """Undo `_configure`, even if it failed half-way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _on_time_jump(self, jump: TimeJump) -> None:
         """Handle a jump back in simulated time, or a change of its source."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _parts(self) -> Sequence[str]:
         """The cameras or topics that have a diagnostic status; "" is the whole node."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _health(self, part: str) -> tuple[Health, dict[str, object]]:
         """The health of a part and its diagnostic values."""
-        raise NotImplementedError
 
     # Lifecycle.
 

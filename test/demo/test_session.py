@@ -17,7 +17,7 @@ def test_node_that_cannot_start_ends_the_session_with_its_last_words(tmp_path):
 
 def test_response_that_is_lost_is_asked_for_again(monkeypatch):
     """A response that is sent before the node has found its client is lost."""
-    monkeypatch.setattr(session, "RETRY", 0.1, raising=False)
+    monkeypatch.setattr(session, "RETRY", 0.1)
     monkeypatch.setattr(session, "START_PATIENCE", 10.0)
     context = rclpy.Context()
     rclpy.init(context=context)
