@@ -47,12 +47,12 @@ def main() -> None:
     cameras = {name: Camera(name) for name in NAMES}
     try:
         with Detector(NAMES) as detector:
-            for camera in cameras.values():
-                camera.send(RATE, 1.0)
-            detector.spin(until=lambda: all(detector.timings.values()))
-            for camera in cameras.values():
-                camera.sent()
-            detector.spin(REPORTED)
+            while not all(detector.timings.values()):  # until DDS has connected all of them
+                for camera in cameras.values():
+                    camera.send(RATE, 1.0)
+                detector.spin(1.0 + REPORTED)
+                for camera in cameras.values():
+                    camera.sent()
             print("| cameras | camera | answers/s | age p50, ms | age p99 |\n" + "|---" * 5 + "|")
             rows = []
             for count in (3, 2, 1):

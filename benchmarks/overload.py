@@ -140,10 +140,10 @@ class Detector:
         self._process.wait()
         self._executor.shutdown()
 
-    def spin(self, seconds: float = float("inf"), until: Callable = lambda: False) -> None:
-        """Spin for some time, or until a condition is true."""
+    def spin(self, seconds: float) -> None:
+        """Spin for some time."""
         begin = time.monotonic()
-        while (now := time.monotonic()) - begin < seconds and not until():
+        while (now := time.monotonic()) - begin < seconds:
             if self._process.poll() is not None:
                 sys.exit(f"the node exited with code {self._process.returncode}")
             self._executor.spin_once(timeout_sec=0.1)
@@ -188,10 +188,10 @@ def overload(load: float, seconds: float) -> dict[str, object]:
     try:
         with Detector(values=["score_threshold:=0.0", "max_detections:=50"]) as detector:
             timings = detector.timings[""]
-            camera.send(SLOW, WARM_UP / SLOW)
-            detector.spin(until=lambda: len(timings) >= WARM_UP // 2)
-            camera.sent()
-            detector.spin(REPORTED)
+            while len(timings) < WARM_UP // 2:  # DDS may lose the first ones
+                camera.send(SLOW, WARM_UP / SLOW)
+                detector.spin(WARM_UP / SLOW + REPORTED)
+                camera.sent()
             rate = 1 / np.median([work(timing) for timing in timings])
             before = detector.reports[""]
             detector.forget()
