@@ -1,4 +1,7 @@
-"""A drive along a street: one scene with a moving camera and moving actors."""
+"""A drive along a street: one scene with a moving camera and moving actors.
+
+The street bends, drivers accelerate, brake and do not keep exactly to the middle of their lane.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,36 @@ EGO_SPEED = 7.0
 """Metres per second."""
 AHEAD = 120.0
 """Metres of street beyond the last camera position."""
+BEND = 0.004
+"""Standard deviation of the curvature of a street, 1/m, as in still frames."""
+SHARPEST = 0.01
+"""Largest curvature: the crossing street reaches 60 m to both sides."""
+ACCELERATION = {"vehicle": 1.0, "cyclist": 0.4}
+"""Largest acceleration along the street, m/s²."""
+WANDER = {"vehicle": 0.2, "cyclist": 0.0}
+"""Largest deviation from the line, metres. The standard deviation of real drivers is
+about 0.2 m (J. C. Verster, T. Roth, 2011, doi 10.2147/IJGM.S19639)."""
+PERIODS = (5.0, 8.0)
+"""Range of the periods of these deviations, seconds. With longer ones, vehicles would collide."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A deviation that is zero at time zero: a sine with an amplitude in metres."""
+
+    amplitude: float = 0.0
+    period: float = 1.0  # seconds
+    phase: float = 0.0
+
+    def at(self, time: float) -> tuple[float, float]:
+        """Deviation in metres, and its speed in metres per second."""
+        rate = 2 * np.pi / self.period
+        angle = rate * time + self.phase
+        shift = self.amplitude * (np.sin(angle) - np.sin(self.phase))
+        return float(shift), float(self.amplitude * rate * np.cos(angle))
+
+
+STRAIGHT = Wave()
 
 
 @dataclass(frozen=True)
@@ -32,8 +65,16 @@ class Course:
     actor: Actor
     s: float
     u: float
-    speed: float  # metres per second towards larger s
+    speed: float  # mean, metres per second towards larger s
     person: tuple[str, int] | None = None  # kind and variant of a person with moving limbs
+    pace: Wave = STRAIGHT  # deviation along the street
+    wander: Wave = STRAIGHT  # deviation across it
+
+    def at(self, time: float) -> tuple[float, float, float]:
+        """Place s, u after `time` seconds, and the turn from the first direction, clockwise."""
+        (ahead, pace), (right, drift) = self.pace.at(time), self.wander.at(time)
+        turn = np.arctan(drift / (self.speed + pace)) if drift else 0.0
+        return self.s + self.speed * time + ahead, self.u + right, float(turn)
 
 
 def drive(
@@ -49,14 +90,17 @@ def drive(
     An object keeps its appearance, and a vehicle its size, from frame to frame.
     """
     rng = np.random.default_rng((seed, 2**32))
-    street = _street(rng, EGO_SPEED * frames / rate + AHEAD)
+    motion = np.random.default_rng((seed, 2**33))
+    bend = float(np.clip(motion.normal(0, BEND), -SHARPEST, SHARPEST))
+    street = _street(rng, EGO_SPEED * frames / rate + AHEAD, bend)
     ego = 0.5 * street.lane
     trees = sample_trees(street, rng)
     crowd = Crowd(street, rng)
     for tree in trees:
         if tree.trunk:
             crowd.reserve(tree.x, tree.z, 2 * tree.trunk, 2 * tree.trunk, 0.0)
-    courses = _moving(crowd, frames / rate) + _standing(crowd)
+    courses = [_driven(course, motion) for course in _moving(crowd, frames / rate)]
+    courses += _standing(crowd)
     known = len(crowd.actors)
     furnish(crowd)
     film = sample_film(rng)
@@ -75,11 +119,11 @@ def drive(
         yield render(_at(scene, street, courses, ego, k / rate, k), width, height, focal)
 
 
-def _street(rng: np.random.Generator, length: float) -> Street:
+def _street(rng: np.random.Generator, length: float, bend: float) -> Street:
     return Street(
         kind="city" if rng.random() < 0.5 else "residential",
         side=1,
-        curvature=0.0,
+        curvature=bend,
         lane=3.3,
         lanes=(1, 1),
         parking=("parallel", "parallel"),
@@ -128,6 +172,17 @@ def _moving(crowd: Crowd, seconds: float) -> list[Course]:
     return courses
 
 
+def _driven(course: Course, rng: np.random.Generator) -> Course:
+    """The course with the deviations of its driver or rider."""
+    kind = course.person[0] if course.person else "vehicle"
+    if kind not in ACCELERATION:
+        return course
+    periods, phases = rng.uniform(*PERIODS, 2), rng.uniform(0, 2 * np.pi, 2)
+    reach = ACCELERATION[kind] * (periods[0] / (2 * np.pi)) ** 2, WANDER[kind]
+    pace, wander = (Wave(*wave) for wave in zip(reach, periods, phases, strict=True))
+    return replace(course, pace=pace, wander=wander)
+
+
 def _walker(crowd: Crowd, place, kind: str, s: float, u: float, speed: float) -> list[Course]:
     variant = int(crowd.rng.integers(12)) // 4 * 4
     actor = place(crowd, s, u, 0.0 if speed > 0 else np.pi)
@@ -150,17 +205,18 @@ def _standing(crowd: Crowd) -> list[Course]:
 
 def _at(scene: Scene, street: Street, courses, ego: float, time: float, frame: int) -> Scene:
     """The scene after `time` seconds."""
-    x, z, _ = street.place(EGO_SPEED * time, ego)
-    view = replace(scene.view, x=float(x), z=float(z))
+    x, z, heading = (float(value) for value in street.place(EGO_SPEED * time, ego))
+    view = replace(scene.view.turned(heading), x=x, z=z)
     moved = [_moved(course, street, time) for course in courses]
     film = replace(scene.film, noise_index=frame % textures.NOISES)
     return replace(scene, view=view, film=film, actors=moved + scene.actors)
 
 
 def _moved(course: Course, street: Street, time: float) -> Actor:
-    s = course.s + course.speed * time
-    x, z, _ = street.place(s, course.u)
-    actor = replace(course.actor, x=float(x), z=float(z))
+    s, u, turn = course.at(time)
+    x, z, _ = (float(value) for value in street.place(s, u))
+    bend = (s - course.s) * street.curvature
+    actor = replace(course.actor, x=x, z=z, yaw=course.actor.yaw + bend + turn)
     if course.person is None:
         return actor
     kind, variant = course.person

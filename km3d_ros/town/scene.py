@@ -6,7 +6,7 @@ World frame: x right and z forward on a flat map, height upwards, in metres.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from km3d_ros.town.meshes import Array, Mesh
 
@@ -47,6 +47,16 @@ class View:
         right, ahead = self.x * c - self.z * s, self.x * s + self.z * c
         descent = self.slope * ahead + self.bank * right
         return self.z, -self.x, -descent, -self.heading
+
+    def turned(self, angle: float) -> View:
+        """The view after a turn to the right by `angle` radians, on the same surface."""
+        c, s = math.cos(angle), math.sin(angle)
+        return replace(
+            self,
+            heading=self.heading + angle,
+            slope=c * self.slope + s * self.bank,
+            bank=c * self.bank - s * self.slope,
+        )
 
 
 @dataclass(frozen=True)

@@ -248,15 +248,44 @@ def test_a_drive_moves_everybody_smoothly_and_keeps_their_looks():
     for before, after in pairwise(frames):
         now = {item.size: item for item in after.objects if item.class_name == "Car"}
         steps = [
-            np.linalg.norm(np.subtract(now[item.size].center, item.center))
+            abs(np.linalg.norm(now[item.size].center) - np.linalg.norm(item.center))
             for item in before.objects
             if item.class_name == "Car" and item.size in now
         ]
         assert len(steps) >= 3
-        # Nobody approaches faster than 15 m/s: 1.5 m in 0.1 s.
-        assert max(steps) < 1.6
+        # Nobody approaches faster than 16.3 m/s: 1.63 m in 0.1 s.
+        assert max(steps) < 1.63
     near = [item for item in frames[0].objects if item.class_name == "Car"]
     assert sum(8 < item.center[2] < 30 and item.occlusion == 0 for item in near) >= 2
+
+
+def test_on_a_drive_the_street_bends_and_drivers_accelerate():
+    scenes = [frame.scene for frame in drive(4, 40, width=320, height=96)]
+    poses = np.array([[(a.x, a.z, a.yaw) for a in s.actors if a.class_name] for s in scenes])
+    steps = np.diff(poses[..., :2], axis=0) * 10
+    speeds = np.linalg.norm(steps, axis=-1)
+    assert (speeds.max(0) == 0).sum() >= 5
+    driven = speeds.mean(0) > 5
+    assert driven.sum() >= 5
+    accelerations = np.abs(np.diff(speeds[:, driven], axis=0)) * 10
+    assert 0.8 < accelerations.max() < 1.05
+    # Their fronts point where they go: yaw is counted from x, clockwise.
+    course = np.arctan2(steps[..., 0], steps[..., 1]) - np.pi / 2
+    turn = course[:, driven] - poses[1:, driven, 2]
+    assert np.abs((turn + np.pi) % (2 * np.pi) - np.pi).max() < 0.01
+    # The camera turns with the street, by its curvature times the way.
+    headings = np.array([scene.view.heading for scene in scenes])
+    assert abs(headings[-1] - headings[0]) > 0.05
+    camera = np.diff([(scene.view.x, scene.view.z) for scene in scenes], axis=0)
+    along = np.arctan2(camera[:, 0], camera[:, 1])
+    np.testing.assert_allclose(np.diff(along), np.diff(headings)[1:], atol=1e-6)
+
+
+def test_a_camera_that_turns_keeps_its_place_on_the_slope():
+    view = replace(sample_scene(3, 0).view, x=3.0, z=20.0, slope=0.03, bank=-0.01)
+    right = view.turned(0.4)
+    assert right.heading == view.heading + 0.4
+    np.testing.assert_allclose(right.place[:3], view.place[:3])
 
 
 def test_drives_of_one_seed_are_equal():
