@@ -23,6 +23,10 @@ ARGUMENTS = {
         "",
         "frame of the vehicle, in which the sensors are mounted; empty: as in params_file",
     ),
+    "ground_frame": (
+        "",
+        "frame whose xy plane is the ground; empty: as in params_file",
+    ),
     "autostart": (
         "",
         "whether the node configures and activates itself, or waits for lifecycle transitions; "
@@ -46,9 +50,9 @@ def params_file(context: LaunchContext) -> str:
 
 
 def tracker(context: LaunchContext) -> list[LifecycleNode]:
-    inputs, base_frame, autostart = (
+    inputs, base_frame, ground_frame, autostart = (
         LaunchConfiguration(name).perform(context)
-        for name in ("inputs", "base_frame", "autostart")
+        for name in ("inputs", "base_frame", "ground_frame", "autostart")
     )
     # An empty argument does not override the parameter file.
     parameters = {}
@@ -56,6 +60,8 @@ def tracker(context: LaunchContext) -> list[LifecycleNode]:
         parameters["inputs"] = topics
     if base_frame:
         parameters["base_frame"] = base_frame
+    if ground_frame:
+        parameters["ground_frame"] = ground_frame
     if autostart:
         parameters["autostart"] = LaunchConfiguration("autostart")
     return [

@@ -34,6 +34,7 @@ class TrackSummary:
     """Results of tracking.
 
     tracks: topic. frame: in which objects are tracked. odometry: topic, "" without.
+    grounds: where the grounds below the cameras are from: their frame, or "learned".
     images: used ones. objects: number of identities that were written.
     unusable: images by cause.
     """
@@ -41,6 +42,7 @@ class TrackSummary:
     tracks: str
     odometry: str
     frame: str = ""
+    grounds: list[str] = field(default_factory=list)
     images: int = 0
     objects: int = 0
     unusable: dict[str, int] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class BagTracker:
             InputError: the topic of the odometry is not there or not clear, a mount makes no
                 sense, or the recording has tracks already.
         """
-        self._world = World()
+        self._world = World(ground_frame=wanted.ground_frame)
         self._types = type_store()
         self._poses: dict[str, list[tuple[int, Any]]] = {}
         for message in messages:
@@ -107,6 +109,7 @@ class BagTracker:
         self.summary.images += 1
         self.summary.objects = len(self._numbers)
         self.summary.frame = self._world.frame
+        self.summary.grounds = sorted(set(self._world.grounds.values()))
         # With rosbags, as the detections: the same tracks give the same bytes.
         return {
             topic: bytes(self._types.serialize_cdr(make(snapshot), topic.type))

@@ -18,6 +18,7 @@ from km3d_ros.frames.topic_names import (
     namespace_of,
     not_readable,
 )
+from km3d_ros.tracking.world import GROUND_FRAME
 
 MESSAGE_CLASSES = {
     "sensor_msgs/msg/Image": Image,
@@ -42,6 +43,7 @@ class Wanted:
     tracks: track the objects; results are on `prefix`_tracker/….
     odometry: topic of the vehicle's odometry; empty: the only one, if there is one.
     mounts: of cameras in the vehicle's frame (`poses.parse_mount`).
+    ground_frame: whose xy plane is the ground, if the static transforms have it.
     """
 
     images: Sequence[str] = ()
@@ -52,6 +54,7 @@ class Wanted:
     tracks: bool = False
     odometry: str = ""
     mounts: Sequence[str] = ()
+    ground_frame: str = GROUND_FRAME
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="'FRAME X Y Z ROLL PITCH YAW' of a camera's frame in the odometry's child_frame_id, "
         "metres and radians, if /tf_static does not have it; may be repeated",
     )
+    tracking.add_argument(
+        "--ground-frame",
+        default="base_footprint",
+        metavar="FRAME",
+        help="frame whose xy plane is the ground; without a static transform to it, the ground is "
+        "learned from the detections (default: %(default)s)",
+    )
     _detector.add_options(parser)
     add("--json", action="store_true", help="print the summary as JSON")
 
@@ -119,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
         args.tracks,
         args.odometry,
         args.mount,
+        args.ground_frame,
     )
     mounting = _options.mounting_of(args)
     summary = detect_in_bag(args.source, args.out, wanted, mounting, _detector.load(args))
@@ -140,7 +148,8 @@ def _as_text(summary: Summary) -> str:
         motion = f"motion from {tracking.odometry}" if tracking.odometry else "no odometry"
         lines.append(
             f"{tracking.tracks}: {tracking.objects} objects in {tracking.images} images; "
-            f"{motion}; frame {tracking.frame or 'not known'}" + _unusable(tracking.unusable)
+            f"{motion}; frame {tracking.frame or 'not known'}; ground "
+            f"{', '.join(tracking.grounds) or 'not known'}" + _unusable(tracking.unusable)
         )
     return "\n".join(lines)
 

@@ -115,7 +115,7 @@ class TrackerNode(ManagedNode):
         topics = settings.inputs
         if not topics or "" in topics or len(set(topics)) < len(topics):
             raise InputError(f"inputs is {list(topics)}, expected different topics")
-        self.world = World(settings.base_frame)
+        self.world = World(settings.base_frame, settings.ground_frame)
         mounts = [parse_mount(text) for text in settings.mounts if text]
         base = settings.base_frame
         if mounts and not base:
@@ -275,7 +275,7 @@ class TrackerNode(ManagedNode):
             health = Health(diagnostics.WARN, conflicts)
         for name, number in self._totals(topic, statistics).items():
             self._before[name] = number
-        return health, self._values(statistics)
+        return health, self._values(topic, statistics)
 
     def _input_health(self, topic: str, statistics: InputStatistics, now: float) -> Health:
         found = other_types(self, topic, "vision_msgs/msg/Detection3DArray")
@@ -330,7 +330,7 @@ class TrackerNode(ManagedNode):
         }
         return {f"{topic} {name}": number for name, number in totals.items()}
 
-    def _values(self, statistics: InputStatistics) -> dict[str, object]:
+    def _values(self, topic: str, statistics: InputStatistics) -> dict[str, object]:
         world = self.world
         counts = world.tracker.counts
         values: dict[str, object] = {
@@ -340,6 +340,7 @@ class TrackerNode(ManagedNode):
         values |= {f"dropped.{cause.value}": statistics.dropped[cause] for cause in LeftOut}
         values |= {
             "frame": world.frame,
+            "ground": world.grounds.get(topic, ""),
             "tracks": len(world.tracker.objects(parameters.read(self, LiveSettings).existence)),
             "detections.rejected": world.faults["rejected"],
             "detections.without_covariance": world.faults["without_covariance"],

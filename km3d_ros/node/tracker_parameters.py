@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from km3d_ros.node.parameters import autostart, marker_lifetime, parameter, rules
+from km3d_ros.tracking.world import GROUND_FRAME
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class FixedSettings:
         "",
         "Frame of the vehicle, z up, in which the sensors are mounted; empty: child_frame_id of "
         "the odometry.",
+    )
+    ground_frame: str = parameter(
+        GROUND_FRAME,
+        "Frame whose xy plane is the ground. Without a static transform to it, the ground is "
+        "learned from the detections.",
     )
     mounts: list[str] = parameter(
         [""],

@@ -16,13 +16,13 @@ from km3d_ros.tracking.state import MOVING, RANGE, SPEED, STILL, Tracks, mixture
 
 Array = np.ndarray
 
-LASTING = 0.65
+LASTING = 0.75
 """Part of the variance along the ray that is a lasting error: an object whose size is estimated
 too large is measured too far away in every frame."""
 LARGEST = 0.3
 """Largest standard deviation of the relative error of a range that lasts. The filter is linear in
 it, which fails for larger ones."""
-LASTING_LENGTH = 0.3
+LASTING_LENGTH = 0.2
 """Change of the view of an object (`_view_change`) over which the lasting error of its range is
 correlated."""
 SHORT_LENGTH = 0.05
@@ -43,6 +43,9 @@ CREEP = (0.003, 0.015)
 centre of a detected box also wanders on an object that stands still."""
 CHANGE_TIME = 60.0
 """Mean time in seconds until a standing object starts to move, or a moving one stops."""
+EVIDENCE = 0.7
+"""Exponent on the likelihoods of the models: the errors of successive detections are not
+independent, and so their evidence counts less than once each."""
 LEAST_WEIGHT = 1e-6
 """Least probability of a model of motion."""
 CLASS_MEMORY = 0.9
@@ -169,7 +172,7 @@ def update(
     np.clip(error, -2 * LARGEST, 2 * LARGEST, out=error)
     covariances = tracks.covariances - gain @ innovation @ _transposed(gain)
     tracks.covariances[:] = (covariances + _transposed(covariances)) / 2
-    fit = np.exp(-0.5 * np.minimum(negative_log(difference, innovation), 60.0))
+    fit = np.exp(-0.5 * EVIDENCE * np.minimum(negative_log(difference, innovation), 60.0))
     weights = np.maximum(tracks.weights * fit, 1e-30)
     tracks.weights[:] = np.maximum(weights / weights.sum(1, keepdims=True), LEAST_WEIGHT)
     tracks.weights[:] /= tracks.weights.sum(1, keepdims=True)

@@ -6,6 +6,7 @@ the ground therefore corrects the distance, unless the ray is nearly parallel to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,15 +18,21 @@ Array = np.ndarray
 UNKNOWN = (30.0, 0.03, 0.03, 1 / 3000)
 """Standard deviations before the first detection: height in metres, two slopes in metres per
 metre, curvature in 1/m."""
-CHANGE = (0.01, 0.001, 0.001, 1 / 20000)
+MOUNTED = (0.02, 0.005, 0.005, 1 / 3000)
+"""The same, if the mount of the sensor tells where the ground is. Mounts are measured with errors,
+and vehicles pitch and roll on their springs."""
+CHANGE = (0.005, 0.001, 0.001, 1 / 50000)
 """Standard deviations of their changes in one second."""
-ROUGHNESS = 0.03
+ROUGHNESS = 0.015
 """Standard deviation of the ground from such a surface near the sensor, metres."""
 REST = 1 / 30000
 """Standard deviation of the curvature that the surface does not describe, 1/m."""
-HALF_HEIGHT = 0.02
+HALF_HEIGHT = 0.015
 """Standard deviation of half the height of a box, as a share of its height."""
-LASTING = 0.5
+TAILS = 2.0
+"""Degrees of freedom of Student's t distribution, of which the gaps between boxes and ground are
+samples: a box with a large gap has a small weight."""
+LASTING = 0.75
 """Correlation time of the errors of one object, seconds."""
 OFF_GROUND = 9.0
 """Squared normalised distance from the ground above which a box does not stand on it."""
@@ -38,14 +45,22 @@ class Ground:
     """
 
     def __init__(self) -> None:
-        self._forget()
+        self._plane: Array | None = None
+        self._forget(UNKNOWN)
 
-    def _forget(self) -> None:
+    def _forget(self, deviations: Sequence[float]) -> None:
+        """The mean and the covariance are those of the difference from `_plane`."""
         self._mean = np.zeros(4)
-        self._covariance = np.diag(np.square(UNKNOWN))
+        self._covariance = np.diag(np.square(deviations))
 
-    def predict(self, seconds: float) -> None:
-        """Increase the uncertainty of the surface by its slow change in this time."""
+    def predict(self, seconds: float, plane: Array | None = None) -> None:
+        """Increase the uncertainty of the surface by its slow change in this time.
+
+        plane: (3,) a, b and c by the mount of the sensor, now; None if they are not known.
+        """
+        if (plane is None) != (self._plane is None):
+            self._forget(UNKNOWN if plane is None else MOUNTED)
+        self._plane = plane
         self._covariance += np.diag(np.square(CHANGE)) * seconds
 
     def correct(self, measured: Measurements) -> Measurements:
@@ -70,9 +85,11 @@ class Ground:
         noise = np.einsum("ni,nij,nj->n", by_position, measured.covariance, by_position) + rest
         kept = gap**2 <= OFF_GROUND * (noise + of_surface)
         if len(kept) and kept.mean() < 0.5:
-            self._forget()
+            self._forget(UNKNOWN)
             return
         jacobian = by_surface[kept]
+        # The weights of a maximum likelihood estimate with Student's t distribution.
+        noise *= (TAILS + gap**2 / (noise + of_surface)) / (TAILS + 1)
         # Errors with a correlation time T carry as much information as independent ones with
         # 2 T / dt times their variance.
         noise = noise[kept] * max(2 * LASTING / interval, 1.0)
@@ -91,10 +108,13 @@ class Ground:
         """
         x, y, z = (measured.position - measured.origin).T
         by_surface = np.stack([np.ones_like(x), x, y, (x**2 + y**2) / 2], 1)
-        _, b, c, k = self._mean
+        surface = self._mean.copy()
+        if self._plane is not None:
+            surface[:3] += self._plane
+        _, b, c, k = surface
         by_position = np.stack([-b - k * x, -c - k * y, np.ones_like(x)], 1)
         height = measured.size[:, 2]
-        gap = z - height / 2 - by_surface @ self._mean
+        gap = z - height / 2 - by_surface @ surface
         rest = ROUGHNESS**2 + (REST * by_surface[:, 3]) ** 2 + (HALF_HEIGHT * height) ** 2
         of_surface = np.einsum("ni,ij,nj->n", by_surface, self._covariance, by_surface)
         return gap, by_position, by_surface, rest, of_surface

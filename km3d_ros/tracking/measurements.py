@@ -25,6 +25,9 @@ USUAL_DISTANCE = 25.0
 """Geometric mean of the distances of objects that are detected, metres."""
 DISTANCE_SPREAD = 0.57
 """Standard deviation of the logarithm of these distances."""
+RANGE_VARIANCE = 1.4
+"""Factor on the variance along the ray. A covariance describes the average object, and the errors
+of one object last."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,8 @@ def without_prior(measured: Measurements) -> Measurements:
     # Part of the information that is from the prior; half at most, as the rest is subtracted.
     prior = np.minimum(variance / DISTANCE_SPREAD**2, 0.5)
     stretch = (distance / USUAL_DISTANCE) ** (prior / (1 - prior))
-    along = (stretch / np.sqrt(1 - prior) - 1)[:, None, None] * ray[:, :, None] * ray[:, None]
+    factor = stretch * np.sqrt(RANGE_VARIANCE / (1 - prior))
+    along = (factor - 1)[:, None, None] * ray[:, :, None] * ray[:, None]
     scale = np.eye(3) + along
     return replace(
         measured,

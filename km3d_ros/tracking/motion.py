@@ -28,10 +28,10 @@ class Motion:
 
 
 VEHICLE = Motion(
-    still=0.5, acceleration=6.0, slip=0.05, turn=0.01, forward=6.0, speed=6.0, drift=0.3
+    still=0.3, acceleration=4.0, slip=0.05, turn=0.01, forward=6.0, speed=6.0, drift=0.3
 )
-CYCLE = Motion(still=0.1, acceleration=0.5, slip=0.1, turn=0.05, forward=3.0, speed=3.0, drift=0.5)
-PERSON = Motion(still=0.3, acceleration=0.2, slip=0.2, turn=0.5, forward=0.8, speed=1.0, drift=0.8)
+CYCLE = Motion(still=0.1, acceleration=0.5, slip=0.1, turn=0.05, forward=4.5, speed=2.0, drift=0.5)
+PERSON = Motion(still=0.2, acceleration=0.2, slip=0.2, turn=0.5, forward=1.2, speed=0.5, drift=0.8)
 ANYTHING = Motion(
     still=0.3, acceleration=1.0, slip=1.0, turn=0.5, forward=0.0, speed=5.0, drift=5.0
 )

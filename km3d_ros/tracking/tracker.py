@@ -69,11 +69,11 @@ class _Sensor:
         self.view, self._ground = View(), Ground()
         self._newest = -np.inf
 
-    def on_ground(self, measured: Measurements, time: float) -> Measurements:
+    def on_ground(self, measured: Measurements, time: float, plane: Array | None) -> Measurements:
         """The detections, corrected by the ground on which the earlier ones stood."""
         seconds = min(max(time - self._newest, 0.0), LONGEST_GAP)
         self._newest = max(time, self._newest)
-        self._ground.predict(seconds)
+        self._ground.predict(seconds, plane)
         corrected = self._ground.correct(measured)
         if seconds:
             self._ground.learn(measured, seconds)
@@ -109,7 +109,13 @@ class Tracker:
         """The tracks that exist with at least this probability."""
         return self._tracks[self._tracks.existence >= _logit(existence)]
 
-    def step(self, measured: Measurements, time: float, sensor: str = "") -> bool:
+    def step(
+        self,
+        measured: Measurements,
+        time: float,
+        sensor: str = "",
+        plane: Array | None = None,
+    ) -> bool:
         """Update the tracks with all detections of one image.
 
         Args:
@@ -117,6 +123,8 @@ class Tracker:
             time: of the image, seconds.
             sensor: name of the sensor. Tracks in its field of view that it does not detect lose
                 existence.
+            plane: (3,) of the ground by the mount of the sensor: z = a + b x + c y, relative to
+                the sensor, in the level frame. None: the ground is learned from the detections.
 
         Returns:
             False if the image is too old and was left out.
@@ -132,7 +140,7 @@ class Tracker:
             self.restart()
         self._predict(now)
         seen_by = self._sensors.setdefault(sensor, _Sensor())
-        measured = seen_by.on_ground(without_prior(measured), time)
+        measured = seen_by.on_ground(without_prior(measured), time, plane)
         likelihoods = self._class_likelihoods(measured.class_names)
         rows, columns = associate(self._tracks, measured, age, likelihoods)
         self._update(rows, measured[columns], age, likelihoods[columns])

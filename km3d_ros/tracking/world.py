@@ -21,6 +21,11 @@ Array = np.ndarray
 
 OPTICAL = np.array([(0, 0, 1), (-1, 0, 0), (0, -1, 0)], float)
 """From an optical frame (z ahead, y down) into the level frame of the same camera."""
+GROUND_FRAME = "base_footprint"
+"""Name of the frame on the ground below a vehicle (REP 120)."""
+LEARNED = "learned"
+STEEPEST = 0.5
+"""Largest slope of the ground in the level frame. More is a wrong frame."""
 
 
 class LeftOut(str, Enum):
@@ -44,7 +49,8 @@ class World:
     """Tracks objects from all sensors.
 
     Objects are tracked in the frame of the odometry if there is any, otherwise in `base_frame` if
-    it is given, otherwise in the frame of the first detections.
+    it is given, otherwise in the frame of the first detections. If the static transforms have the
+    frame `ground_frame`, its xy plane is the ground on which the objects stand.
 
     transforms: where the sensors are mounted.
     tracker: the objects, in a level frame.
@@ -52,15 +58,17 @@ class World:
     level: (3, 3) from `frame` into the level frame of the tracker.
     faults: numbers of detections with faults: "rejected", "without_covariance".
     restarts: how often tracking started again, by cause.
+    grounds: by sensor, where the ground is from: the name of its frame, or "learned".
     """
 
-    def __init__(self, base_frame: str = "") -> None:
+    def __init__(self, base_frame: str = "", ground_frame: str = GROUND_FRAME) -> None:
         self.transforms = StaticTransforms()
         self.odometry = Odometry()
         self.tracker = Tracker()
         self.faults: Counter[str] = Counter()
         self.restarts: Counter[str] = Counter()
-        self._base = frame_name(base_frame)
+        self.grounds: dict[str, str] = {}
+        self._base, self._ground_frame = frame_name(base_frame), frame_name(ground_frame)
         self._odometry_frames: tuple[str, str] | None = None
         self._newest: dict[str, float] = {}
         self.restart()
@@ -116,7 +124,9 @@ class World:
         self.faults["rejected"] += faults.rejected
         self.faults["without_covariance"] += faults.covariance
         newest = self.tracker.time
-        if not self.tracker.step(measured, time, sensor):
+        plane = self._plane(frame_name(frame), pose)
+        self.grounds[sensor] = LEARNED if plane is None else self._ground_frame
+        if not self.tracker.step(measured, time, sensor, plane):
             raise DroppedDetections(
                 LeftOut.LATE,
                 f"{newest - time:.2f} s older than the newest ones, at most {LATEST} s are used",
@@ -136,6 +146,21 @@ class World:
             return reference, self.odometry.at(time) @ mount
         except InputError as error:
             raise DroppedDetections(LeftOut.NO_ODOMETRY, str(error)) from None
+
+    def _plane(self, frame: str, pose: Pose) -> Array | None:
+        """(3,) of the ground, as `Tracker.step` takes it; None if it is not known.
+
+        pose: of the sensor's frame in the level frame.
+        """
+        try:
+            ground = pose @ self.transforms.pose(frame, self._ground_frame)
+        except InputError:
+            return None
+        normal, point = ground.rotation[:, 2], ground.translation - pose.translation
+        slopes = -normal[:2] / normal[2] if normal[2] > 0 else np.full(2, np.inf)
+        if np.abs(slopes).max() > STEEPEST:
+            return None
+        return np.array([point[2] - slopes @ point[:2], *slopes])
 
 
 def _level(boxes: Boxes, pose: Pose) -> Array:

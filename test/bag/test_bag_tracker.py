@@ -13,10 +13,9 @@ from km3d_ros import town
 from km3d_ros.bag import read_bag
 from km3d_ros.cli import main
 from km3d_ros.demo.drive import camera_info
-from km3d_ros.geometry.pose import Pose
 from km3d_ros.node.messages import image_message
 from km3d_ros.tracking.poses import parse_mount
-from km3d_ros.tracking.reading import read_boxes
+from km3d_ros.tracking.reading import read_boxes, read_pose
 
 FRAMES = 8
 TURN = 0.2
@@ -26,12 +25,15 @@ MOUNTS = {
 }
 NEAR = 2.0
 """Metres within which two detections are of one car: the lanes are 2.4 m apart."""
+FAR = 35.0
+"""Metres from which on detection and track of a car may be more than `NEAR` apart."""
 
 
-def odometry(i, x, frame="odom", child="base_link"):
+def odometry(i, x, y=0.0, yaw=0.0, frame="odom", child="base_link"):
     message = Odometry(header=header(i, frame), child_frame_id=child)
-    message.pose.pose.position.x = float(x)
-    message.pose.pose.orientation.w = 1.0
+    place, turn = message.pose.pose.position, message.pose.pose.orientation
+    place.x, place.y = float(x), float(y)
+    turn.z, turn.w = float(np.sin(yaw / 2)), float(np.cos(yaw / 2))
     return message
 
 
@@ -39,13 +41,16 @@ def odometry(i, x, frame="odom", child="base_link"):
 def two_cameras(tmp_path_factory):
     """A drive through Town, seen by two cameras that look a little left and right."""
     path = tmp_path_factory.mktemp("town") / "two.mcap"
-    entries = []
+    entries, first = [], None
     for i, frame in enumerate(town.drive(7, FRAMES)):
         view = frame.scene.view
-        entries.append(("/odom", odometry(i, view.z), i * PERIOD))
+        first = first or view
+        bend = view.heading - first.heading
+        moved = odometry(i, view.z, first.x - view.x, -bend)
+        entries.append(("/odom", moved, i * PERIOD))
         for name, turn in (("left", -TURN), ("right", TURN)):
-            turned = replace(view, heading=turn, slope=0.0, bank=0.0)
-            seen = town.render(replace(frame.scene, view=turned), focal=0.75)
+            looking = replace(view, heading=bend + turn, slope=0.0, bank=0.0)
+            seen = town.render(replace(frame.scene, view=looking), focal=0.75)
             info = camera_info(header(i, name), seen.projection, 1280, 384)
             entries.append(
                 (f"/{name}/image_rect", image_message(seen.image, header(i, name)), i * PERIOD)
@@ -74,9 +79,9 @@ def places(path, name):
     """Cars (N, 3) in the odometry's frame that a camera detects in its last image."""
     message = newest(path, f"/km3d/{name}/detections")
     boxes = read_boxes(message)
-    x = newest(path, "/odom").pose.pose.position.x
-    pose = Pose(np.eye(3), np.array([x, 0, 0])) @ parse_mount(MOUNTS[name])[1]
+    pose = read_pose(newest(path, "/odom").pose.pose) @ parse_mount(MOUNTS[name])[1]
     sure = np.array([n == "Car" for n in boxes.class_names]) & (boxes.score > 0.3)
+    sure &= np.linalg.norm(boxes.position, axis=1) < FAR
     return boxes.position[sure] @ pose.rotation.T + pose.translation
 
 
@@ -92,6 +97,13 @@ def test_one_object_seen_by_two_cameras_has_one_id(tracked):
         near = np.linalg.norm(boxes.position[:, :2] - place[:2], axis=1) < NEAR
         assert near.sum() == 1
     assert len({d.id for d in tracks.detections}) == len(tracks.detections)
+
+
+def test_a_frame_on_the_ground_is_named(two_cameras, options, tmp_path, capsys):
+    mounts = [word for mount in MOUNTS.values() for word in ("--mount", mount)]
+    arguments = (*options, *mounts, "--ground-frame", "base_link")
+    assert run(two_cameras, tmp_path / "out.mcap", "--tracks", *arguments) == 0
+    assert "; frame odom; ground base_link" in capsys.readouterr().out
 
 
 def test_there_are_tracks_after_every_image_and_ids_stay(tracked):

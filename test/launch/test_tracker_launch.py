@@ -15,12 +15,14 @@ def parameters(peer, *names: str) -> list:
 
 def test_two_cameras_and_the_odometry_have_the_given_topics(peer):
     arguments = ("inputs:=/front/detections,/left/detections", "odometry:=/wheels/odometry")
-    with launched("km3d_tracker.launch.py", *arguments, "base_frame:=base_link") as process:
+    frames = ("base_frame:=base_link", "ground_frame:=ground")
+    with launched("km3d_tracker.launch.py", *arguments, *frames) as process:
         peer.wait_until_active("/km3d_tracker")
         for topic in ("/front/detections", "/left/detections", "/wheels/odometry"):
             peer.wait_until(lambda topic=topic: peer.node.count_subscribers(topic) == 1)
-        (base_frame,) = parameters(peer, "base_frame")
+        base_frame, ground_frame = parameters(peer, "base_frame", "ground_frame")
         assert base_frame.string_value == "base_link"
+        assert ground_frame.string_value == "ground"
     assert process.returncode == 0
 
 

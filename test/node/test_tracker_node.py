@@ -205,6 +205,15 @@ def test_a_moving_vehicle_tracks_a_moving_car(bench):
     assert values["received"] == values["answered"] == "15"
     assert values["frame"] == "odom"
     assert values["tracks"] == "1"
+    assert values["ground"] == "learned"
+
+
+def test_a_frame_on_the_ground_is_named_in_the_diagnostics(bench):
+    bench.start(base_frame="base_link", mounts=MOUNTS, ground_frame="base_link")
+    bench.send("front", 10.0, (1.0, 20.0))
+    bench.newest("tracks", 10.0)
+    _, _, values = bench.report()
+    assert values["ground"] == "base_link"
 
 
 def test_markers_show_box_id_velocity_and_trail(bench):

@@ -10,11 +10,17 @@ from km3d_ros.tracking.measurements import Measurements
 PLACES = ((15.0, 0.0), (20.0, 5.0), (25.0, -5.0), (35.0, 2.0))
 
 
-def seen(share: float = 0.0, slope: float = 0.0, rows: tuple[int, ...] = ()) -> Measurements:
+def seen(
+    share: float = 0.0,
+    slope: float = 0.0,
+    rows: tuple[int, ...] = (),
+    bank: float = 0.0,
+    places: tuple[tuple[float, float], ...] = PLACES,
+) -> Measurements:
     """Cars of 1.5 m on a road 1.5 m below the camera; those of `rows` are measured too far away
     along their rays, by a share of the distance."""
-    cars = detections(*PLACES)
-    cars.position[:, 2] = 0.75 + slope * cars.position[:, 0]
+    cars = detections(*places)
+    cars.position[:, 2] = 0.75 + cars.position[:, :2] @ (slope, bank)
     offset = cars.position - cars.origin
     ray = offset / np.linalg.norm(offset, axis=1)[:, None]
     along = (0.06 * np.linalg.norm(offset, axis=1)) ** 2
@@ -74,6 +80,38 @@ def test_on_a_crest_and_in_a_dip_cars_stay_on_the_road(radius, remains):
 def test_before_the_ground_is_known_nothing_is_moved():
     cars = seen()
     np.testing.assert_allclose(Ground().correct(cars).position, cars.position, atol=0.01)
+
+
+def test_a_known_plane_corrects_the_first_detections():
+    """The road descends by 2 % ahead and 1 % to the left, and the mount says so."""
+    road = {"slope": -0.02, "bank": -0.01, "places": ((8.0, 3.0), (12.0, -3.0))}
+    ground = Ground()
+    ground.predict(0.1, np.array((-1.5, -0.02, -0.01)))
+    truth, wrong = seen(**road), seen(0.1, rows=(0, 1), **road)
+    np.testing.assert_allclose(ground.correct(truth).position, truth.position, atol=1e-9)
+    corrected = ground.correct(wrong)
+    before, after = (m.position[:, 0] - truth.position[:, 0] for m in (wrong, corrected))
+    assert before == pytest.approx((0.8, 1.2))
+    assert (after > 0).all()
+    assert (after < (0.7 * 0.8, 0.8 * 1.2)).all()
+    assert corrected.covariance[0, 0, 0] < 0.7 * wrong.covariance[0, 0, 0]
+
+
+def test_a_plane_follows_the_mount_while_the_vehicle_pitches():
+    ground = learned()
+    ground.predict(0.1, np.array((-1.5, 0.0, 0.0)))
+    ground.learn(seen(), 0.1)
+    ground.predict(0.1, np.array((-1.5, 0.03, 0.0)))
+    pitched = seen(slope=0.03)
+    np.testing.assert_allclose(ground.correct(pitched).position, pitched.position, atol=1e-6)
+
+
+def test_a_mount_that_is_wrong_is_given_up():
+    ground = Ground()
+    for _ in range(30):
+        ground.predict(0.1, np.array((-2.5, 0.0, 0.0)))
+        ground.learn(seen(), 0.1)
+    np.testing.assert_allclose(ground.correct(seen()).position, seen().position, atol=0.1)
 
 
 def test_an_object_off_the_ground_stays_where_it_is():

@@ -4,6 +4,7 @@ from support.moving import detections
 
 from km3d_ros.tracking.measurements import (
     DISTANCE_SPREAD,
+    RANGE_VARIANCE,
     USUAL_DISTANCE,
     Boxes,
     level_measurements,
@@ -137,7 +138,7 @@ def test_the_prior_of_a_detector_is_removed_from_its_distance(distance, share):
     measured = detections((reported + 1.0, 2.0), deviation=deviation, origin=(1.0, 2.0, 0.8))
     found = without_prior(measured)
     assert found.position[0] == pytest.approx((distance + 1.0, 2.0, 0.8))
-    assert np.sqrt(found.covariance[0, 0, 0]) == pytest.approx(share * distance)
+    assert found.covariance[0, 0, 0] == pytest.approx(RANGE_VARIANCE * (share * distance) ** 2)
     # The prior says nothing about the direction.
     assert np.sqrt(found.covariance[0, 1, 1]) == pytest.approx(deviation)
 

@@ -33,7 +33,7 @@ def test_a_parked_car_stands_still_for_a_camera_that_moves():
     mean, covariance = tracker.objects().state()
     assert np.abs(mean[0, 3:5]).max() < 0.2
     assert tracker.objects().weights[0, 0] > 0.9
-    assert covariance[0, 3, 3] < 0.2**2
+    assert covariance[0, 3, 3] < 0.25**2
 
 
 def test_detections_from_one_view_repeat_their_error_and_those_from_other_views_do_not():

@@ -78,6 +78,59 @@ def test_with_odometry_a_parked_car_stands_still_while_the_vehicle_drives_and_tu
     assert world.tracker.objects().yaw[0] == pytest.approx(0.095 * 0.7, abs=0.05)
 
 
+def too_far(share: float) -> Boxes:
+    """A car that stands on the road 8 m ahead, placed too far away along its ray."""
+    boxes = car(8.0)
+    boxes.position[:] *= 1 + share
+    along = 0.06 * boxes.position[0]
+    boxes.covariance[0, :3, :3] = 0.001 * np.eye(3) + np.outer(along, along)
+    return boxes
+
+
+@pytest.mark.parametrize(
+    ("mount", "ground_frame", "plane"),
+    [
+        # The frame of the vehicle is on the ground, 1.6 m below the camera.
+        (MOUNT, "base_link", "base_link"),
+        # It is 0.3 m above it, at the rear axle.
+        ("front 1.0 0 1.3 -1.5707963 0 -1.5707963", "base_footprint", "base_footprint"),
+        # The ground is not described.
+        (MOUNT, "base_footprint", "learned"),
+        # A frame that looks ahead is no ground.
+        (MOUNT, "front", "learned"),
+    ],
+)
+def test_a_frame_on_the_ground_corrects_the_first_distance(mount, ground_frame, plane):
+    world = World("base_link", ground_frame)
+    frame, pose = parse_mount(mount)
+    world.transforms = world.transforms.with_pose("base_link", frame, pose)
+    if plane == "base_footprint":
+        below = Pose(np.eye(3), np.array((0, 0, -0.3)))
+        world.transforms = world.transforms.with_pose("base_link", "base_footprint", below)
+    world.take("front", "front", 0.0, too_far(0.08))
+    mean, _ = world.tracker.objects().state()
+    error = (mean[0, 0] - 1.0) / 8 - 1
+    assert world.grounds == {"front": plane}
+    if plane == "learned":
+        assert error == pytest.approx(0.08, abs=0.015)
+    else:
+        assert 0 < error < 0.045
+
+
+def test_on_a_hill_the_ground_has_the_slope_of_the_vehicle():
+    """The vehicle climbs by 10 %, and so does the road below the car ahead."""
+    world = World(ground_frame="base_link")
+    frame, pose = parse_mount(MOUNT)
+    world.transforms = world.transforms.with_pose("base_link", frame, pose)
+    pitch = -np.arctan(0.1)
+    uphill = Pose.of((0, np.sin(pitch / 2), 0, np.cos(pitch / 2)), (0, 0, 0))
+    for k in range(2):
+        world.take_odometry("odom", "base_link", k / 10, uphill)
+    world.take("front", "front", 0.0, car(20.0))
+    mean, _ = world.tracker.objects().state()
+    assert mean[0, :3] == pytest.approx(uphill.rotation @ (21.0, 0, 0.75), abs=0.05)
+
+
 def dropped(world: World, *arguments) -> LeftOut:
     with pytest.raises(DroppedDetections) as caught:
         world.take(*arguments)
