@@ -1,4 +1,4 @@
-"""Tracks against detections as they come and an IoU tracker: `python benchmarks/tracking.py`.
+"""Tracks against raw detections and AB3DMOT's recipe: `python benchmarks/tracking.py`.
 
 Drives through Town that no constant of the tracker was chosen on, with a moving camera and exact
 truth. The first run renders and detects them (10 s a drive) and keeps the detections in --cache.
@@ -30,7 +30,7 @@ try:
 except ImportError:
     CLEAR = HOTA = Identity = None
 
-JUDGED = range(2000, 2020)
+JUDGED = range(2000, 2060)
 """Seeds of the drives. Constants were chosen on seeds from 1000 on."""
 FRAMES = 80
 NO_MATCH = 4.0
@@ -40,6 +40,12 @@ NEAR = 30.0
 """Metres within which the velocity of cars is judged."""
 MOVES = 0.5
 """Speed in m/s from which an object moves."""
+SPEED_ERROR, TURN_ERROR = 0.02, 0.005
+"""Standard deviations of the errors of the odometry: of the speed, as a share, once for a drive
+and again in each step; of the turn rate in rad/s (0.3° in a second), once for a drive."""
+MOUNT_ERRORS = (0.02, 0.005, 0.005)
+"""Standard deviations of the errors of the camera's mount: height in metres, pitch and roll in
+radians (0.3°)."""
 RECALLS = np.linspace(0.1, 1.0, 19)
 OPTICAL = np.array([(0, 0, 1), (-1, 0, 0), (0, -1, 0)], float)
 """From the camera's optical frame into its level frame."""
@@ -132,14 +138,26 @@ def iou_tracker(frames: Sequence[Frame]) -> Results:
     return results
 
 
-def ours(frames: Sequence[Frame], noise: float = 0.0, existence: float = 0.5) -> Results:
-    """The tracker; `noise`: relative error of the odometry's speed, and rad/s of its turn rate."""
+def ours(
+    frames: Sequence[Frame], noise: bool = False, existence: float = 0.5, mounted: bool = True
+) -> Results:
+    """The tracker.
+
+    noise: whether the odometry and the mount of the camera have errors.
+    mounted: whether it knows the height and the tilt of the camera above the ground.
+    """
     tracker, results = Tracker(), []
-    cameras = drifting([frame["camera"] for frame in frames], noise)
+    # Another height of the camera in each drive, and so other errors.
+    rng = np.random.default_rng(round(1e6 * frames[0]["ground"][0]))
+    errors = rng.normal(0, MOUNT_ERRORS) if noise else np.zeros(3)
+    cameras = [frame["camera"] for frame in frames]
+    if noise:
+        cameras = drifting(cameras, rng)
     for k, (frame, camera) in enumerate(zip(frames, cameras, strict=True)):
         rotation, translation = pose(camera)
         measured, _ = level_measurements(_boxes(frame), rotation, translation)
-        tracker.step(measured, k / RATE, "camera")
+        plane = ground(frame, camera["heading"], errors) if mounted else None
+        tracker.step(measured, k / RATE, "camera", plane)
         tracks = tracker.objects(existence)
         mean, covariance = tracks.state()
         deviation = np.sqrt(np.einsum("nii->ni", covariance))
@@ -167,27 +185,40 @@ def ours(frames: Sequence[Frame], noise: float = 0.0, existence: float = 0.5) ->
 
 
 def noisy(frames: Sequence[Frame], existence: float = 0.5) -> Results:
-    """The tracker, with an odometry whose speed and turn rate are wrong."""
-    return ours(frames, 0.02, existence)
+    """The tracker, with errors of the odometry and of the camera's mount."""
+    return ours(frames, True, existence)
+
+
+def without_mount(frames: Sequence[Frame], existence: float = 0.5) -> Results:
+    """The tracker, which has to learn where the ground is."""
+    return ours(frames, existence=existence, mounted=False)
 
 
 METHODS: dict[str, Callable[[Sequence[Frame]], Results]] = {
     "detections": as_they_come,
-    "IoU tracker": iou_tracker,
+    "AB3DMOT's recipe": iou_tracker,
     "km3d_tracker": ours,
-    "km3d_tracker, noisy odometry": noisy,
+    "km3d_tracker, noisy odometry and mount": noisy,
+    "km3d_tracker, unknown mount": without_mount,
 }
 SWEPT = {
     "km3d_tracker": partial(ours, existence=0.15),
-    "km3d_tracker, noisy odometry": partial(noisy, existence=0.15),
+    "km3d_tracker, noisy odometry and mount": partial(noisy, existence=0.15),
+    "km3d_tracker, unknown mount": partial(without_mount, existence=0.15),
 }
 """For AMOTA: with less certain objects, too, as the other methods report all they have."""
 
 
-def drifting(cameras: Sequence[dict], noise: float) -> list[dict]:
-    """The poses that an odometry with errors of speed and turn rate adds up."""
-    rng = np.random.default_rng(0)
-    scale, turn = 1 + noise * rng.standard_normal(), noise * rng.standard_normal()
+def ground(frame: Frame, heading: float, errors: Array) -> Array:
+    """(3,) height and slopes of the ground relative to the camera, in the level frame."""
+    height, ahead, right = np.array(frame["ground"]) + errors
+    c, s = np.cos(heading), np.sin(heading)
+    return -np.array([height, c * ahead + s * right, s * ahead - c * right])
+
+
+def drifting(cameras: Sequence[dict], rng: np.random.Generator) -> list[dict]:
+    """The poses that an odometry with `SPEED_ERROR` and `TURN_ERROR` adds up."""
+    scale, turn = 1 + rng.normal(0, SPEED_ERROR), rng.normal(0, TURN_ERROR)
     poses, last = [dict(cameras[0])], cameras[0]
     for camera in cameras[1:]:
         pose_before = poses[-1]
@@ -195,7 +226,7 @@ def drifting(cameras: Sequence[dict], noise: float) -> list[dict]:
         drift = pose_before["heading"] - last["heading"]
         c, s = np.cos(drift), np.sin(drift)
         step = scale * (np.array([[c, -s], [s, c]]) @ shift)
-        step *= 1 + noise * rng.standard_normal()
+        step *= 1 + rng.normal(0, SPEED_ERROR)
         heading = camera["heading"] + drift + turn / RATE
         poses.append(
             {
@@ -206,7 +237,7 @@ def drifting(cameras: Sequence[dict], noise: float) -> list[dict]:
             }
         )
         last = camera
-    return poses if noise else [dict(camera) for camera in cameras]
+    return poses
 
 
 def pose(camera: dict[str, float]) -> tuple[Array, Array]:

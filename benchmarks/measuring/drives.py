@@ -31,6 +31,8 @@ objects: true objects near the street ahead, hidden or not, with `actor` (identi
     or too far away, else its occlusion and truncation.
 camera: x, y, z of the camera and its heading, counterclockwise about z, in a level frame
     (x ahead, y left, z up).
+ground: height of the camera above the ground, and slopes of the ground, descending ahead and to
+    the right of the camera.
 """
 
 
@@ -55,11 +57,12 @@ def _detect(seed: int, frames: int, detector: Detector) -> Iterator[Frame]:
     for frame in drive(seed, frames, RATE, focal=FOCAL):
         height, width = frame.image.shape[:2]
         camera = CameraModel.from_projection(frame.projection, width, height)
-        found = detector(frame.image, camera)
+        found, view = detector(frame.image, camera), frame.scene.view
         yield {
             "detections": list(to_records(found, detector.spec.classes)),
             "objects": list(_objects(frame)),
-            "camera": dict(zip(("x", "y", "z", "heading"), frame.scene.view.place, strict=True)),
+            "camera": dict(zip(("x", "y", "z", "heading"), view.place, strict=True)),
+            "ground": [view.height, view.slope, view.bank],
         }
 
 
