@@ -31,7 +31,7 @@ except ImportError:
     CLEAR = HOTA = Identity = None
 
 JUDGED = range(2000, 2060)
-"""Seeds of the drives. Constants were chosen on seeds from 1000 on."""
+"""Seeds of the drives. Constants were chosen on seeds 1000 to 1079."""
 FRAMES = 80
 NO_MATCH = 4.0
 """Horizontal distance in metres at which the similarity of two objects is zero. It is one half at
@@ -186,7 +186,7 @@ def ours(
 
 def noisy(frames: Sequence[Frame], existence: float = 0.5) -> Results:
     """The tracker, with errors of the odometry and of the camera's mount."""
-    return ours(frames, True, existence)
+    return ours(frames, noise=True, existence=existence)
 
 
 def without_mount(frames: Sequence[Frame], existence: float = 0.5) -> Results:

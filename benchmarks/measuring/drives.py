@@ -19,6 +19,8 @@ from km3d_ros.town.projection import Camera
 
 RATE = 10.0
 """Frames per second."""
+VERSION = 2
+"""Of the drives. It changes with Town, the embedded weights and what is kept."""
 FOCAL = 0.75
 """Of the drives, in image widths."""
 
@@ -41,7 +43,7 @@ def load(folder: Path, seeds: Sequence[int], frames: int) -> Iterator[list[Frame
     folder.mkdir(parents=True, exist_ok=True)
     detector = None
     for seed in seeds:
-        path = folder / f"{seed}_{frames}.jsonl.gz"
+        path = folder / f"{seed}_{frames}_{VERSION}.jsonl.gz"
         if not path.exists():
             detector = detector or Detector.from_checkpoint(precision="auto", threads=1)
             lines = [json.dumps(frame) for frame in _detect(seed, frames, detector)]

@@ -34,7 +34,7 @@ class TrackSummary:
     """Results of tracking.
 
     tracks: topic. frame: in which objects are tracked. odometry: topic, "" without.
-    grounds: where the grounds below the cameras are from: their frame, or "learned".
+    ground_sources: by image topic, the source of the ground plane: a frame, or "learned".
     images: used ones. objects: number of identities that were written.
     unusable: images by cause.
     """
@@ -42,7 +42,7 @@ class TrackSummary:
     tracks: str
     odometry: str
     frame: str = ""
-    grounds: list[str] = field(default_factory=list)
+    ground_sources: dict[str, str] = field(default_factory=dict)
     images: int = 0
     objects: int = 0
     unusable: dict[str, int] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class BagTracker:
         self.summary.images += 1
         self.summary.objects = len(self._numbers)
         self.summary.frame = self._world.frame
-        self.summary.grounds = sorted(set(self._world.grounds.values()))
+        self.summary.ground_sources = dict(self._world.ground_sources)
         # With rosbags, as the detections: the same tracks give the same bytes.
         return {
             topic: bytes(self._types.serialize_cdr(make(snapshot), topic.type))

@@ -95,10 +95,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     tracking.add_argument(
         "--ground-frame",
-        default="base_footprint",
         metavar="FRAME",
-        help="frame whose xy plane is the ground; without a static transform to it, the ground is "
-        "learned from the detections (default: %(default)s)",
+        help="frame whose xy plane is the ground; without a static transform to it, or if it is "
+        "empty, the ground is learned from the detections (default: base_footprint)",
     )
     _detector.add_options(parser)
     add("--json", action="store_true", help="print the summary as JSON")
@@ -109,14 +108,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         from km3d_ros.bag.camera_topics import Wanted
         from km3d_ros.bag.detect_bag import detect_in_bag
+        from km3d_ros.tracking.world import GROUND_FRAME
     except ImportError as error:
         packages = pip_install("rosbags", "mcap", "lz4", "zstandard")
         raise InputError(f"bags need ROS 2, rosbags and mcap ({error}): {packages}") from error
 
     if args.camera and not args.camera.is_file():
         raise InputError(f"{args.camera}: no such file")
-    if not args.tracks and (args.odometry or args.mount):
-        raise InputError("--odometry and --mount need --tracks")
+    if not args.tracks and (args.odometry or args.mount or args.ground_frame is not None):
+        raise InputError("--odometry, --mount and --ground-frame need --tracks")
     wanted = Wanted(
         args.image,
         args.camera_info,
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         args.tracks,
         args.odometry,
         args.mount,
-        args.ground_frame,
+        GROUND_FRAME if args.ground_frame is None else args.ground_frame,
     )
     mounting = _options.mounting_of(args)
     summary = detect_in_bag(args.source, args.out, wanted, mounting, _detector.load(args))
@@ -146,10 +146,14 @@ def _as_text(summary: Summary) -> str:
         )
     if tracking := summary.tracking:
         motion = f"motion from {tracking.odometry}" if tracking.odometry else "no odometry"
+        sources = tracking.ground_sources
+        grounds = [f"{source} ({topic})" for topic, source in sources.items()]
+        if len(set(sources.values())) == 1:
+            grounds = list(sources.values())[:1]
         lines.append(
             f"{tracking.tracks}: {tracking.objects} objects in {tracking.images} images; "
             f"{motion}; frame {tracking.frame or 'not known'}; ground "
-            f"{', '.join(tracking.grounds) or 'not known'}" + _unusable(tracking.unusable)
+            f"{', '.join(grounds) or 'not known'}" + _unusable(tracking.unusable)
         )
     return "\n".join(lines)
 

@@ -340,7 +340,7 @@ class TrackerNode(ManagedNode):
         values |= {f"dropped.{cause.value}": statistics.dropped[cause] for cause in LeftOut}
         values |= {
             "frame": world.frame,
-            "ground": world.grounds.get(topic, ""),
+            "ground": world.ground_sources.get(topic, ""),
             "tracks": len(world.tracker.objects(parameters.read(self, LiveSettings).existence)),
             "detections.rejected": world.faults["rejected"],
             "detections.without_covariance": world.faults["without_covariance"],

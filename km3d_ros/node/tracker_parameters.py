@@ -22,8 +22,8 @@ class FixedSettings:
     )
     ground_frame: str = parameter(
         GROUND_FRAME,
-        "Frame whose xy plane is the ground. Without a static transform to it, the ground is "
-        "learned from the detections.",
+        "Frame whose xy plane is the ground, z up. If it is empty, or without a static transform "
+        "to it, the ground is learned from the detections.",
     )
     mounts: list[str] = parameter(
         [""],

@@ -26,17 +26,18 @@ EGO_SPEED = 7.0
 """Metres per second."""
 AHEAD = 120.0
 """Metres of street beyond the last camera position."""
-BEND = 0.004
+CURVATURE = 0.004
 """Standard deviation of the curvature of a street, 1/m, as in still frames."""
-SHARPEST = 0.01
-"""Largest curvature: the crossing street reaches 60 m to both sides."""
+LARGEST_CURVATURE = 0.01
+"""1/m. The radius is larger than the 60 m to which the crossing street reaches."""
 ACCELERATION = {"vehicle": 1.0, "cyclist": 0.4}
-"""Largest acceleration along the street, m/s²."""
-WANDER = {"vehicle": 0.2, "cyclist": 0.0}
-"""Largest deviation from the line, metres. The standard deviation of real drivers is
-about 0.2 m (J. C. Verster, T. Roth, 2011, doi 10.2147/IJGM.S19639)."""
+"""Amplitude of the acceleration along the street, m/s²."""
+WEAVING = {"vehicle": 0.2, "cyclist": 0.0}
+"""Amplitude of the motion across the street, metres. The standard deviation is 0.14 m. That of
+real drivers is about 0.2 m (J. C. Verster, T. Roth, 2011, doi 10.2147/IJGM.S19639)."""
 PERIODS = (5.0, 8.0)
-"""Range of the periods of these deviations, seconds. With longer ones, vehicles would collide."""
+"""Range of the periods of these motions, seconds. With longer ones, vehicles would collide. A car
+that overtakes a cyclist may touch it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Wave:
         return float(shift), float(self.amplitude * rate * np.cos(angle))
 
 
-STRAIGHT = Wave()
+NO_DEVIATION = Wave()
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,16 @@ class Course:
     u: float
     speed: float  # mean, metres per second towards larger s
     person: tuple[str, int] | None = None  # kind and variant of a person with moving limbs
-    pace: Wave = STRAIGHT  # deviation along the street
-    wander: Wave = STRAIGHT  # deviation across it
+    along: Wave = NO_DEVIATION  # deviation along the street
+    across: Wave = NO_DEVIATION  # deviation across it
 
     def at(self, time: float) -> tuple[float, float, float]:
-        """Place s, u after `time` seconds, and the turn from the first direction, clockwise."""
-        (ahead, pace), (right, drift) = self.pace.at(time), self.wander.at(time)
-        turn = np.arctan(drift / (self.speed + pace)) if drift else 0.0
+        """Place s, u in metres after `time` seconds, and the turn from the street in radians.
+
+        The turn is clockwise.
+        """
+        (ahead, change), (right, drift) = self.along.at(time), self.across.at(time)
+        turn = np.arctan(drift / (self.speed + change)) if drift else 0.0
         return self.s + self.speed * time + ahead, self.u + right, float(turn)
 
 
@@ -91,15 +95,15 @@ def drive(
     """
     rng = np.random.default_rng((seed, 2**32))
     motion = np.random.default_rng((seed, 2**33))
-    bend = float(np.clip(motion.normal(0, BEND), -SHARPEST, SHARPEST))
-    street = _street(rng, EGO_SPEED * frames / rate + AHEAD, bend)
+    curvature = float(np.clip(motion.normal(0, CURVATURE), -LARGEST_CURVATURE, LARGEST_CURVATURE))
+    street = _street(rng, EGO_SPEED * frames / rate + AHEAD, curvature)
     ego = 0.5 * street.lane
     trees = sample_trees(street, rng)
     crowd = Crowd(street, rng)
     for tree in trees:
         if tree.trunk:
             crowd.reserve(tree.x, tree.z, 2 * tree.trunk, 2 * tree.trunk, 0.0)
-    courses = [_driven(course, motion) for course in _moving(crowd, frames / rate)]
+    courses = [_with_driver(course, motion) for course in _moving(crowd, frames / rate)]
     courses += _standing(crowd)
     known = len(crowd.actors)
     furnish(crowd)
@@ -119,11 +123,11 @@ def drive(
         yield render(_at(scene, street, courses, ego, k / rate, k), width, height, focal)
 
 
-def _street(rng: np.random.Generator, length: float, bend: float) -> Street:
+def _street(rng: np.random.Generator, length: float, curvature: float) -> Street:
     return Street(
         kind="city" if rng.random() < 0.5 else "residential",
         side=1,
-        curvature=bend,
+        curvature=curvature,
         lane=3.3,
         lanes=(1, 1),
         parking=("parallel", "parallel"),
@@ -172,15 +176,15 @@ def _moving(crowd: Crowd, seconds: float) -> list[Course]:
     return courses
 
 
-def _driven(course: Course, rng: np.random.Generator) -> Course:
+def _with_driver(course: Course, rng: np.random.Generator) -> Course:
     """The course with the deviations of its driver or rider."""
     kind = course.person[0] if course.person else "vehicle"
     if kind not in ACCELERATION:
         return course
     periods, phases = rng.uniform(*PERIODS, 2), rng.uniform(0, 2 * np.pi, 2)
-    reach = ACCELERATION[kind] * (periods[0] / (2 * np.pi)) ** 2, WANDER[kind]
-    pace, wander = (Wave(*wave) for wave in zip(reach, periods, phases, strict=True))
-    return replace(course, pace=pace, wander=wander)
+    reach = ACCELERATION[kind] * (periods[0] / (2 * np.pi)) ** 2, WEAVING[kind]
+    along, across = (Wave(*wave) for wave in zip(reach, periods, phases, strict=True))
+    return replace(course, along=along, across=across)
 
 
 def _walker(crowd: Crowd, place, kind: str, s: float, u: float, speed: float) -> list[Course]:

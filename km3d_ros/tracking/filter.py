@@ -43,9 +43,9 @@ CREEP = (0.003, 0.015)
 centre of a detected box also wanders on an object that stands still."""
 CHANGE_TIME = 60.0
 """Mean time in seconds until a standing object starts to move, or a moving one stops."""
-EVIDENCE = 0.7
-"""Exponent on the likelihoods of the models: the errors of successive detections are not
-independent, and so their evidence counts less than once each."""
+LIKELIHOOD_EXPONENT = 0.7
+"""Exponent of the likelihoods of the models. It is below 1 because the errors of successive
+detections are correlated."""
 LEAST_WEIGHT = 1e-6
 """Least probability of a model of motion."""
 CLASS_MEMORY = 0.9
@@ -172,7 +172,9 @@ def update(
     np.clip(error, -2 * LARGEST, 2 * LARGEST, out=error)
     covariances = tracks.covariances - gain @ innovation @ _transposed(gain)
     tracks.covariances[:] = (covariances + _transposed(covariances)) / 2
-    fit = np.exp(-0.5 * EVIDENCE * np.minimum(negative_log(difference, innovation), 60.0))
+    fit = np.exp(
+        -0.5 * LIKELIHOOD_EXPONENT * np.minimum(negative_log(difference, innovation), 60.0)
+    )
     weights = np.maximum(tracks.weights * fit, 1e-30)
     tracks.weights[:] = np.maximum(weights / weights.sum(1, keepdims=True), LEAST_WEIGHT)
     tracks.weights[:] /= tracks.weights.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The ground on which the objects stand, learned from their boxes.
+"""The ground on which the objects stand, estimated from their boxes and the mount of the sensor.
 
 An error of the distance moves a box along its ray, and so above or below the ground. The height of
 the ground therefore corrects the distance, unless the ray is nearly parallel to the ground.
@@ -19,8 +19,13 @@ UNKNOWN = (30.0, 0.03, 0.03, 1 / 3000)
 """Standard deviations before the first detection: height in metres, two slopes in metres per
 metre, curvature in 1/m."""
 MOUNTED = (0.02, 0.005, 0.005, 1 / 3000)
-"""The same, if the mount of the sensor tells where the ground is. Mounts are measured with errors,
-and vehicles pitch and roll on their springs."""
+"""Standard deviations of the difference from the plane that the mount of the sensor gives, before
+the first detection; same units. Mounts are measured with errors."""
+SETTLING = 1.0
+"""Time constant in seconds with which the plane follows the mount. A vehicle pitches on its
+springs, and the road does not."""
+CONTRADICTIONS = 5
+"""Number of images, not counted against those that agree, after which the surface is given up."""
 CHANGE = (0.005, 0.001, 0.001, 1 / 50000)
 """Standard deviations of their changes in one second."""
 ROUGHNESS = 0.015
@@ -42,25 +47,35 @@ class Ground:
     """The surface below one sensor: z = a + b x + c y + k (x² + y²) / 2.
 
     All are relative to the sensor, in the level frame.
+
+    contradicts_mount: whether the plane that the mount gives was given up.
     """
 
     def __init__(self) -> None:
+        self.contradicts_mount = False
         self._plane: Array | None = None
-        self._forget(UNKNOWN)
+        self._begin(UNKNOWN)
 
-    def _forget(self, deviations: Sequence[float]) -> None:
+    def _begin(self, deviations: Sequence[float]) -> None:
         """The mean and the covariance are those of the difference from `_plane`."""
         self._mean = np.zeros(4)
         self._covariance = np.diag(np.square(deviations))
+        self._contradictions = 0
 
-    def predict(self, seconds: float, plane: Array | None = None) -> None:
+    def predict(self, seconds: float, plane: Array | None) -> None:
         """Increase the uncertainty of the surface by its slow change in this time.
 
-        plane: (3,) a, b and c by the mount of the sensor, now; None if they are not known.
+        plane: (3,) a, b, c of the plane that the mount gives at this time: metres, and metres per
+            metre; None if the mount is not known.
         """
-        if (plane is None) != (self._plane is None):
-            self._forget(UNKNOWN if plane is None else MOUNTED)
-        self._plane = plane
+        if self.contradicts_mount:
+            plane = None
+        if plane is None or self._plane is None:
+            if plane is not self._plane:
+                self._begin(UNKNOWN if plane is None else MOUNTED)
+            self._plane = plane
+        else:
+            self._plane = plane + np.exp(-seconds / SETTLING) * (self._plane - plane)
         self._covariance += np.diag(np.square(CHANGE)) * seconds
 
     def correct(self, measured: Measurements) -> Measurements:
@@ -79,14 +94,19 @@ class Ground:
     def learn(self, measured: Measurements, interval: float) -> None:
         """Correct the surface with detections; interval: seconds since the last ones.
 
-        If more than half of them do not stand on the surface, it is forgotten.
+        If more than half of them are off the surface in several images, it is given up.
         """
         gap, by_position, by_surface, rest, of_surface = self._gaps(measured)
         noise = np.einsum("ni,nij,nj->n", by_position, measured.covariance, by_position) + rest
         kept = gap**2 <= OFF_GROUND * (noise + of_surface)
         if len(kept) and kept.mean() < 0.5:
-            self._forget(UNKNOWN)
+            self._contradictions += 1
+            if self._contradictions > CONTRADICTIONS:
+                self.contradicts_mount = self._plane is not None
+                self._plane = None
+                self._begin(UNKNOWN)
             return
+        self._contradictions = max(self._contradictions - 1, 0)
         jacobian = by_surface[kept]
         # The weights of a maximum likelihood estimate with Student's t distribution.
         noise *= (TAILS + gap**2 / (noise + of_surface)) / (TAILS + 1)

@@ -26,8 +26,8 @@ USUAL_DISTANCE = 25.0
 DISTANCE_SPREAD = 0.57
 """Standard deviation of the logarithm of these distances."""
 RANGE_VARIANCE = 1.4
-"""Factor on the variance along the ray. A covariance describes the average object, and the errors
-of one object last."""
+"""Factor on the variance along the ray. It was chosen on drives through Town: with it, the
+published positions are the most accurate, and their covariances fit the errors."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _checked(blocks: Array) -> tuple[Array, Array]:
 
 
 def without_prior(measured: Measurements) -> Measurements:
-    """The distances that the images alone suggest.
+    """The distances that the images alone suggest, their variances times `RANGE_VARIANCE`.
 
     A detector that learned distances reports the mean of what the image and the distances of its
     training objects suggest. The less it sees, the nearer that is to their usual distance: far

@@ -66,17 +66,17 @@ class _Sensor:
     """What is known about a sensor: where it looks, and the ground below it."""
 
     def __init__(self) -> None:
-        self.view, self._ground = View(), Ground()
+        self.view, self.ground = View(), Ground()
         self._newest = -np.inf
 
     def on_ground(self, measured: Measurements, time: float, plane: Array | None) -> Measurements:
-        """The detections, corrected by the ground on which the earlier ones stood."""
+        """The detections, corrected by the ground. plane: as in `Tracker.step`."""
         seconds = min(max(time - self._newest, 0.0), LONGEST_GAP)
         self._newest = max(time, self._newest)
-        self._ground.predict(seconds, plane)
-        corrected = self._ground.correct(measured)
+        self.ground.predict(seconds, plane)
+        corrected = self.ground.correct(measured)
         if seconds:
-            self._ground.learn(measured, seconds)
+            self.ground.learn(measured, seconds)
         return corrected
 
 
@@ -105,6 +105,10 @@ class Tracker:
         """The time of the newest detections, seconds; None before the first."""
         return self._time
 
+    def contradicts_mount(self, sensor: str) -> bool:
+        """Whether the detections of a sensor did not stand on its plane."""
+        return sensor in self._sensors and self._sensors[sensor].ground.contradicts_mount
+
     def objects(self, existence: float = 0.5) -> Tracks:
         """The tracks that exist with at least this probability."""
         return self._tracks[self._tracks.existence >= _logit(existence)]
@@ -124,7 +128,8 @@ class Tracker:
             sensor: name of the sensor. Tracks in its field of view that it does not detect lose
                 existence.
             plane: (3,) of the ground by the mount of the sensor: z = a + b x + c y, relative to
-                the sensor, in the level frame. None: the ground is learned from the detections.
+                the sensor, in the level frame; a in metres, b and c in metres per metre. None:
+                the ground is learned from the detections.
 
         Returns:
             False if the image is too old and was left out.

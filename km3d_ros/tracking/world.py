@@ -24,6 +24,7 @@ OPTICAL = np.array([(0, 0, 1), (-1, 0, 0), (0, -1, 0)], float)
 GROUND_FRAME = "base_footprint"
 """Name of the frame on the ground below a vehicle (REP 120)."""
 LEARNED = "learned"
+"""Source of a ground that no static transform gives."""
 STEEPEST = 0.5
 """Largest slope of the ground in the level frame. More is a wrong frame."""
 
@@ -58,7 +59,7 @@ class World:
     level: (3, 3) from `frame` into the level frame of the tracker.
     faults: numbers of detections with faults: "rejected", "without_covariance".
     restarts: how often tracking started again, by cause.
-    grounds: by sensor, where the ground is from: the name of its frame, or "learned".
+    ground_sources: by sensor, the source of its ground plane: the name of a frame, or "learned".
     """
 
     def __init__(self, base_frame: str = "", ground_frame: str = GROUND_FRAME) -> None:
@@ -67,7 +68,7 @@ class World:
         self.tracker = Tracker()
         self.faults: Counter[str] = Counter()
         self.restarts: Counter[str] = Counter()
-        self.grounds: dict[str, str] = {}
+        self.ground_sources: dict[str, str] = {}
         self._base, self._ground_frame = frame_name(base_frame), frame_name(ground_frame)
         self._odometry_frames: tuple[str, str] | None = None
         self._newest: dict[str, float] = {}
@@ -124,9 +125,10 @@ class World:
         self.faults["rejected"] += faults.rejected
         self.faults["without_covariance"] += faults.covariance
         newest = self.tracker.time
-        plane = self._plane(frame_name(frame), pose)
-        self.grounds[sensor] = LEARNED if plane is None else self._ground_frame
-        if not self.tracker.step(measured, time, sensor, plane):
+        plane = self._plane(frame, pose)
+        used = self.tracker.step(measured, time, sensor, plane)
+        self.ground_sources[sensor] = self._ground_source(sensor, plane)
+        if not used:
             raise DroppedDetections(
                 LeftOut.LATE,
                 f"{newest - time:.2f} s older than the newest ones, at most {LATEST} s are used",
@@ -152,15 +154,24 @@ class World:
 
         pose: of the sensor's frame in the level frame.
         """
+        if not self._ground_frame:
+            return None
         try:
             ground = pose @ self.transforms.pose(frame, self._ground_frame)
         except InputError:
             return None
         normal, point = ground.rotation[:, 2], ground.translation - pose.translation
         slopes = -normal[:2] / normal[2] if normal[2] > 0 else np.full(2, np.inf)
-        if np.abs(slopes).max() > STEEPEST:
+        if np.hypot(*slopes) > STEEPEST:
             return None
         return np.array([point[2] - slopes @ point[:2], *slopes])
+
+    def _ground_source(self, sensor: str, plane: Array | None) -> str:
+        if plane is None:
+            return LEARNED
+        if self.tracker.contradicts_mount(sensor):
+            return f"{LEARNED} ({self._ground_frame} contradicts the detections)"
+        return self._ground_frame
 
 
 def _level(boxes: Boxes, pose: Pose) -> Array:

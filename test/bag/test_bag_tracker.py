@@ -99,11 +99,11 @@ def test_one_object_seen_by_two_cameras_has_one_id(tracked):
     assert len({d.id for d in tracks.detections}) == len(tracks.detections)
 
 
-def test_a_frame_on_the_ground_is_named(two_cameras, options, tmp_path, capsys):
+def test_a_frame_on_the_ground_is_named(two_cameras, tmp_path, capsys):
     mounts = [word for mount in MOUNTS.values() for word in ("--mount", mount)]
-    arguments = (*options, *mounts, "--ground-frame", "base_link")
+    arguments = ("--device", "cpu", *mounts, "--ground-frame", "base_link")
     assert run(two_cameras, tmp_path / "out.mcap", "--tracks", *arguments) == 0
-    assert "; frame odom; ground base_link" in capsys.readouterr().out
+    assert "; frame odom; ground base_link\n" in capsys.readouterr().out
 
 
 def test_there_are_tracks_after_every_image_and_ids_stay(tracked):
@@ -161,7 +161,8 @@ def test_a_camera_that_is_not_mounted_is_counted(tmp_path, options, capsys):
         (["/a"], ["--tracks", "--odometry", "/c"], "no odometry on /c; odometry: /a"),
         (["/a"], ["--tracks", "--mount", "front 1"], "expected: frame x y z roll pitch yaw"),
         ([], ["--tracks", "--mount", "camera 0 0 0 0 0 0"], "--mount needs odometry"),
-        (["/a"], ["--odometry", "/a"], "--odometry and --mount need --tracks"),
+        (["/a"], ["--odometry", "/a"], "--odometry, --mount and --ground-frame need --tracks"),
+        (["/a"], ["--ground-frame", "a"], "--odometry, --mount and --ground-frame need --tracks"),
         (["/km3d_tracker/tracks"], ["--tracks"], "give another --prefix"),
     ],
 )

@@ -88,33 +88,81 @@ def too_far(share: float) -> Boxes:
 
 
 @pytest.mark.parametrize(
-    ("mount", "ground_frame", "plane"),
+    ("mount", "ground_frame", "source"),
     [
         # The frame of the vehicle is on the ground, 1.6 m below the camera.
         (MOUNT, "base_link", "base_link"),
         # It is 0.3 m above it, at the rear axle.
         ("front 1.0 0 1.3 -1.5707963 0 -1.5707963", "base_footprint", "base_footprint"),
+        (MOUNT, "/base_link", "base_link"),
         # The ground is not described.
         (MOUNT, "base_footprint", "learned"),
+        (MOUNT, "", "learned"),
         # A frame that looks ahead is no ground.
         (MOUNT, "front", "learned"),
     ],
 )
-def test_a_frame_on_the_ground_corrects_the_first_distance(mount, ground_frame, plane):
+def test_a_frame_on_the_ground_corrects_the_first_distance(mount, ground_frame, source):
     world = World("base_link", ground_frame)
     frame, pose = parse_mount(mount)
     world.transforms = world.transforms.with_pose("base_link", frame, pose)
-    if plane == "base_footprint":
+    if source == "base_footprint":
         below = Pose(np.eye(3), np.array((0, 0, -0.3)))
         world.transforms = world.transforms.with_pose("base_link", "base_footprint", below)
     world.take("front", "front", 0.0, too_far(0.08))
     mean, _ = world.tracker.objects().state()
     error = (mean[0, 0] - 1.0) / 8 - 1
-    assert world.grounds == {"front": plane}
-    if plane == "learned":
+    assert world.ground_sources == {"front": source}
+    if source == "learned":
         assert error == pytest.approx(0.08, abs=0.015)
     else:
         assert 0 < error < 0.045
+
+
+def test_a_ground_that_is_described_later_and_a_restart():
+    world = World("base_link")
+    frame, pose = parse_mount(MOUNT)
+    world.transforms = world.transforms.with_pose("base_link", frame, pose)
+    world.take("front", "front", 0.0, car(20.0))
+    assert world.ground_sources == {"front": "learned"}
+    below = Pose(np.eye(3), np.zeros(3))
+    world.transforms = world.transforms.with_pose("base_link", "base_footprint", below)
+    for time in (0.1, 0.2):
+        world.take("front", "front", time, car(20.0))
+        assert world.ground_sources == {"front": "base_footprint"}
+        world.restart("test")
+
+
+def test_a_ground_frame_that_is_wrong_is_named():
+    """It is 1 m too low."""
+    world = World("base_link", "base_footprint")
+    frame, pose = parse_mount(MOUNT)
+    world.transforms = world.transforms.with_pose("base_link", frame, pose)
+    below = Pose(np.eye(3), np.array((0, 0, -1.0)))
+    world.transforms = world.transforms.with_pose("base_link", "base_footprint", below)
+    for k in range(20):
+        world.take("front", "front", k / 10, car(10.0))
+    reason = "learned (base_footprint contradicts the detections)"
+    assert world.ground_sources == {"front": reason}
+
+
+@pytest.mark.parametrize(
+    ("roll", "pitch", "source"),
+    [
+        (0.45, 0.0, "ground"),
+        (0.3, -0.3, "ground"),
+        (0.4, 0.4, "learned"),
+        (0.0, 0.47, "learned"),
+        (np.pi, 0.0, "learned"),
+    ],
+)
+def test_a_ground_is_not_steeper_than_one_in_two(roll, pitch, source):
+    world = World("base_link", "ground")
+    for text in (MOUNT, f"ground 0 0 0 {roll} {pitch} 0.0"):
+        frame, pose = parse_mount(text)
+        world.transforms = world.transforms.with_pose("base_link", frame, pose)
+    world.take("front", "front", 0.0, car(20.0))
+    assert world.ground_sources == {"front": source}
 
 
 def test_on_a_hill_the_ground_has_the_slope_of_the_vehicle():

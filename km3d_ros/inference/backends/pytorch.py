@@ -66,6 +66,7 @@ class _Captured:
         self, graph: DetectorGraph, tensors: tuple[Tensor, ...], device: torch.device
     ) -> None:
         self._inputs = tuple(torch.empty_like(t, pin_memory=True).copy_(t) for t in tensors)
+        self._arrays = tuple(t.numpy() for t in self._inputs)
         self._stream = torch.cuda.Stream(device)
         # Copies and folding of a network on the GPU may not be finished yet.
         self._stream.wait_stream(torch.cuda.current_stream(device))
@@ -87,8 +88,8 @@ class _Captured:
 
     def __call__(self, inputs: GraphInputs) -> tuple[np.ndarray, ...]:
         # By NumPy: PyTorch copies with all cores, and its threads then spin for milliseconds.
-        for mine, given in zip(self._inputs, inputs.by_name().values(), strict=True):
-            np.copyto(mine.numpy(), given)
+        for mine, given in zip(self._arrays, inputs.by_name().values(), strict=True):
+            np.copyto(mine, given)
         with torch.cuda.stream(self._stream):
             self._graph.replay()
         self._stream.synchronize()
