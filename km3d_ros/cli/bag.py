@@ -146,14 +146,11 @@ def _as_text(summary: Summary) -> str:
         )
     if tracking := summary.tracking:
         motion = f"motion from {tracking.odometry}" if tracking.odometry else "no odometry"
-        sources = tracking.ground_sources
-        grounds = [f"{source} ({topic})" for topic, source in sources.items()]
-        if len(set(sources.values())) == 1:
-            grounds = list(sources.values())[:1]
+        grounds = ", ".join(sorted(set(tracking.ground_sources.values())))
         lines.append(
             f"{tracking.tracks}: {tracking.objects} objects in {tracking.images} images; "
             f"{motion}; frame {tracking.frame or 'not known'}; ground "
-            f"{', '.join(grounds) or 'not known'}" + _unusable(tracking.unusable)
+            f"{grounds or 'not known'}" + _unusable(tracking.unusable)
         )
     return "\n".join(lines)
 

@@ -24,10 +24,11 @@ the first detection; same units. Mounts are measured with errors."""
 SETTLING = 1.0
 """Time constant in seconds with which the plane follows the mount. A vehicle pitches on its
 springs, and the road does not."""
-CONTRADICTIONS = 5
-"""Number of images, not counted against those that agree, after which the surface is given up."""
 CHANGE = (0.005, 0.001, 0.001, 1 / 50000)
-"""Standard deviations of their changes in one second."""
+"""Standard deviations of the changes in one second, same units."""
+CONTRADICTIONS = 5
+"""Largest number of images that contradict the surface, less those that agree with it. Above it,
+the surface is given up."""
 ROUGHNESS = 0.015
 """Standard deviation of the ground from such a surface near the sensor, metres."""
 REST = 1 / 30000
@@ -102,7 +103,7 @@ class Ground:
         if len(kept) and kept.mean() < 0.5:
             self._contradictions += 1
             if self._contradictions > CONTRADICTIONS:
-                self.contradicts_mount = self._plane is not None
+                self.contradicts_mount |= self._plane is not None
                 self._plane = None
                 self._begin(UNKNOWN)
             return

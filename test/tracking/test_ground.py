@@ -105,7 +105,10 @@ def test_a_plane_follows_the_vehicle_onto_a_hill():
     ground.predict(0.1, LEVEL)
     for _ in range(30):
         ground.predict(0.1, LEVEL + (0, 0.03, 0))
-    np.testing.assert_allclose(ground.correct(hill).position, hill.position, atol=0.15)
+    corrected = ground.correct(hill)
+    np.testing.assert_allclose(corrected.position, hill.position, atol=0.15)
+    # A car off the ground would stay as it is.
+    assert corrected.covariance[0, 0, 0] < 0.9 * hill.covariance[0, 0, 0]
 
 
 def test_a_vehicle_that_pitches_on_its_springs_does_not_tilt_the_road():
@@ -135,6 +138,18 @@ def test_a_mount_that_is_wrong_is_given_up(plane):
     corrected = ground.correct(seen())
     np.testing.assert_allclose(corrected.position, seen().position, atol=0.1)
     assert corrected.covariance[0, 0, 0] < 0.9 * seen().covariance[0, 0, 0]
+
+
+def test_a_mount_stays_given_up_when_the_learned_ground_is_given_up():
+    ground, lower, given_up = Ground(), seen(), []
+    lower.position[:, 2] -= 2.0
+    for cars in [seen()] * 20 + [lower] * 50:
+        ground.predict(0.1, np.array((3.0, 0, 0)))
+        ground.learn(cars, 0.1)
+        given_up.append(ground.contradicts_mount)
+    assert given_up == sorted(given_up)
+    assert given_up[-1]
+    np.testing.assert_allclose(ground.correct(lower).position, lower.position, atol=0.1)
 
 
 @pytest.mark.parametrize("plane", [None, LEVEL])
